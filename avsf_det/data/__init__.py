@@ -1,0 +1,13 @@
+from .build import build_clip_test_loader, build_clip_train_loader
+from .dataset_mapper import ClipMapper
+from .datasets.ava import register_ava_csv
+from .video import VideoDecodeError, VideoReader
+
+__all__ = [
+    "ClipMapper",
+    "VideoDecodeError",
+    "VideoReader",
+    "build_clip_test_loader",
+    "build_clip_train_loader",
+    "register_ava_csv",
+]

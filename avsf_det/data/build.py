@@ -1,0 +1,151 @@
+"""Train and test loaders: Detectron2's, with person boxes joined to the keyframes."""
+
+import logging
+
+import numpy as np
+from detectron2.data import (
+    DatasetCatalog,
+    MetadataCatalog,
+    build_detection_test_loader,
+    build_detection_train_loader,
+    get_detection_dataset_dicts,
+)
+
+from .dataset_mapper import ClipMapper
+from .datasets.ava import add_detected_keyframes, load_excluded, load_person_boxes
+
+# Boxes float32 (N, 4) in 0..1 and scores float32 (N,) of a keyframe.
+PersonBoxes = tuple[np.ndarray, np.ndarray]
+
+logger = logging.getLogger(__name__)
+
+
+def build_clip_train_loader(cfg):
+    """The training loader of ``cfg.DATASETS.TRAIN``: batches of model inputs (contract 2).
+
+    Ground-truth boxes are the proposals, as published; ``DATASETS.PROPOSAL_FILES_TRAIN`` adds
+    detected person boxes, of which the model uses those that match one.
+    """
+    files = cfg.DATASETS.PROPOSAL_FILES_TRAIN
+    if files and len(files) != len(cfg.DATASETS.TRAIN):
+        raise ValueError("DATASETS.PROPOSAL_FILES_TRAIN needs one file per entry of DATASETS.TRAIN")
+    dicts = []
+    for i, name in enumerate(cfg.DATASETS.TRAIN):
+        dataset = get_detection_dataset_dicts(name, filter_empty=True)
+        check_num_classes(cfg, name)
+        if files:
+            dataset = attach_person_boxes(
+                dataset, load_person_boxes(files[i]), cfg.DATASETS.PROPOSAL_MIN_SCORE_TRAIN
+            )
+        dicts += dataset
+    return build_detection_train_loader(cfg, dataset=dicts, mapper=ClipMapper(cfg, is_train=True))
+
+
+def build_clip_test_loader(cfg, dataset_name: str):
+    """The test loader of one data set: one keyframe a batch, each exactly once over all processes.
+
+    The person boxes come from ``DATASETS.PROPOSAL_FILES_TEST`` or else from the file that the data
+    set was registered with; keyframes that have only detected boxes are tested too, as the official
+    protocol asks. With ``MODEL.LOAD_PROPOSALS False`` the ground-truth boxes serve.
+    """
+    dataset = DatasetCatalog.get(dataset_name)
+    check_num_classes(cfg, dataset_name)
+    if cfg.MODEL.LOAD_PROPOSALS:
+        dataset = _with_detected_boxes(cfg, dataset, dataset_name)
+    else:
+        logger.info(f"Ground-truth boxes are the person boxes of '{dataset_name}'")
+        dataset = [use_ground_truth_boxes(d) for d in dataset]
+    kept = [d for d in dataset if len(d["proposals"]["boxes"])]
+    logger.info(f"{len(kept)} of {len(dataset)} keyframes of '{dataset_name}' have a person box")
+    if not kept:
+        raise ValueError(
+            f"No keyframe of '{dataset_name}' has a person box. Check the boxes' video ids and "
+            "timestamps, and DATASETS.PROPOSAL_MIN_SCORE_TEST."
+        )
+    if cfg.TEST.AUDIO_MODE == "swap":
+        swap_sounds(kept)
+    return build_detection_test_loader(
+        kept, mapper=ClipMapper(cfg, is_train=False), num_workers=cfg.DATALOADER.NUM_WORKERS
+    )
+
+
+def check_num_classes(cfg, dataset_name: str) -> None:
+    """Raise ValueError if the data set has more actions than the model."""
+    needed = len(MetadataCatalog.get(dataset_name).action_classes)
+    given = cfg.MODEL.ROI_ACTION_HEAD.NUM_CLASSES
+    if given < needed:
+        raise ValueError(
+            f"Data set '{dataset_name}' has {needed} actions, the model {given}. "
+            f"Set MODEL.ROI_ACTION_HEAD.NUM_CLASSES {needed}."
+        )
+    if given > needed:
+        logger.warning(
+            f"The model scores {given} actions, of which data set '{dataset_name}' has the first "
+            f"{needed}. MODEL.ROI_ACTION_HEAD.NUM_CLASSES {needed} would do."
+        )
+
+
+def _with_detected_boxes(cfg, dataset: list[dict], dataset_name: str) -> list[dict]:
+    metadata = MetadataCatalog.get(dataset_name)
+    files = cfg.DATASETS.PROPOSAL_FILES_TEST
+    if files and len(files) != len(cfg.DATASETS.TEST):
+        raise ValueError("DATASETS.PROPOSAL_FILES_TEST needs one file per entry of DATASETS.TEST")
+    file = files[list(cfg.DATASETS.TEST).index(dataset_name)] if files else metadata.proposal_file
+    if not file:
+        raise ValueError(
+            f"Data set '{dataset_name}' has no person boxes. Name a csv in "
+            "DATASETS.PROPOSAL_FILES_TEST, or set MODEL.LOAD_PROPOSALS False to use the "
+            "ground-truth boxes."
+        )
+    logger.info(f"Person boxes of '{dataset_name}': {file}")
+    boxes_of = load_person_boxes(file)
+    dataset = add_detected_keyframes(
+        dataset,
+        boxes_of,
+        excluded=load_excluded(metadata.excluded_file) if metadata.excluded_file else (),
+        valid_sec=metadata.valid_sec,
+    )
+    return attach_person_boxes(dataset, boxes_of, cfg.DATASETS.PROPOSAL_MIN_SCORE_TEST)
+
+
+def attach_person_boxes(
+    dataset: list[dict], boxes_of: dict[tuple[str, float], PersonBoxes], min_score: float
+) -> list[dict]:
+    """Copies of the dicts with ``proposals``: boxes (N, 4) in 0..1 and scores (N,), both float32.
+
+    Args:
+        boxes_of: (video id, timestamp) to person boxes.
+        min_score: only boxes with at least this score are taken.
+    """
+    nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
+    result = []
+    for d in dataset:
+        boxes, scores = boxes_of.get((d["video_id"], d["timestamp"]), nothing)
+        keep = scores >= min_score
+        result.append({**d, "proposals": {"boxes": boxes[keep], "scores": scores[keep]}})
+    return result
+
+
+def use_ground_truth_boxes(dataset_dict: dict) -> dict:
+    """A copy of the dict whose ``proposals`` are its annotated boxes, with score 1."""
+    boxes = [annotation["bbox"] for annotation in dataset_dict["annotations"]]
+    proposals = {
+        "boxes": np.array(boxes, np.float32).reshape(-1, 4),
+        "scores": np.ones(len(boxes), np.float32),
+    }
+    return {**dataset_dict, "proposals": proposals}
+
+
+def swap_sounds(dataset: list[dict]) -> None:
+    """Give each dict an ``audio_from``: the keyframe half a data set away, of another video."""
+    videos = sorted({d["video_id"] for d in dataset})
+    if len(videos) < 2:
+        raise ValueError("TEST.AUDIO_MODE swap needs at least two videos")
+    step = len(dataset) // 2
+    keys = ("file_name", "image_id", "timestamp", "offset")
+    sources = [{key: d[key] for key in keys} for d in dataset]
+    for i, d in enumerate(dataset):
+        j = (i + step) % len(dataset)
+        while dataset[j]["video_id"] == d["video_id"]:
+            j = (j + 1) % len(dataset)
+        d["audio_from"] = sources[j]

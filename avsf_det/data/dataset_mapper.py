@@ -1,0 +1,221 @@
+"""From one dataset dict to one model input: the only place that joins video, sound and labels."""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from detectron2.config import configurable
+from detectron2.data import transforms as T
+from detectron2.structures import Boxes, Instances
+
+from .audio import LogMel, fit_columns, is_silent
+from .clip_sampling import frame_times, span_around
+from .transforms import ClipInput, build_clip_augmentations
+from .video import VideoDecodeError, VideoReader
+
+# Clips seen by one worker before the share of bad ones is judged.
+MIN_CLIPS_TO_JUDGE = 100
+
+
+class ClipMapper:
+    """Reads the clip around a keyframe, its sound and its boxes.
+
+    In training a clip that cannot be read is logged, counted and replaced (None makes Detectron2's
+    ``MapDataset`` take another one); above a set share the run stops. In testing it stops at once.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        is_train: bool,
+        *,
+        augmentations: Sequence[T.Augmentation],
+        log_mel: LogMel,
+        num_frames: int,
+        stride: int,
+        fps: float,
+        num_audio_frames: int,
+        num_classes: int,
+        audio_mode: str = "normal",
+        max_bad_clips: float = 0.05,
+    ):
+        """
+        Args:
+            augmentations: applied to frames and boxes as one draw.
+            num_frames, stride, fps: the clip has ``num_frames`` frames, ``stride / fps`` seconds apart.
+            num_audio_frames: columns T_a of the spectrogram of the same span.
+            num_classes: K of the multi-hot ``gt_actions``.
+            audio_mode: "normal"; "mute": no sound; "swap": the sound of the keyframe that the
+                dataset dict names as ``audio_from``. The last two only in testing.
+            max_bad_clips: share of unreadable clips above which training stops.
+        """
+        if audio_mode not in ("normal", "mute", "swap"):
+            raise ValueError(f"TEST.AUDIO_MODE must be normal, mute or swap, got '{audio_mode}'")
+        self.is_train = is_train
+        self.augmentations = T.AugmentationList(augmentations)
+        self.log_mel = log_mel
+        self.num_frames = num_frames
+        self.stride = stride
+        self.fps = fps
+        self.num_audio_frames = num_audio_frames
+        self.num_classes = num_classes
+        self.audio_mode = audio_mode
+        self.max_bad_clips = max_bad_clips
+        self.num_clips = 0
+        self.num_bad_clips = 0
+
+    @classmethod
+    def from_config(cls, cfg, is_train: bool = True):
+        audio = cfg.INPUT.AUDIO
+        return {
+            "is_train": is_train,
+            "augmentations": build_clip_augmentations(cfg, is_train),
+            "log_mel": LogMel(
+                sample_rate=audio.SAMPLE_RATE,
+                window_sec=audio.WINDOW_SEC,
+                hop_sec=audio.HOP_SEC,
+                num_mels=audio.NUM_MELS,
+            ),
+            "num_frames": cfg.INPUT.CLIP.NUM_FRAMES,
+            "stride": cfg.INPUT.CLIP.STRIDE,
+            "fps": cfg.INPUT.CLIP.FPS,
+            "num_audio_frames": audio.NUM_FRAMES,
+            "num_classes": cfg.MODEL.ROI_ACTION_HEAD.NUM_CLASSES,
+            "audio_mode": "normal" if is_train else cfg.TEST.AUDIO_MODE,
+            "max_bad_clips": cfg.DATALOADER.MAX_BAD_CLIPS,
+        }
+
+    def __call__(self, dataset_dict: dict) -> dict | None:
+        """
+        Args:
+            dataset_dict: one keyframe (contract 1 of docs/design.md).
+
+        Returns:
+            The model input (contract 2): frames uint8 (3, T, H, W) RGB, audio float32 (1, T_a, F)
+            log-mel, boxes in pixels of the frames. None for an unreadable clip in training.
+
+        Raises:
+            VideoDecodeError: unreadable clip in testing, or too many of them in training.
+        """
+        if not self.is_train:
+            return self._map(dataset_dict)
+        self.num_clips += 1
+        try:
+            return self._map(dataset_dict)
+        except VideoDecodeError as error:
+            self._count_bad_clip(error)
+            return None
+
+    def _count_bad_clip(self, error: VideoDecodeError) -> None:
+        self.num_bad_clips += 1
+        logging.getLogger(__name__).warning(
+            f"Bad clip {self.num_bad_clips} of {self.num_clips} in this worker, replaced: {error}"
+        )
+        if self.num_bad_clips > self.max_bad_clips * max(self.num_clips, MIN_CLIPS_TO_JUDGE):
+            raise VideoDecodeError(
+                f"{self.num_bad_clips} of {self.num_clips} clips could not be read, more than "
+                f"DATALOADER.MAX_BAD_CLIPS = {self.max_bad_clips}. The last one: {error}"
+            ) from error
+
+    def _map(self, dataset_dict: dict) -> dict:
+        with VideoReader(dataset_dict["file_name"]) as reader:
+            start, end = self._span(dataset_dict, reader)
+            frames = reader.read_frames(
+                frame_times(start, self.num_frames, self.stride, self.fps)
+            )
+            sound = None if self.audio_mode == "swap" else self._read_sound(reader, start, end)
+        if self.audio_mode == "swap":
+            with VideoReader(dataset_dict["audio_from"]["file_name"]) as reader:
+                sound = self._read_sound(reader, *self._span(dataset_dict["audio_from"], reader))
+        audio, has_audio = self._spectrogram(sound, end - start)
+
+        height, width = frames.shape[1:3]
+        clip = ClipInput(frames)
+        transforms = self.augmentations(clip)
+        result = {key: dataset_dict[key] for key in ("image_id", "video_id", "timestamp")}
+        result |= {
+            "frames": torch.from_numpy(np.ascontiguousarray(clip.image.transpose(3, 0, 1, 2))),
+            "audio": audio,
+            "has_audio": has_audio,
+            "height": height,
+            "width": width,
+        }
+        scale = np.array([width, height, width, height], np.float32)
+        image_size = clip.image.shape[1:3]
+        if "proposals" in dataset_dict:
+            result["proposals"] = _proposals(
+                dataset_dict["proposals"], scale, transforms, image_size, keep_empty=not self.is_train
+            )
+        if self.is_train:
+            result["instances"] = _instances(
+                dataset_dict["annotations"], scale, transforms, image_size, self.num_classes
+            )
+        return result
+
+    def _span(self, dataset_dict: dict, reader: VideoReader) -> tuple[float, float]:
+        """The clip's start and end in seconds of the file."""
+        second = dataset_dict["timestamp"] - dataset_dict["offset"]
+        if not 0 <= second <= reader.duration + 1 / reader.fps:
+            raise VideoDecodeError(
+                f"{dataset_dict['file_name']}: keyframe {dataset_dict['image_id']} lies at "
+                f"{second:g} s of the file, which lasts {reader.duration:g} s. Check the csv's "
+                f"timestamp and the data set's offset ({dataset_dict['offset']:g} s)."
+            )
+        return span_around(second, self.num_frames * self.stride / self.fps)
+
+    def _read_sound(self, reader: VideoReader, start: float, end: float) -> torch.Tensor | None:
+        if self.audio_mode == "mute" or not reader.has_audio:
+            return None
+        return reader.read_audio(start, end, self.log_mel.sample_rate)
+
+    def _spectrogram(
+        self, sound: torch.Tensor | None, length: float
+    ) -> tuple[torch.Tensor, bool]:
+        """float32 (1, T_a, F), and whether there is anything to hear in it."""
+        has_audio = sound is not None and not is_silent(sound)
+        if not has_audio:
+            sound = torch.zeros(round(length * self.log_mel.sample_rate))
+        return fit_columns(self.log_mel(sound), self.num_audio_frames)[None], has_audio
+
+
+def _move_boxes(
+    boxes: np.ndarray, scale: np.ndarray, transforms: T.Transform, image_size: tuple[int, int]
+) -> Boxes:
+    """Boxes (N, 4) in 0..1 of the source frame to pixels of the clip, clipped to it."""
+    moved = Boxes(torch.from_numpy(transforms.apply_box(boxes * scale).astype(np.float32)))
+    moved.clip(image_size)
+    return moved
+
+
+def _instances(
+    annotations: list[dict],
+    scale: np.ndarray,
+    transforms: T.Transform,
+    image_size: tuple[int, int],
+    num_classes: int,
+) -> Instances:
+    """The ground truth that is left in the clip after cropping."""
+    boxes = np.array([a["bbox"] for a in annotations], np.float32).reshape(-1, 4)
+    actions = torch.zeros(len(annotations), num_classes)
+    for row, annotation in zip(actions, annotations, strict=True):
+        row[annotation["action_ids"]] = 1
+    instances = Instances(image_size)
+    instances.gt_boxes = _move_boxes(boxes, scale, transforms, image_size)
+    instances.gt_classes = torch.zeros(len(annotations), dtype=torch.int64)
+    instances.gt_actions = actions
+    return instances[instances.gt_boxes.nonempty()]
+
+
+def _proposals(
+    proposals: dict,
+    scale: np.ndarray,
+    transforms: T.Transform,
+    image_size: tuple[int, int],
+    keep_empty: bool,
+) -> Instances:
+    """Person boxes; in testing all are kept, so that each gets its scores."""
+    instances = Instances(image_size)
+    instances.proposal_boxes = _move_boxes(proposals["boxes"], scale, transforms, image_size)
+    instances.objectness_logits = torch.from_numpy(proposals["scores"].astype(np.float32))
+    return instances if keep_empty else instances[instances.proposal_boxes.nonempty()]

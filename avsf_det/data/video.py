@@ -1,0 +1,424 @@
+"""Frames and sound of a video file, both by presentation time on one clock, read with PyAV."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from itertools import chain
+from types import TracebackType
+
+import av
+import numpy as np
+import torch
+
+from .audio import resample
+
+# libav's filters that turn a picture by so many quarters, counter-clockwise.
+_TURNS = {
+    0: [],
+    1: [("transpose", "cclock")],
+    2: [("hflip", None), ("vflip", None)],
+    3: [("transpose", "clock")],
+}
+# Seconds of sound decoded before a window, for codecs whose packets lean on earlier ones; seconds
+# around a window that the resampling filter gets to see.
+_AUDIO_PREROLL = Fraction(1, 2)
+_AUDIO_CONTEXT = Fraction(1, 10)
+# A file whose data end so many seconds before its declared end is truncated.
+_TRUNCATION_SLACK = Fraction(1, 2)
+
+
+class VideoDecodeError(RuntimeError):
+    """A file, or the part of it that was asked for, cannot be decoded.
+
+    The message names the file, the stream and the reason; ``__cause__`` is libav's own error.
+    """
+
+
+class VideoReader:
+    """Reads one video file; use it as a context manager.
+
+    Seconds count from the start of the file, that of its earliest stream, as ffmpeg shows it: the
+    first picture lies a whole number of frame periods after second 0. A gap of less than one period
+    (the sound codec's priming, a millisecond clock's rounding) counts as none.
+
+    Of several streams the default one with the most pixels (or channels) is read, as ffmpeg does.
+
+    Attributes:
+        width, height: of the frames as shown, after the rotation that the file asks for. Pixels.
+        fps: average frames per second.
+        has_audio: whether there is a sound track.
+    """
+
+    def __init__(self, path: str, *, threads: int = 1):
+        """
+        Args:
+            threads: decoding threads; one is best where several workers read.
+
+        Raises:
+            VideoDecodeError: no such file, not a video, or not one frame of it can be decoded.
+        """
+        self.path = str(path)
+        self._threads = threads
+        self._container = None
+        self._reached = Fraction(0)  # the latest end of a packet, on the container's clock
+        self._second_frame = None
+        self._first_pts, first = self._first_frame("video")
+        self._quarter_turns = round(first.rotation / 90) % 4
+        self.width, self.height = first.width, first.height
+        if self._quarter_turns % 2:
+            self.width, self.height = self.height, self.width
+        self.fps = float(self._video.average_rate or self._video.guessed_rate)
+        self.has_audio = self._audio is not None
+
+        self._zero = self._second_zero()
+
+    def __enter__(self) -> "VideoReader":
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; nothing can be read afterwards."""
+        self._container.close()
+
+    @property
+    def duration(self) -> float:
+        """Second at which the video ends, as the file declares it."""
+        end = self._declared_end()
+        if self._video.duration is not None:
+            end = ((self._video.start_time or 0) + self._video.duration) * self._video.time_base
+        if end is None:  # a live recording: only reading it through tells
+            for _ in self._packets("video"):
+                pass
+            end = self._reached
+        return float(end - self._zero)
+
+    def read_frames(
+        self, seconds: Sequence[float], size: tuple[int, int] | None = None
+    ) -> np.ndarray:
+        """The frame on screen at each second: the last one presented at or before it.
+
+        Before the first frame that is the first, after the last frame the last.
+
+        Args:
+            seconds: T times, in any order.
+            size: (height, width) to scale to, as shown; the file's own by default.
+
+        Returns:
+            uint8 (T, H, W, 3), RGB, equal to ffmpeg's ``-pix_fmt rgb24``.
+
+        Raises:
+            VideoDecodeError: a frame asked for is damaged, or lies in the missing part of a file
+                that stops before its declared end.
+        """
+        height, width = size or (self.height, self.width)
+        images = np.empty((len(seconds), height, width, 3), np.uint8)
+        convert = self._converter(height, width)
+        limits = [self._last_pts_at(second) for second in seconds]
+        order = sorted(range(len(limits)), key=limits.__getitem__)
+        shown, image = None, None
+        for row, frame in zip(order, self._on_screen([limits[i] for i in order]), strict=True):
+            if frame is not shown:
+                shown, image = frame, convert(frame)
+            images[row] = image
+        return images
+
+    def read_audio(self, start: float, end: float, sample_rate: int) -> torch.Tensor:
+        """The sound between two seconds of the frames' clock.
+
+        Sample k is sample ``round(start * sample_rate) + k`` of the whole resampled track: windows
+        agree where they overlap.
+
+        Args:
+            start, end: seconds; may reach beyond the track.
+            sample_rate: Hz, of the result.
+
+        Returns:
+            float32 (round((end - start) * sample_rate),): mean of the channels, in [-1, 1], zero
+            where the track has no samples.
+
+        Raises:
+            VideoDecodeError: no sound track, damaged sound, or a file that stops before both
+                ``end`` and its declared end.
+        """
+        if self._audio is None:
+            raise self._error("audio", "the file has no sound track")
+        rate = self._audio.codec_context.sample_rate
+        first = round(start * sample_rate)
+        count = round((end - start) * sample_rate)
+        # Native sample block * down is sample block * up of the resampled track.
+        up, down = Fraction(sample_rate, rate).as_integer_ratio()
+        context = math.ceil(_AUDIO_CONTEXT * rate)
+        block = (first * down // up - context) // down
+        native = self._native_samples(block * down, (first + count) * down // up + context, rate)
+        return resample(native, rate, sample_rate)[first - block * up :][:count]
+
+    # Opening and decoding
+
+    def _open(self) -> None:
+        """Open the file, anew and at its start."""
+        if self._container is not None:
+            self._container.close()
+        try:
+            self._container = av.open(self.path, metadata_errors="replace")
+        except av.error.FFmpegError as error:
+            raise self._error("file", f"cannot be opened ({error.strerror})") from error
+        flags = av.stream.Disposition
+        pictures = [
+            stream
+            for stream in self._container.streams.video
+            if stream.codec_context and not stream.disposition & flags.attached_pic
+        ]
+        sounds = [stream for stream in self._container.streams.audio if stream.codec_context]
+        if not pictures:
+            raise self._error("video", "the file has no video stream that can be decoded")
+        self._video = max(
+            pictures, key=lambda s: (bool(s.disposition & flags.default), s.width * s.height)
+        )
+        self._audio = max(
+            sounds, key=lambda s: (bool(s.disposition & flags.default), s.channels), default=None
+        )
+        self._video.codec_context.thread_type = "AUTO"
+        self._video.codec_context.thread_count = self._threads
+
+    def _packets(self, kind: str) -> Iterator[av.Packet]:
+        """The packets of all streams from where the file stands, to its end."""
+        packets = self._container.demux()
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.error.FFmpegError as error:
+                raise self._error(kind, f"cannot be read on ({error.strerror})") from error
+            if packet is None:
+                return
+            if packet.dts is not None:
+                end = (_pts(packet) + (packet.duration or 0)) * packet.time_base
+                self._reached = max(self._reached, end)
+            yield packet
+
+    def _decode(
+        self, kind: str, after_seek: bool = False
+    ) -> Iterator[tuple[int, av.frame.Frame | VideoDecodeError]]:
+        """Decode on from where the file stands.
+
+        Yields:
+            (pts, frame), or (pts, error) of a packet that does not decode or a damaged frame.
+        """
+        stream = self._stream(kind)
+        key_pts = None if after_seek else -math.inf
+        for packet in self._packets(kind):
+            if packet.stream.index != stream.index:
+                continue
+            pts = _pts(packet)
+            if key_pts is None:
+                if not packet.is_keyframe:
+                    continue
+                key_pts = pts
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError as error:
+                damage = self._error(kind, f"cannot be decoded ({error.strerror})", pts)
+                damage.__cause__ = error
+                yield pts, damage
+                continue
+            for frame in frames:
+                if frame.pts is None:
+                    raise self._error(kind, "has no presentation times")
+                # Frames before the key frame lean on the ones before the seek (open GOP).
+                if frame.pts < key_pts:
+                    continue
+                if frame.is_corrupt:
+                    yield frame.pts, self._error(kind, "is damaged", frame.pts)
+                else:
+                    yield frame.pts, frame
+
+    def _decode_from(
+        self, kind: str, pts: int
+    ) -> Iterator[tuple[int, av.frame.Frame | VideoDecodeError]]:
+        """As ``_decode``, beginning at or before a time; else at the file's first frame.
+
+        Seeking lands late where the index is missing or counts in decoding order: then it is
+        repeated further and further back, in the end from the start of the file.
+        """
+        stream = self._stream(kind)
+        start = stream.start_time if kind == "audio" else self._first_pts
+        back = 0
+        while start is not None and pts - back > start:
+            try:
+                self._container.seek(pts - back, stream=stream)
+            except av.error.FFmpegError:  # a format that cannot seek
+                break
+            decoded = self._decode(kind, after_seek=True)
+            first = next(decoded, None)
+            if first is not None and first[0] <= pts:
+                return chain([first], decoded)
+            back = 2 * back or math.ceil(1 / stream.time_base)
+        self._open()
+        return self._decode(kind)
+
+    def _first_frame(self, kind: str) -> tuple[int, av.frame.Frame]:
+        """(pts, frame) of the first frame that decodes."""
+        self._open()
+        error = None
+        for pts, frame in self._decode(kind):
+            if not isinstance(frame, VideoDecodeError):
+                return pts, frame
+            error = frame
+        raise self._error(kind, "not one frame can be decoded") from error
+
+    def _on_screen(self, limits: Sequence[int]) -> Iterator[av.VideoFrame]:
+        """For each of the ascending times (pts), the frame with the latest pts up to it."""
+        waiting = list(reversed(limits))
+        shown, damage = None, None
+        frames = self._decode_from("video", waiting[-1]) if waiting else ()
+        for pts, frame in chain(frames, [(math.inf, None)]):
+            if isinstance(frame, VideoDecodeError):
+                damage = damage or (pts, frame)
+                continue
+            while waiting and waiting[-1] < pts:
+                limit = waiting.pop()
+                if frame is None:
+                    self._check_not_truncated(limit * self._video.time_base)
+                if damage is not None and damage[0] <= limit:
+                    raise damage[1]
+                yield shown
+            if not waiting:
+                return
+            # Whatever was damaged before, nothing after a key frame leans on it.
+            if damage is not None and frame.key_frame and damage[0] < pts:
+                damage = None
+            shown = frame
+
+    def _converter(self, height: int, width: int) -> Callable[[av.VideoFrame], np.ndarray]:
+        """Decoded frame to uint8 (H, W, 3) RGB as shown, with ffmpeg's own filters."""
+        graph = av.filter.Graph()
+        nodes = [
+            graph.add_buffer(template=self._video),
+            *(graph.add(name, arguments) for name, arguments in _TURNS[self._quarter_turns]),
+            graph.add("scale", w=str(width), h=str(height), threads=str(self._threads)),
+            graph.add("format", "rgb24"),
+            graph.add("buffersink"),
+        ]
+        graph.link_nodes(*nodes).configure()
+
+        def convert(frame: av.VideoFrame) -> np.ndarray:
+            graph.push(frame)
+            return graph.pull().to_ndarray()
+
+        return convert
+
+    def _native_samples(self, first: int, last: int, rate: int) -> torch.Tensor:
+        """float32 (last - first,): samples first..last-1 at the track's own rate, mono."""
+        samples = np.zeros(last - first, np.float32)
+        time_base = self._audio.time_base
+        tolerance = max(2 * time_base, Fraction(1, 1000)) * rate
+        second_frame = self._second_sound_frame()
+        start = math.floor((self._zero + Fraction(first, rate) - _AUDIO_PREROLL) / time_base)
+        position = None
+        for pts, frame in self._decode_from("audio", start):
+            stated = (pts * time_base - self._zero) * rate
+            if stated >= last:
+                break
+            if isinstance(frame, VideoDecodeError):
+                if stated >= first:
+                    raise frame
+                continue
+            if frame.sample_rate != rate:
+                raise self._error("audio", f"changes from {rate} to {frame.sample_rate} Hz", pts)
+            if position is None or abs(stated - position) > tolerance:
+                position = round(stated)
+                if second_frame is not None:
+                    count = round((stated - second_frame) / frame.samples)
+                    whole = second_frame + count * frame.samples
+                    position = whole if abs(stated - whole) <= time_base * rate + 1 else position
+            begin, end = max(position, first), min(position + frame.samples, last)
+            if begin < end:
+                samples[begin - first : end - first] = _mono(frame)[
+                    begin - position : end - position
+                ]
+            position += frame.samples
+        else:
+            self._check_not_truncated(self._zero + Fraction(last, rate) - _AUDIO_CONTEXT)
+        return torch.from_numpy(samples)
+
+    def _second_sound_frame(self) -> int | None:
+        """Index of the sample that begins the track's second frame; None if it need not be known.
+
+        A clock that does not count samples (Matroska: milliseconds) states times up to half a tick
+        off. After a seek, a frame in truth begins whole frames away from this one.
+        """
+        rate, time_base = self._audio.codec_context.sample_rate, self._audio.time_base
+        if (1 / time_base) % rate == 0:
+            return None
+        if self._second_frame is None:
+            pts, frame = self._first_frame("audio")
+            self._second_frame = round((pts * time_base - self._zero) * rate) + frame.samples
+        return self._second_frame
+
+    # Time, and what is said about it
+
+    def _second_zero(self) -> Fraction:
+        """Second 0 on the container's clock, in seconds."""
+        first = self._first_pts * self._video.time_base
+        start = self._container.start_time
+        if start is None:
+            return first
+        frame_rate = self._video.guessed_rate or self._video.average_rate
+        frames_late = (first - Fraction(start, av.time_base)) * frame_rate
+        return first - (round(frames_late) if frames_late >= 1 else 0) / frame_rate
+
+    def _last_pts_at(self, second: float) -> int:
+        """The latest presentation time, in ticks, that is reached at a second."""
+        tick = self._video.time_base
+        # Milliseconds are frame times rounded by up to half a tick; coarse ticks are whole frames.
+        tolerance = tick / 2 if tick <= Fraction(1, 1000) else Fraction(1, 10**6)
+        pts = math.floor((Fraction(second) + tolerance + self._zero) / tick)
+        return max(pts, self._first_pts)
+
+    def _declared_end(self) -> Fraction | None:
+        """Of the longest stream, in seconds of the container's clock."""
+        if self._container.duration is None:
+            return None
+        return Fraction((self._container.start_time or 0) + self._container.duration, av.time_base)
+
+    def _check_not_truncated(self, second: Fraction) -> None:
+        """For a second of the container's clock that lies behind the last packet read."""
+        end = self._declared_end()
+        if end is not None and second > self._reached and end - self._reached > _TRUNCATION_SLACK:
+            raise self._error(
+                "file",
+                f"stops at {float(self._reached - self._zero):.2f} s but should last "
+                f"{float(end - self._zero):.2f} s, and {float(second - self._zero):.2f} s was "
+                "asked for",
+            )
+
+    def _stream(self, kind: str) -> av.stream.Stream:
+        return self._video if kind == "video" else self._audio
+
+    def _error(self, kind: str, problem: str, pts: int | None = None) -> VideoDecodeError:
+        """``kind`` is "video", "audio" or "file"."""
+        time = "" if pts is None else f" at {float(pts * self._stream(kind).time_base):.3f} s"
+        return VideoDecodeError(f"{self.path}: {kind}{time}: {problem}")
+
+
+def _pts(packet: av.Packet) -> int | None:
+    """A packet's presentation time; AVI knows the decoding time only."""
+    return packet.dts if packet.pts is None else packet.pts
+
+
+def _mono(frame: av.AudioFrame) -> np.ndarray:
+    """float32 (samples,): mean of the channels, in [-1, 1]."""
+    samples = frame.to_ndarray()
+    if not frame.format.is_planar:
+        samples = samples.reshape(frame.samples, -1).T
+    if samples.dtype.kind != "f":
+        bits = np.iinfo(samples.dtype)
+        middle = 0 if bits.min < 0 else 2 ** (bits.bits - 1)
+        samples = (samples.astype(np.float32) - middle) / 2 ** (bits.bits - 1)
+    return samples.astype(np.float32, copy=False).mean(axis=0)

@@ -1,0 +1,46 @@
+"""Detectron2's trainer with the loaders and evaluators of action detection."""
+
+import os
+
+from detectron2.data import MetadataCatalog
+from detectron2.engine import DefaultTrainer, HookBase, hooks
+from detectron2.evaluation import DatasetEvaluator
+
+from avsf_det.data import build_clip_test_loader, build_clip_train_loader
+from avsf_det.evaluation import AVAEvaluator
+
+
+class Trainer(DefaultTrainer):
+    @classmethod
+    def build_train_loader(cls, cfg):
+        return build_clip_train_loader(cfg)
+
+    @classmethod
+    def build_test_loader(cls, cfg, dataset_name: str):
+        return build_clip_test_loader(cfg, dataset_name)
+
+    @classmethod
+    def build_evaluator(cls, cfg, dataset_name: str) -> DatasetEvaluator:
+        """The evaluator of the data set's ``evaluator_type``; it writes to OUTPUT_DIR/inference."""
+        evaluator_type = MetadataCatalog.get(dataset_name).evaluator_type
+        if evaluator_type != "ava":
+            raise ValueError(
+                f"Data set '{dataset_name}' has evaluator_type '{evaluator_type}'; known: 'ava'"
+            )
+        output_dir = os.path.join(cfg.OUTPUT_DIR, "inference")
+        return AVAEvaluator(dataset_name, output_dir, protocol=cfg.TEST.AVA_PROTOCOL)
+
+    def build_hooks(self) -> list[HookBase]:
+        """Detectron2's hooks; precise BN reads with as many workers as training, not with none."""
+        return [
+            self._build_precise_bn() if isinstance(hook, hooks.PreciseBN) else hook
+            for hook in super().build_hooks()
+        ]
+
+    def _build_precise_bn(self) -> hooks.PreciseBN:
+        return hooks.PreciseBN(
+            self.cfg.TEST.EVAL_PERIOD,
+            self.model,
+            self.build_train_loader(self.cfg),
+            self.cfg.TEST.PRECISE_BN.NUM_ITER,
+        )

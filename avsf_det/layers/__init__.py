@@ -1,0 +1,4 @@
+from .nonlocal_block import NonLocalBlock
+from .wrappers import Conv3d, FrozenBatchNorm3d, freeze, get_norm
+
+__all__ = ["Conv3d", "FrozenBatchNorm3d", "NonLocalBlock", "freeze", "get_norm"]

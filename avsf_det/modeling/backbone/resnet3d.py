@@ -1,0 +1,195 @@
+"""A visual pathway, Slow or Fast: a 3-D ResNet whose stages are run one at a time.
+
+Shorthands: (N, C, T, H, W) is clips, channels, frames, height, width. Kernels are time x height x
+width. Layers as in SlowFast (Feichtenhofer et al. 2019, Table 1).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import fvcore.nn.weight_init as weight_init
+import torch
+import torch.nn.functional as F
+from detectron2.modeling.backbone import ResNet
+from torch import nn
+
+from ...layers import Conv3d, NonLocalBlock, get_norm
+from ...layers.wrappers import BATCH_NORMS
+
+BLOCKS_PER_STAGE = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # of res2..res5, by depth
+RESIDUAL_STAGES = ("res2", "res3", "res4", "res5")
+
+
+class VisualStem(nn.Module):
+    """conv1 (kt x 7 x 7) and pool1 (1 x 3 x 3), each with spatial stride 2."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, temporal_kernel: int, norm: str = "BN"
+    ):
+        super().__init__()
+        self.conv1 = Conv3d(
+            in_channels,
+            out_channels,
+            (temporal_kernel, 7, 7),
+            stride=(1, 2, 2),
+            padding=(temporal_kernel // 2, 3, 3),
+            bias=False,
+            norm=get_norm(norm, out_channels),
+            activation=F.relu_,
+        )
+        weight_init.c2_msra_fill(self.conv1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, 3, T, H, W) to (N, C, T, H / 4, W / 4)."""
+        return F.max_pool3d(self.conv1(x), (1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1))
+
+
+class BottleneckBlock3d(nn.Module):
+    """kt x 1 x 1, 1 x 3 x 3 (with the stride and the dilation), 1 x 1 x 1, and the shortcut."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        bottleneck_channels: int,
+        temporal_kernel: int = 1,
+        stride: int = 1,
+        dilation: int = 1,
+        norm: str = "BN",
+    ):
+        super().__init__()
+        self.shortcut = None
+        if in_channels != out_channels or stride != 1:
+            self.shortcut = Conv3d(
+                in_channels,
+                out_channels,
+                1,
+                stride=(1, stride, stride),
+                bias=False,
+                norm=get_norm(norm, out_channels),
+            )
+        self.conv1 = Conv3d(
+            in_channels,
+            bottleneck_channels,
+            (temporal_kernel, 1, 1),
+            padding=(temporal_kernel // 2, 0, 0),
+            bias=False,
+            norm=get_norm(norm, bottleneck_channels),
+            activation=F.relu_,
+        )
+        self.conv2 = Conv3d(
+            bottleneck_channels,
+            bottleneck_channels,
+            (1, 3, 3),
+            stride=(1, stride, stride),
+            padding=(0, dilation, dilation),
+            dilation=(1, dilation, dilation),
+            bias=False,
+            norm=get_norm(norm, bottleneck_channels),
+            activation=F.relu_,
+        )
+        self.conv3 = Conv3d(
+            bottleneck_channels,
+            out_channels,
+            1,
+            bias=False,
+            norm=get_norm(norm, out_channels),
+        )
+        for conv in (self.shortcut, self.conv1, self.conv2, self.conv3):
+            if conv is not None:
+                weight_init.c2_msra_fill(conv)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C_in, T, H, W) to (N, C_out, T, H / stride, W / stride)."""
+        shortcut = x if self.shortcut is None else self.shortcut(x)
+        return F.relu_(self.conv3(self.conv2(self.conv1(x))) + shortcut)
+
+
+def make_stage(
+    block_class: type[nn.Module], num_blocks: int, *, stride: int, **kwargs
+) -> list[nn.Module]:
+    """Detectron2's ``ResNet.make_stage`` with the stride in the first block and residual branches
+    that start at zero (Goyal et al. 2017).
+
+    Args:
+        block_class: its last convolution is called ``conv3``.
+        kwargs: of the block; ``xx_per_block`` is a list with one value for each block.
+    """
+    strides = [stride] + [1] * (num_blocks - 1)
+    blocks = ResNet.make_stage(block_class, num_blocks, stride_per_block=strides, **kwargs)
+    for block in blocks:
+        if isinstance(block.conv3.norm, BATCH_NORMS):
+            nn.init.zeros_(block.conv3.norm.weight)
+    return blocks
+
+
+def make_visual_pathway(
+    *,
+    depth: int,
+    in_channels: int,
+    width: int,
+    temporal_kernels: Sequence[int],
+    num_temporal_blocks: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    lateral_channels: Sequence[int] = (0, 0, 0, 0),
+    nonlocal_after: Mapping[str, Sequence[int]] = {},
+    nonlocal_block: Callable[[int], nn.Module] = NonLocalBlock,
+    norm: str = "BN",
+) -> nn.ModuleDict:
+    """Build the stages of a visual pathway.
+
+    Args:
+        depth: 50 or 101.
+        in_channels: of the frames.
+        width: channels of the stem; res2..res5 give 4, 8, 16 and 32 times as many.
+        temporal_kernels: kt of the stem and of res2..res5.
+        num_temporal_blocks: how many blocks, the first ones, of res2..res5 have that kernel; the
+            others have 1.
+        strides, dilations: spatial, of res2..res5.
+        lateral_channels: how many are concatenated to the inputs of res2..res5.
+        nonlocal_after: stage name to the indices (from 0) of the blocks that a non-local block
+            follows.
+        nonlocal_block: makes one for a number of channels.
+        norm: see :func:`avsf_det.layers.get_norm`.
+
+    Returns:
+        modules "stem", "res2", ..., "res5". The non-local block after block i of a stage is called
+        "nonlocal{i}" in it.
+
+    Raises:
+        ValueError: if the depth is unknown or a non-local block would follow a missing block.
+    """
+    if depth not in BLOCKS_PER_STAGE:
+        raise ValueError(f"depth is {depth}; it can be one of {list(BLOCKS_PER_STAGE)}")
+    stages = {
+        "stem": VisualStem(in_channels, width, temporal_kernel=temporal_kernels[0], norm=norm)
+    }
+    channels = width
+    for i, name in enumerate(RESIDUAL_STAGES):
+        num_blocks = BLOCKS_PER_STAGE[depth][i]
+        out_channels = width * 4 * 2**i
+        blocks = make_stage(
+            BottleneckBlock3d,
+            num_blocks,
+            stride=strides[i],
+            in_channels=channels + lateral_channels[i],
+            out_channels=out_channels,
+            bottleneck_channels=out_channels // 4,
+            temporal_kernel_per_block=[
+                temporal_kernels[i + 1] if j < num_temporal_blocks[i] else 1
+                for j in range(num_blocks)
+            ],
+            dilation=dilations[i],
+            norm=norm,
+        )
+        after = nonlocal_after.get(name, ())
+        if not set(after) <= set(range(num_blocks)):
+            raise ValueError(f"non-local after blocks {after} of {name}: it has {num_blocks}")
+        stages[name] = nn.Sequential()
+        for j, block in enumerate(blocks):
+            stages[name].add_module(str(j), block)
+            if j in after:
+                stages[name].add_module(f"nonlocal{j}", nonlocal_block(out_channels))
+        channels = out_channels
+    return nn.ModuleDict(stages)

@@ -1,0 +1,175 @@
+"""Action scores of given person boxes (paper, appendix A.7; FACTS section 2, "AVA detector").
+
+Shorthands: N clips; R person boxes of all of them; K actions; C channels of all pathways together.
+"""
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec, cat
+from detectron2.modeling.poolers import ROIPooler
+from detectron2.modeling.proposal_generator.proposal_utils import add_ground_truth_to_proposals
+from detectron2.modeling.roi_heads import ROI_HEADS_REGISTRY, ROIHeads
+from detectron2.structures import Boxes, ImageList, Instances
+from torch import nn
+
+
+@ROI_HEADS_REGISTRY.register()
+class ActionROIHeads(ROIHeads):
+    """Mean of the visual maps over time, RoIAlign, max over the box, Slow + Fast + the clip's
+    pooled Audio, dropout, one linear layer, an independent sigmoid per action.
+
+    The box category is "person" for all; actions are attributes of a person ("gt_actions").
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        num_actions: int,
+        pooler: ROIPooler,
+        dropout: float,
+        pool_audio: bool,
+        **kwargs,
+    ):
+        """
+        Args:
+            in_channels: C.
+            num_actions: K.
+            pooler: of the visual maps.
+            dropout: probability, before the linear layer.
+            pool_audio: whether "audio_res5" is part of the box features.
+            kwargs: of :class:`detectron2.modeling.ROIHeads`.
+        """
+        super().__init__(**kwargs)
+        self.pooler = pooler
+        self.pool_audio = pool_audio
+        self.dropout = nn.Dropout(dropout)
+        self.predictor = nn.Linear(in_channels, num_actions)
+        nn.init.normal_(self.predictor.weight, std=0.01)
+        nn.init.zeros_(self.predictor.bias)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
+        head = cfg.MODEL.ROI_ACTION_HEAD
+        pool_audio = head.POOL_AUDIO and "audio_res5" in input_shape
+        names = ["slow_res5", "fast_res5"] + ["audio_res5"] * pool_audio
+        return {
+            **super().from_config(cfg),
+            "num_classes": 1,
+            "in_channels": sum(input_shape[name].channels for name in names),
+            "num_actions": head.NUM_CLASSES,
+            "pooler": ROIPooler(
+                output_size=head.POOLER_RESOLUTION,
+                scales=[1 / input_shape["slow_res5"].stride],
+                sampling_ratio=head.POOLER_SAMPLING_RATIO,
+                pooler_type=head.POOLER_TYPE,
+            ),
+            "dropout": head.DROPOUT,
+            "pool_audio": pool_audio,
+        }
+
+    def forward(
+        self,
+        images: ImageList,
+        features: dict[str, torch.Tensor],
+        proposals: list[Instances] | None,
+        targets: list[Instances] | None = None,
+    ) -> tuple[list[Instances], dict[str, torch.Tensor]]:
+        """
+        Args:
+            images: the N clips (not looked at; Detectron2's signature).
+            features: of :class:`avsf_det.modeling.SlowFast`.
+            proposals: N, with "proposal_boxes" and "objectness_logits" (person score). In training
+                they may be None: the true boxes are then the proposals.
+            targets: in training N, with "gt_boxes", "gt_classes" (zeros), "gt_actions" (M, K).
+
+        Returns:
+            In training, [] and {"loss_action"}; else the N results of :meth:`inference` and {}.
+        """
+        if self.training:
+            proposals = self.label_and_sample_proposals(proposals, targets)
+            logits = self.predict(features, [x.proposal_boxes for x in proposals])
+            return [], {"loss_action": self.loss(logits, proposals)}
+        logits = self.predict(features, [x.proposal_boxes for x in proposals])
+        return self.inference(logits, proposals), {}
+
+    def label_and_sample_proposals(
+        self, proposals: list[Instances] | None, targets: list[Instances]
+    ) -> list[Instances]:
+        """Keep the proposals that match a true box, and give them its "gt_" fields.
+
+        Detectron2's, except that proposals may be missing; see also :meth:`_sample_proposals`.
+        """
+        if proposals is None:
+            proposals = [
+                Instances(
+                    x.image_size,
+                    proposal_boxes=Boxes(x.gt_boxes.tensor[:0]),
+                    objectness_logits=x.gt_boxes.tensor.new_zeros(0),
+                )
+                for x in targets
+            ]
+            if not self.proposal_append_gt:
+                proposals = add_ground_truth_to_proposals(targets, proposals)
+        return super().label_and_sample_proposals(proposals, targets)
+
+    def _sample_proposals(
+        self, matched_idxs: torch.Tensor, matched_labels: torch.Tensor, gt_classes: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """All foreground, in order, and no background: it has no say in a loss over actions."""
+        sampled = (matched_labels == 1).nonzero().squeeze(1)
+        return sampled, torch.zeros_like(sampled)
+
+    def predict(self, features: dict[str, torch.Tensor], boxes: list[Boxes]) -> torch.Tensor:
+        """
+        Args:
+            features: "slow_res5" and "fast_res5" (N, C, T, H, W), "audio_res5" (N, C, T, F).
+            boxes: N, in pixels of the input frames.
+
+        Returns:
+            (R, K) float32 logits, clip after clip.
+        """
+        return self.predictor(self.dropout(self.box_features(features, boxes))).float()
+
+    def box_features(self, features: dict[str, torch.Tensor], boxes: list[Boxes]) -> torch.Tensor:
+        """As :meth:`predict`. Returns: (R, C) float32, channels of Slow, Fast, Audio."""
+        # float32: boxes are cast to the dtype of the map, and half cannot tell pixels apart.
+        maps = cat([features[name].mean(dim=2).float() for name in ("slow_res5", "fast_res5")], 1)
+        pooled = self.pooler([maps], boxes).amax(dim=(2, 3))
+        if not self.pool_audio:
+            return pooled
+        audio = features["audio_res5"].mean(dim=(2, 3)).float()
+        repeated = cat([x.expand(len(b), -1) for x, b in zip(audio, boxes, strict=True)])
+        return cat([pooled, repeated], 1)
+
+    def loss(self, logits: torch.Tensor, proposals: list[Instances]) -> torch.Tensor:
+        """Binary cross-entropy, mean over boxes and actions; 0 if there is no box.
+
+        Args:
+            logits: (R, K).
+            proposals: N, labelled, with "gt_actions" where there is any box.
+        """
+        targets = [x.gt_actions for x in proposals if len(x)]
+        targets = cat(targets) if targets else torch.zeros_like(logits)
+        loss = F.binary_cross_entropy_with_logits(logits, targets, reduction="sum")
+        return loss / max(logits.numel(), 1)
+
+    def inference(self, logits: torch.Tensor, proposals: list[Instances]) -> list[Instances]:
+        """
+        Returns:
+            N, one prediction per proposal in its order, none dropped or moved: "pred_boxes",
+            "scores" (person score), "pred_classes" (zeros), "action_scores" (R_i, K) in 0..1.
+        """
+        action_scores = logits.sigmoid().split([len(x) for x in proposals])
+        return [
+            Instances(
+                x.image_size,
+                pred_boxes=x.proposal_boxes,
+                scores=x.objectness_logits,
+                pred_classes=torch.zeros(len(x), dtype=torch.int64, device=scores.device),
+                action_scores=scores,
+            )
+            for x, scores in zip(proposals, action_scores, strict=True)
+        ]

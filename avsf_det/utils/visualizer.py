@@ -1,0 +1,195 @@
+"""Draw what the model saw, heard and said: person boxes, their top actions, the log-mel strip."""
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from detectron2.structures import Instances
+
+# RGB of the first, second, ... person.
+COLORS = (
+    (255, 196, 0),
+    (0, 200, 255),
+    (255, 90, 150),
+    (120, 230, 90),
+    (190, 130, 255),
+    (255, 130, 50),
+)
+# Natural log of power: what silence gives, and about what loud speech gives.
+QUIET, LOUD = math.log(1e-8), 4.0
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+Rect = tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels, right and bottom excluded
+
+
+def draw_clip_frame(
+    frame: np.ndarray,
+    instances: Instances | None,
+    class_names: Sequence[str],
+    logmel: np.ndarray | torch.Tensor | None = None,
+    *,
+    playhead: float | None = None,
+    min_score: float = 0.3,
+    max_actions: int = 4,
+    min_width: int = 640,
+) -> np.ndarray:
+    """Draw one frame of a clip.
+
+    Args:
+        frame: (H, W, 3) uint8 RGB; not changed.
+        instances: model output (contract 3): ``pred_boxes`` in pixels of ``image_size`` and
+            ``action_scores`` (N, K) in 0..1; None: no boxes.
+        class_names: names of the K actions.
+        logmel: (T_a, F) natural log of power, drawn under the frame: time to the right, low
+            frequencies below; None: no strip.
+        playhead: where in the strip to mark the frame's own moment, 0 its start, 1 its end.
+        min_score, max_actions: which actions of a person are written.
+        min_width: smaller frames are enlarged by a whole factor to this width or more, so that
+            text is readable.
+
+    Returns:
+        (H', W', 3) uint8 RGB of even height and width, as video encoders need.
+    """
+    height, width = frame.shape[:2]
+    factor = max(1, math.ceil(min_width / width))
+    size = (_even(width * factor), _even(height * factor))
+    canvas = cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC)
+    if instances is not None and len(instances):
+        _draw_persons(canvas, instances.to("cpu"), class_names, min_score, max_actions)
+    if logmel is None:
+        return canvas
+    strip = draw_logmel(logmel, size[0], _even(max(64, size[1] // 5)), playhead)
+    return np.concatenate([canvas, strip])
+
+
+def draw_logmel(
+    logmel: np.ndarray | torch.Tensor, width: int, height: int, playhead: float | None = None
+) -> np.ndarray:
+    """A spectrogram in colour: dark is silent; the scale is fixed, so that clips compare.
+
+    Args:
+        logmel: (T_a, F) natural log of power.
+        playhead: 0..1, where to draw a vertical line; None: nowhere.
+
+    Returns:
+        (height, width, 3) uint8 RGB; time to the right, low frequencies at the bottom.
+    """
+    loudness = (np.asarray(logmel, np.float32).T[::-1] - QUIET) / (LOUD - QUIET)
+    gray = np.rint(255 * loudness.clip(0, 1)).astype(np.uint8)
+    gray = cv2.resize(gray, (width, height), interpolation=cv2.INTER_LINEAR)
+    strip = cv2.cvtColor(cv2.applyColorMap(gray, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+    if playhead is not None:
+        x = round(min(max(playhead, 0.0), 1.0) * (width - 1))
+        cv2.line(strip, (x, 0), (x, height - 1), (255, 255, 255), 2)
+    return strip
+
+
+def _draw_persons(
+    canvas: np.ndarray,
+    instances: Instances,
+    class_names: Sequence[str],
+    min_score: float,
+    max_actions: int,
+) -> None:
+    """Boxes first, then every label where it hides least."""
+    height, width = canvas.shape[:2]
+    boxes = instances.pred_boxes.clone()
+    boxes.scale(width / instances.image_size[1], height / instances.image_size[0])
+    boxes.clip((height - 1, width - 1))
+    rects = [tuple(box) for box in boxes.tensor.round().int().tolist()]
+    line = max(2, width // 320)
+    for i, (x1, y1, x2, y2) in enumerate(rects):
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), COLORS[i % len(COLORS)], line)
+    labels: list[Rect] = []
+    for i, rect in enumerate(rects):
+        texts = _top_actions(instances.action_scores[i], class_names, min_score, max_actions)
+        if texts:
+            others = rects[:i] + rects[i + 1 :]
+            labels.append(_draw_label(canvas, texts, COLORS[i % len(COLORS)], rect, others, labels))
+
+
+def _top_actions(
+    scores: torch.Tensor, class_names: Sequence[str], min_score: float, max_actions: int
+) -> list[str]:
+    """Lines such as "talk 0.93" from one person's scores (K,), best first."""
+    values, indices = scores.topk(min(max_actions, len(scores)))
+    return [
+        f"{class_names[i]} {value:.2f}"
+        for value, i in zip(values.tolist(), indices.tolist(), strict=True)
+        if value >= min_score
+    ]
+
+
+def _draw_label(
+    canvas: np.ndarray,
+    texts: list[str],
+    color: tuple[int, int, int],
+    rect: Rect,
+    others: list[Rect],
+    labels: list[Rect],
+) -> Rect:
+    """Write lines on a dark panel near the person's box; returns the panel's place."""
+    height, width = canvas.shape[:2]
+    font_scale = 0.5 * max(1.0, width / 800)
+    sizes = [cv2.getTextSize(text, FONT, font_scale, 1) for text in texts]
+    pad = 4
+    row = max(text_height + baseline for (_, text_height), baseline in sizes) + pad
+    panel_width = min(max(size[0] for size, _ in sizes) + 4 * pad, width)
+    panel_height = min(row * len(texts) + pad, height)
+    panel = _place(rect, panel_width, panel_height, width, height, others, labels)
+
+    x1, y1, x2, y2 = panel
+    canvas[y1:y2, x1:x2] = canvas[y1:y2, x1:x2] // 4
+    canvas[y1:y2, x1 : x1 + pad] = color
+    for i, (text, (_, baseline)) in enumerate(zip(texts, sizes, strict=True)):
+        origin = (x1 + 2 * pad, y1 + (i + 1) * row - baseline)
+        cv2.putText(canvas, text, origin, FONT, font_scale, (255, 255, 255), 1, cv2.LINE_AA)
+    return panel
+
+
+def _place(
+    rect: Rect,
+    panel_width: int,
+    panel_height: int,
+    width: int,
+    height: int,
+    others: list[Rect],
+    labels: list[Rect],
+) -> Rect:
+    """The place above, below, beside or in the box where a panel hides least of the rest."""
+    x1, y1, x2, y2 = rect
+    corners = [
+        (x1, y1 - panel_height),
+        (x1, y2),
+        (x2, y1),
+        (x1 - panel_width, y1),
+        (x1, y1),
+        (x1, y2 - panel_height),
+    ]
+    places = []
+    for x, y in corners:
+        x, y = min(max(x, 0), width - panel_width), min(max(y, 0), height - panel_height)
+        places.append((x, y, x + panel_width, y + panel_height))
+
+    def hidden(place: Rect) -> float:
+        # Text over text is unreadable; a person's own box is the least loss.
+        return (
+            10 * sum(_overlap(place, label) for label in labels)
+            + 2 * sum(_overlap(place, other) for other in others)
+            + _overlap(place, rect)
+        )
+
+    return min(places, key=hidden)
+
+
+def _overlap(a: Rect, b: Rect) -> int:
+    """Common area in pixels."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    return max(width, 0) * max(height, 0)
+
+
+def _even(pixels: int) -> int:
+    return pixels + pixels % 2

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+from avsf_det.data.mini.sounds import SOUNDS, SoundEvent, add_events, ambience
+
+RATE = 44100
+
+
+def spectrum(wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Frequencies in Hz and the share of the power at each."""
+    power = np.abs(np.fft.rfft(wave)) ** 2
+    return np.fft.rfftfreq(len(wave), 1 / RATE), power / power.sum()
+
+
+def mean_of(kind: str, statistic) -> float:
+    return float(
+        np.mean(
+            [statistic(SOUNDS[kind](0.3, RATE, np.random.default_rng(i))) for i in range(20)]
+        )
+    )
+
+
+def centroid(wave: np.ndarray) -> float:
+    frequency, share = spectrum(wave)
+    return float((frequency * share).sum())
+
+
+def test_hit_is_bright_and_push_is_dull():
+    assert mean_of("hit", centroid) > 5000
+    assert mean_of("push", centroid) < 200
+
+
+def test_sing_is_pitched_and_talk_is_spread():
+    def top_ten(wave: np.ndarray) -> float:
+        return float(np.sort(spectrum(wave)[1])[-10:].sum())
+
+    assert mean_of("sing", top_ten) > 0.8
+    assert mean_of("talk", top_ten) < 0.75
+
+
+@pytest.mark.parametrize("kind", SOUNDS)
+def test_event_is_where_and_as_loud_as_asked(kind: str):
+    track = np.zeros(RATE)
+    add_events(track, RATE, [SoundEvent(kind, start=0.4, duration=0.3, gain=0.5, seed=7)])
+    assert np.abs(track).max() == pytest.approx(0.5)
+    heard = np.nonzero(np.abs(track) > 0.02)[0] / RATE
+    assert 0.4 <= heard[0] < 0.4 + 1 / 30
+    assert heard[-1] < 0.7
+
+
+def test_event_past_the_end_is_cut():
+    track = np.zeros(1000)
+    add_events(track, RATE, [SoundEvent("hit", 0.01, 0.3, 0.5, 1), SoundEvent("hit", 9, 1, 1, 1)])
+    assert np.abs(track[441:]).max() > 0.1
+
+
+def test_ambience_has_the_level_and_length_asked():
+    noise = ambience(0.5, RATE, 0.003, seed=1)
+    assert noise.shape == (RATE // 2,)
+    assert noise.std() == pytest.approx(0.003)

@@ -1,0 +1,57 @@
+import pytest
+import torch
+from torch import nn
+
+from avsf_det.layers import Conv3d, FrozenBatchNorm3d, freeze, get_norm
+
+
+def random_batchnorm(norm: nn.Module) -> nn.Module:
+    for values in (norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var):
+        values.uniform_(0.5, 2)
+    return norm.eval()
+
+
+def test_conv3d_applies_norm_then_activation():
+    conv = Conv3d(1, 1, 1, bias=False, norm=get_norm("BN", 1), activation=torch.relu).eval()
+    conv.weight.data.fill_(2)
+    conv.norm.running_mean.fill_(4)
+    conv.norm.running_var.fill_(1 - conv.norm.eps)
+    x = torch.tensor([1.0, 2, 3]).view(1, 1, 3, 1, 1)
+    assert torch.allclose(conv(x).flatten(), torch.tensor([0.0, 0, 2]))
+
+
+@pytest.mark.parametrize("requires_grad", [False, True])
+@pytest.mark.parametrize(
+    "make, shape", [(nn.BatchNorm3d, (2, 3, 3, 4, 5)), (nn.BatchNorm2d, (2, 3, 4, 5))]
+)
+def test_frozen_equals_batchnorm_in_eval(make, shape, requires_grad):
+    norm = random_batchnorm(make(3))
+    frozen = FrozenBatchNorm3d.convert_frozen_batchnorm(norm)
+    x = torch.randn(shape, requires_grad=requires_grad)
+    for mode in (True, False):
+        assert torch.allclose(frozen.train(mode)(x), norm(x), atol=1e-6)
+    assert frozen(x.bfloat16()).dtype == torch.bfloat16
+    assert not list(frozen.parameters())
+
+
+def test_freeze_converts_every_norm_inside():
+    module = nn.Sequential(
+        Conv3d(3, 3, 1, norm=random_batchnorm(nn.BatchNorm3d(3))),
+        nn.Sequential(random_batchnorm(nn.SyncBatchNorm(3))),
+    )
+    x = torch.randn(2, 3, 2, 2, 2)
+    expected = module(x)
+    freeze(module)
+    assert isinstance(module[0].norm, FrozenBatchNorm3d)
+    assert isinstance(module[1][0], FrozenBatchNorm3d)
+    assert not any(p.requires_grad for p in module.parameters())
+    assert torch.allclose(module.train()(x), expected, atol=1e-6)
+
+
+def test_get_norm():
+    assert get_norm("", 4) is None
+    assert isinstance(get_norm("BN", 4), nn.BatchNorm3d)
+    assert isinstance(get_norm("SyncBN", 4), nn.SyncBatchNorm)
+    assert isinstance(get_norm("FrozenBN", 4), FrozenBatchNorm3d)
+    with pytest.raises(ValueError, match="norm is 'LN'"):
+        get_norm("LN", 4)

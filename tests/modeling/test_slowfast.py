@@ -1,0 +1,212 @@
+import pytest
+import torch
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import build_backbone
+from torch import nn
+
+from avsf_det.layers import NonLocalBlock
+
+from .builders import make_cfg, make_features, randomize
+
+
+@pytest.fixture
+def avslowfast():
+    torch.manual_seed(0)
+    return randomize(build_backbone(make_cfg(audio=True))).eval()
+
+
+def run(backbone, x):
+    with torch.no_grad():
+        return backbone(x)
+
+
+def assert_same(a, b):
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+
+
+@pytest.mark.parametrize("audio", [False, True])
+def test_published_shapes(audio):
+    """ARCHITECTURE section 4, 4x16 R50 at 256 x 320."""
+    cfg = make_cfg(audio=audio, WIDTH=64, ALPHA=8)
+    cfg.MODEL.AUDIO.ALPHA, cfg.MODEL.AUDIO.FUSION_WIDTH = 32, 64
+    with torch.device("meta"):
+        backbone = build_backbone(cfg).eval()
+        features = backbone(
+            {
+                "frames": torch.empty(1, 3, 32, 256, 320),
+                "audio": torch.empty(1, 1, 128, 80),
+                "has_audio": torch.ones(1, dtype=torch.bool),
+            }
+        )
+    expected = {"slow_res5": (1, 2048, 4, 16, 20), "fast_res5": (1, 256, 32, 16, 20)}
+    specs = {
+        "slow_res5": ShapeSpec(channels=2048, stride=16),
+        "fast_res5": ShapeSpec(channels=256, stride=16),
+    }
+    if audio:
+        expected["audio_res5"] = (1, 1024, 16, 10)
+        specs["audio_res5"] = ShapeSpec(channels=1024)
+    assert {name: tuple(x.shape) for name, x in features.items()} == expected
+    assert backbone.output_shape() == specs
+
+
+def test_slow_frames_span_the_clip(avslowfast):
+    avslowfast.alpha = 8
+    frames = torch.arange(32.0).view(1, 1, 32, 1, 1)
+    assert avslowfast._pick_slow_frames(frames).flatten().tolist() == [0, 10, 20, 31]
+
+
+def test_temporal_kernels_and_dilation():
+    backbone = build_backbone(make_cfg(DEPTH=101, NUM_TEMPORAL_BLOCKS=[3, 4, 6, 3]))
+    for pathway in (backbone.slow, backbone.fast):
+        kernels = [block.conv1.kernel_size[0] for block in pathway["res4"]]
+        assert kernels == [3] * 6 + [1] * 17
+        assert [block.conv2.dilation for block in pathway["res5"]] == [(1, 2, 2)] * 3
+    stems = [pathway["stem"].conv1.kernel_size[0] for pathway in (backbone.slow, backbone.fast)]
+    assert stems == [1, 5]
+    assert {block.conv1.kernel_size[0] for block in backbone.slow["res3"]} == {1}
+    assert {block.conv1.kernel_size[0] for block in backbone.fast["res3"]} == {3}
+
+
+def test_nonlocal_blocks_follow_their_blocks_and_start_as_identity():
+    cfg = make_cfg()
+    cfg.MODEL.SLOWFAST.NONLOCAL.RES4 = [1, 5]
+    backbone = build_backbone(cfg).eval()
+    names = [name for name, m in backbone.named_modules() if isinstance(m, NonLocalBlock)]
+    assert names == ["slow.res4.nonlocal1", "slow.res4.nonlocal5"]
+    features = run(backbone, make_features())
+    for name in ("nonlocal1", "nonlocal5"):
+        setattr(backbone.slow["res4"], name, nn.Identity())
+    assert_same(features, run(backbone, make_features()))
+
+
+def test_residual_branches_start_at_zero():
+    backbone = build_backbone(make_cfg(audio=True))
+    for pathway in (backbone.slow, backbone.fast, backbone.audio):
+        for stage in ("res2", "res3", "res4", "res5"):
+            assert all(not block.conv3.norm.weight.any() for block in pathway[stage])
+
+
+def test_batched_equals_single(avslowfast):
+    x = make_features()
+    x["has_audio"][1] = False
+    both = run(avslowfast, x)
+    for i in range(2):
+        single = run(avslowfast, {name: value[i : i + 1] for name, value in x.items()})
+        for name in both:
+            assert torch.allclose(both[name][i : i + 1], single[name], atol=1e-5), name
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_no_audio_is_all_silent_bit_for_bit(avslowfast, training):
+    avslowfast.train(training)
+    x = make_features()
+    outputs = []
+    for silent in ({**x, "has_audio": torch.zeros(2, dtype=torch.bool)}, {**x, "audio": None}):
+        features = run(avslowfast, silent)
+        assert not features.pop("audio_res5").any()
+        outputs.append(features)
+    assert_same(*outputs)
+
+
+def test_muting_one_clip_leaves_the_other_alone(avslowfast):
+    x = make_features()
+    sounding = run(avslowfast, x)
+    muted = run(avslowfast, {**x, "has_audio": torch.tensor([False, True])})
+    silent = run(avslowfast, {**x, "has_audio": torch.zeros(2, dtype=torch.bool)})
+    for name in sounding:
+        assert torch.equal(muted[name][1], sounding[name][1]), name
+        assert torch.equal(muted[name][0], silent[name][0]), name
+    assert not torch.equal(muted["slow_res5"][0], sounding["slow_res5"][0])
+
+
+def test_what_a_silent_clip_holds_does_not_reach_the_audio_statistics(avslowfast):
+    avslowfast.train()
+    x = make_features(num_clips=3)
+    x["has_audio"] = torch.tensor([False, True, True])
+    norm = avslowfast.audio["stem"].norm
+    means = []
+    for fill in (-2.444, 7.0):
+        norm.reset_running_stats()
+        x["audio"][0] = fill
+        run(avslowfast, x)
+        means.append(norm.running_mean.clone())
+    assert torch.equal(*means)
+
+
+def test_every_parameter_has_a_gradient_in_a_dropped_step(avslowfast):
+    avslowfast.train()
+    avslowfast.drop_pathway.rate = 1.0
+    sum(x.mean() for x in avslowfast(make_features()).values()).backward()
+    for name, parameter in avslowfast.named_parameters():
+        assert parameter.grad is not None, name
+        assert name.startswith(("slow", "fast", "f2s")) or not parameter.grad.any(), name
+
+
+def test_freezing_covers_all_pathways_and_the_laterals_that_leave_them():
+    cfg = make_cfg(audio=True, FUSION_STAGES=["pool1", "res2", "res3", "res4"])
+    cfg.MODEL.AUDIO.FUSION_STAGES = ["res2", "res3"]
+    cfg.MODEL.BACKBONE.FREEZE_AT = 2
+    backbone = build_backbone(cfg).train()
+    frozen = tuple(f"{p}.{s}." for p in ("slow", "fast", "audio") for s in ("stem", "res2"))
+    frozen += ("f2s.pool1.", "f2s.res2.", "a2fs.res2.")
+    for name, parameter in backbone.named_parameters():
+        assert parameter.requires_grad != name.startswith(frozen), name
+    for name, module in backbone.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            assert not name.startswith(frozen), name
+    sum(x.mean() for x in backbone(make_features()).values()).backward()
+
+
+@pytest.mark.parametrize(
+    "visual, audio", [([], ["pool1", "res2"]), (["pool1", "res4"], ["res3"]), (["res2"], [])]
+)
+def test_any_junctions(visual, audio):
+    cfg = make_cfg(audio=True, FUSION_STAGES=visual)
+    cfg.MODEL.AUDIO.FUSION_STAGES = audio
+    backbone = build_backbone(cfg).eval()
+    assert (list(backbone.f2s), list(backbone.a2fs)) == (visual, audio)
+    assert run(backbone, make_features())["slow_res5"].shape[1] == 256
+
+
+def test_bfloat16_autocast(avslowfast):
+    avslowfast.train()
+    avslowfast.drop_pathway.rate = 0.0
+    with torch.autocast("cpu", torch.bfloat16):
+        features = avslowfast(make_features())
+    assert {x.dtype for x in features.values()} == {torch.bfloat16}
+    sum(x.float().mean() for x in features.values()).backward()
+    assert all(p.grad.isfinite().all() for p in avslowfast.parameters())
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"frames": torch.zeros(2, 3, 6, 48, 64)}, "6 frames are not a multiple of alpha_F = 4"),
+        ({"audio": torch.zeros(2, 1, 30, 8)}, "has 30 columns; expected 32"),
+    ],
+)
+def test_wrong_lengths(avslowfast, change, message):
+    with pytest.raises(ValueError, match=message):
+        avslowfast({**make_features(), **change})
+
+
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("AUDIO.ALPHA", 6, "6 is not a multiple of 4"),
+        ("AUDIO.FUSION_STAGES", ["res6"], "AUDIO.FUSION_STAGES has"),
+        ("SLOWFAST.FUSION_STAGES", ["stem"], "SLOWFAST.FUSION_STAGES has"),
+        ("SLOWFAST.DEPTH", 18, "depth is 18"),
+        ("SLOWFAST.BETA_INV", 3, "WIDTH 8 is not a multiple"),
+        ("SLOWFAST.NORM", "GN", "norm is 'GN'"),
+        ("SLOWFAST.NONLOCAL.RES4", [6], "it has 6"),
+    ],
+)
+def test_wrong_settings(key, value, message):
+    cfg = make_cfg(audio=True)
+    cfg.merge_from_list([f"MODEL.{key}", value])
+    with pytest.raises(ValueError, match=message):
+        build_backbone(cfg)

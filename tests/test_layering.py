@@ -1,0 +1,87 @@
+"""The direction of imports inside the package, read from the source without running it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "avsf_det"
+
+# What a folder (or module) of the package may import of the package besides itself.
+ALLOWED = {
+    "config": set(),
+    "layers": set(),
+    "modeling": {"layers"},
+    "data": set(),
+    "evaluation": set(),
+    "utils": {"data"},
+    "engine": {"data", "evaluation", "utils"},
+    "__init__": {"config", "data", "modeling"},
+}
+# Libraries that only these places may import.
+CONFINED = {
+    "av": {"data/video.py", "data/mini"},
+    "cv2": {"data/transforms.py", "data/mini", "utils/visualizer.py"},
+}
+
+
+def imported_modules(path: Path) -> list[str]:
+    """Absolute names of all modules that a file of the package imports, at any depth."""
+    package = path.relative_to(ROOT).with_suffix("").parts[:-1]
+    names = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            names += [module] if node.module else [f"{module}.{alias.name}" for alias in node.names]
+    return names
+
+
+def package_files() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def folder_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+@pytest.mark.parametrize("path", package_files(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_follow_the_layers(path: Path):
+    relative = path.relative_to(PACKAGE)
+    home = relative.parts[0] if len(relative.parts) > 1 else relative.stem
+    for module in imported_modules(path):
+        assert "detectron2._C" not in module
+        if module.split(".")[0] == "avsf_det":
+            target = folder_of(module)
+            assert target == home or target in ALLOWED[home], f"{relative} imports {module}"
+        allowed = CONFINED.get(module.split(".")[0])
+        if allowed is not None:
+            assert any(str(relative).startswith(place) for place in allowed), (
+                f"{relative} imports {module}"
+            )
+
+
+def test_no_import_cycle_between_files():
+    graph = {}
+    for path in package_files():
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        graph[name] = [m for m in imported_modules(path) if m.startswith("avsf_det.")]
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, " -> ".join([*trail, name])
+        for target in graph.get(name, []):
+            if target != name:
+                visit(target, (*trail, name))
+
+    for name in graph:
+        visit(name, ())
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "ava_tools").glob("*.py")), ids=lambda p: p.name)
+def test_tools_import_no_tool(path: Path):
+    tools = {tool.stem for tool in path.parent.glob("*.py")}
+    for module in imported_modules(path):
+        assert module.split(".")[0] not in tools | {"ava_tools", "tests"}, f"imports {module}"

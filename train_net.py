@@ -1,0 +1,73 @@
+#!/usr/bin/env python
+"""Train and evaluate AVSlowFast models.
+
+Example:
+    python train_net.py --config-file configs/AVA/avsf_r101_8x8.yaml --num-gpus 8 \\
+        MODEL.WEIGHTS kinetics.pyth
+    python train_net.py --config-file configs/AVA/avsf_r101_8x8.yaml --eval-only \\
+        MODEL.WEIGHTS output/AVA/avsf_r101_8x8/model_final.pth
+"""
+
+import logging
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode, get_cfg
+from detectron2.engine import default_argument_parser, default_setup, launch
+from detectron2.evaluation import verify_results
+from detectron2.utils import comm
+
+from avsf_det import add_avsf_config
+from avsf_det.engine import Trainer
+
+
+def setup(args) -> CfgNode:
+    """The frozen config of the command line, with logging set up."""
+    cfg = get_cfg()
+    add_avsf_config(cfg)
+    cfg.merge_from_file(args.config_file)
+    cfg.merge_from_list(args.opts)
+    notes = []
+    if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+        notes.append("No CUDA device here: MODEL.DEVICE is cpu")
+    if "SOLVER.IMS_PER_BATCH" in args.opts and "SOLVER.REFERENCE_WORLD_SIZE" not in args.opts:
+        cfg.SOLVER.REFERENCE_WORLD_SIZE = 0
+        notes.append(
+            "SOLVER.IMS_PER_BATCH is given: batch, BASE_LR and iterations are used as they are, "
+            "not scaled to the number of processes"
+        )
+    cfg.freeze()
+    default_setup(cfg, args)
+    for note in notes:
+        logging.getLogger("avsf_det").info(note)
+    return cfg
+
+
+def main(args) -> dict:
+    """Train, or with --eval-only evaluate; returns the results of the last evaluation."""
+    cfg = setup(args)
+    if args.eval_only:
+        model = Trainer.build_model(cfg)
+        DetectionCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(
+            cfg.MODEL.WEIGHTS, resume=args.resume
+        )
+        results = Trainer.test(cfg, model)
+        if comm.is_main_process():
+            verify_results(cfg, results)
+        return results
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=args.resume)
+    return trainer.train()
+
+
+if __name__ == "__main__":
+    args = default_argument_parser(epilog=__doc__).parse_args()
+    launch(
+        main,
+        args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+        args=(args,),
+    )

@@ -8,14 +8,13 @@ Example:
         MODEL.WEIGHTS output/AVA/avsf_r101_8x8/model_final.pth
 """
 
-import logging
-
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_argument_parser, default_setup, launch
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
 
 from avsf_det import add_avsf_config
 from avsf_det.engine import Trainer
@@ -39,8 +38,9 @@ def setup(args) -> CfgNode:
         )
     cfg.freeze()
     default_setup(cfg, args)
+    logger = setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="avsf_det")
     for note in notes:
-        logging.getLogger("avsf_det").info(note)
+        logger.info(note)
     return cfg
 
 

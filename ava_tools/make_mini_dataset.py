@@ -9,6 +9,7 @@ import argparse
 import hashlib
 import json
 import logging
+import multiprocessing
 import os
 import time
 from collections.abc import Callable
@@ -107,11 +108,16 @@ def write_movie(movie: Movie, path: Path) -> None:
 def _write_movies(jobs: list[tuple[Movie, Path]], workers: int) -> None:
     """Those of ``jobs`` that are not there yet, in parallel, with progress."""
     todo = [job for job in jobs if not job[1].exists()]
-    with ProcessPoolExecutor(workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    context = multiprocessing.get_context("forkserver")  # a plain fork copies locks of threads
+    context.set_forkserver_preload([__name__])
+    pool = ProcessPoolExecutor(workers, context, cv2.setNumThreads, (1,))
+    try:
         pending = [pool.submit(_replace, path, partial(write_movie, movie)) for movie, path in todo]
         done = as_completed(pending)
         for future in tqdm(done, "movies", len(jobs), initial=len(jobs) - len(todo), mininterval=2):
             future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # one failed movie ends the run at once
 
 
 def _claim(output: Path, request: dict) -> None:

@@ -10,35 +10,209 @@ Example: python ava_tools/run_mini_demo.py --output output/demo
 import argparse
 import csv
 import json
-import logging
 import os
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-import av
-import matplotlib.pyplot as plt
+import matplotlib
 import numpy as np
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Boxes, Instances
+from matplotlib import pyplot as plt
 from tabulate import tabulate
 
 import avsf_det  # noqa: F401  (registers the data sets)
+from avsf_det.data import VideoReader
 from avsf_det.data.audio import LogMel
-from avsf_det.data.mini import SOUND_PAIRS
-from avsf_det.data.video import VideoReader
+from avsf_det.data.mini.script import SOUND_PAIRS
+from avsf_det.utils.video_writer import write_video
 from avsf_det.utils.visualizer import draw_clip_frame
 
 ROOT = Path(__file__).resolve().parents[1]
 DATASET = "ava_mini_val"
-# Name in the summary: config, and the options of its evaluation.
-EVALUATIONS = {
-    "slowfast": ("slowfast_mini", ()),
-    "avsf": ("avsf_mini", ()),
-    "avsf_mute": ("avsf_mini", ("TEST.AUDIO_MODE", "mute")),
-    "avsf_swap": ("avsf_mini", ("TEST.AUDIO_MODE", "swap")),
+# Name in the summary: its title, the config that it is trained with, options of its evaluation.
+RUNS = {
+    "slowfast": ("SlowFast", "slowfast_mini", ()),
+    "avsf": ("AVSlowFast", "avsf_mini", ()),
+    "avsf_mute": ("muted", "avsf_mini", ("TEST.AUDIO_MODE", "mute")),
+    "avsf_swap": ("sound swapped", "avsf_mini", ("TEST.AUDIO_MODE", "swap")),
 }
-logger = logging.getLogger("run_mini_demo")
+FPS = 30  # of the drawn video
+SAMPLE_RATE = 44100  # Hz
+
+
+def run_mini_demo(output: Path, num_movies: int = 4, options: tuple[str, ...] = ()) -> dict:
+    """The whole demo.
+
+    Args:
+        output: folder of all results.
+        num_movies: how many movies of the validation set are drawn.
+        options: config options (KEY VALUE ...) of all trainings and evaluations.
+
+    Returns:
+        {run: {"mAP", "AP_sound", "AP_rest"}}, fractions; AP_sound is the mean over the actions
+        that only sound tells apart. The same as ``summary.json``.
+    """
+    started = time.monotonic()
+    python("ava_tools/make_mini_dataset.py")
+    results = {}
+    for name, (title, config, extra) in RUNS.items():
+        print(f"\n=== {title}: {'training' if not extra else 'evaluating ' + ' '.join(extra)}")
+        results[name] = run(config, output, name, (*options, *extra), train=not extra)
+    summary = {name: summarize(result["per_class_by_name"]) for name, result in results.items()}
+    write_table(results)
+    (output / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    draw_chart(results, output / "per_class_ap.png")
+    draw_movies(output / "avsf", output / "actions.mp4", num_movies)
+    print(
+        f"\nDone in {time.monotonic() - started:.0f} s, on a small generated data set. Look at\n"
+        f"  {output / 'per_class_ap.png'}\n"
+        f"  {output / 'actions.mp4'} (it has sound)\n"
+        f"  {output / 'summary.json'}\n"
+        "Next, on real AVA (README.md says which files go where):\n"
+        "  .venv/bin/python train_net.py --config-file configs/AVA/avsf_r101_8x8.yaml"
+    )
+    return summary
+
+
+def python(*arguments: str) -> None:
+    """Run one of the project's scripts; its failure ends the demo."""
+    code = subprocess.run([sys.executable, *arguments], cwd=ROOT, check=False).returncode
+    if code != 0:
+        raise SystemExit(f"{arguments[0]} failed (exit code {code}); run the demo again to go on.")
+
+
+def run(config: str, output: Path, name: str, options: tuple[str, ...], *, train: bool) -> dict:
+    """Train and evaluate, or evaluate the model that ``avsf`` trained; unless that is done.
+
+    Returns:
+        the content of ``ava_results.json``.
+    """
+    results = output / name / "inference" / "ava_results.json"
+    if not results.exists():
+        mode = ["--resume"] if train else ["--eval-only"]
+        weights = [] if train else ["MODEL.WEIGHTS", str(output / "avsf" / "model_final.pth")]
+        folder = ["OUTPUT_DIR", str(output / name)]
+        file = f"configs/mini/{config}.yaml"
+        python("train_net.py", "--config-file", file, *mode, *options, *weights, *folder)
+    return json.loads(results.read_text())
+
+
+def summarize(ap: dict[str, float]) -> dict[str, float]:
+    sound = {action for pair in SOUND_PAIRS for action in pair}
+    return {
+        "mAP": float(np.mean(list(ap.values()))),
+        "AP_sound": float(np.mean([ap[action] for action in sorted(sound)])),
+        "AP_rest": float(np.mean([ap[action] for action in ap if action not in sound])),
+    }
+
+
+def write_table(results: dict[str, dict]) -> None:
+    ap = {name: result["per_class_by_name"] for name, result in results.items()}
+    by_sound = {action for pair in SOUND_PAIRS for action in pair}
+    rows = [
+        [f"{action} (sound only)" if action in by_sound else action, *(ap[n][action] for n in ap)]
+        for action in ap["avsf"]
+    ]
+    for key in ("AP_sound", "AP_rest", "mAP"):
+        rows.append([key, *(summarize(ap[n])[key] for n in ap)])
+    headers = ["AP on Mini-AVA val (generated)", *(RUNS[name][0] for name in ap)]
+    print("\n" + tabulate(rows, headers, tablefmt="pipe", floatfmt=".3f"))
+
+
+def draw_chart(results: dict[str, dict], path: Path) -> None:
+    """AP per class and run as bars, like the paper's Figure A.1."""
+    matplotlib.use("Agg")
+    shown = ("slowfast", "avsf", "avsf_mute")
+    actions = list(results["avsf"]["per_class_by_name"])
+    figure, axes = plt.subplots(figsize=(10, 4.5), layout="constrained")
+    for i, (name, color) in enumerate(zip(shown, ("#8899aa", "#d1495b", "#edae49"), strict=True)):
+        ap = [results[name]["per_class_by_name"][action] for action in actions]
+        x = np.arange(len(actions)) + 0.27 * (i - 1)
+        axes.bar(x, ap, 0.26, label=RUNS[name][0], color=color)
+    pairs = [" / ".join(pair) for pair in SOUND_PAIRS]
+    axes.set(ylim=(0, 1), ylabel="AP at IoU 0.5", xticks=range(len(actions)))
+    axes.set_xticklabels(actions)
+    axes.set_title(f"Mini-AVA val (generated). Only sound tells {', '.join(pairs)} apart.")
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(loc="lower left")
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def read_predictions(path: Path, num_classes: int) -> dict[tuple[str, float], np.ndarray]:
+    """(video id, second) to an array (N, 4 + K): boxes in 0..1 and action scores."""
+    found = defaultdict(lambda: defaultdict(lambda: np.zeros(num_classes)))
+    with open(path, newline="") as file:
+        for video_id, second, *box, action, score in csv.reader(file):
+            found[video_id, float(second)][tuple(map(float, box))][int(action) - 1] = float(score)
+    return {
+        keyframe: np.array([[*box, *scores] for box, scores in boxes.items()])
+        for keyframe, boxes in found.items()
+    }
+
+
+def draw_movies(run_dir: Path, path: Path, num_movies: int) -> None:
+    """The first validation movies with what the model says at the nearest keyframe."""
+    dataset = DatasetCatalog.get(DATASET)
+    names = MetadataCatalog.get(DATASET).action_classes
+    files = dict.fromkeys((d["video_id"], d["file_name"]) for d in dataset)
+    predictions = read_predictions(run_dir / "inference" / "ava_predictions.csv", len(names))
+    movies = list(files)[:num_movies]
+    sounds = []
+    for _, file_name in movies:
+        with VideoReader(file_name) as reader:
+            sounds.append(reader.read_audio(0, whole_frames(reader) / FPS, SAMPLE_RATE))
+    frames = (frame for movie in movies for frame in drawn_frames(*movie, predictions, names))
+    write_video(path, frames, FPS, torch.cat(sounds).numpy()[None], SAMPLE_RATE)
+
+
+def whole_frames(reader: VideoReader) -> int:
+    return int(reader.duration * FPS)
+
+
+def drawn_frames(
+    video_id: str,
+    file_name: str,
+    predictions: dict[tuple[str, float], np.ndarray],
+    names: list[str],
+) -> Iterator[np.ndarray]:
+    """(H, W, 3) uint8 RGB, one for each 1 / FPS of the movie."""
+    with VideoReader(file_name) as reader:
+        length = whole_frames(reader)
+        seconds = np.arange(length) / FPS
+        frames = reader.read_frames(seconds.tolist())
+        sound = reader.read_audio(0, length / FPS, 16000)
+    logmel = LogMel(sample_rate=16000, window_sec=0.032, hop_sec=0.016, num_mels=80)(sound)
+    height, width = frames.shape[1:3]
+    for frame, second in zip(frames, seconds, strict=True):
+        found = predictions.get((video_id, float(round(second))))
+        instances = None
+        if found is not None:
+            boxes = torch.tensor(found[:, :4]) * torch.tensor([width, height, width, height])
+            instances = Instances((height, width), pred_boxes=Boxes(boxes.float()))
+            instances.action_scores = torch.tensor(found[:, 4:])
+        yield draw_clip_frame(
+            frame, instances, names, logmel, playhead=second * FPS / length, min_score=0.4
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", type=Path, default=Path("output/demo"))
+    parser.add_argument("--num-movies", type=int, default=4, help="movies to draw")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="config options, KEY VALUE ...")
+    args = parser.parse_args()
+    os.chdir(ROOT)
+    run_mini_demo(args.output, args.num_movies, tuple(args.opts))
+
+
+if __name__ == "__main__":
+    main()

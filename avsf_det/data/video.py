@@ -211,28 +211,25 @@ class VideoReader:
             (pts, frame), or (pts, error) of a packet that does not decode or a damaged frame.
         """
         stream = self._stream(kind)
-        key_pts = None if after_seek else -math.inf
+        # Without a key frame first, some decoders make pictures up.
+        started = not after_seek
         for packet in self._packets(kind):
             if packet.stream.index != stream.index:
                 continue
-            pts = _pts(packet)
-            if key_pts is None:
-                if not packet.is_keyframe:
-                    continue
-                key_pts = pts
+            started = started or packet.is_keyframe
+            if not started:
+                continue
             try:
                 frames = packet.decode()
             except av.error.FFmpegError as error:
-                damage = self._error(kind, f"cannot be decoded ({error.strerror})", pts)
+                problem = f"cannot be decoded ({error.strerror})"
+                damage = self._error(kind, problem, _pts(packet))
                 damage.__cause__ = error
-                yield pts, damage
+                yield _pts(packet), damage
                 continue
             for frame in frames:
                 if frame.pts is None:
                     raise self._error(kind, "has no presentation times")
-                # Frames before the key frame lean on the ones before the seek (open GOP).
-                if frame.pts < key_pts:
-                    continue
                 if frame.is_corrupt:
                     yield frame.pts, self._error(kind, "is damaged", frame.pts)
                 else:
@@ -243,8 +240,9 @@ class VideoReader:
     ) -> Iterator[tuple[int, av.frame.Frame | VideoDecodeError]]:
         """As ``_decode``, beginning at or before a time; else at the file's first frame.
 
-        Seeking lands late where the index is missing or counts in decoding order: then it is
-        repeated further and further back, in the end from the start of the file.
+        Seeking lands late where an index is missing or counts in decoding order, and the first
+        frames after it may lean on ones before it (open GOP): then it is repeated further and
+        further back, in the end from the start of the file.
         """
         stream = self._stream(kind)
         start = stream.start_time if kind == "audio" else self._first_pts

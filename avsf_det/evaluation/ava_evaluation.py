@@ -77,15 +77,15 @@ class AVAEvaluator(DatasetEvaluator):
             inputs: model inputs, with ``image_id``, ``video_id``, ``timestamp`` (seconds in the
                 csv's clock), ``height`` and ``width`` (pixels of the source).
             outputs: for each, ``{"instances": Instances}`` with ``pred_boxes`` in pixels of the
-                source and ``action_scores`` (N, K), K = all actions of the data set.
+                source and ``action_scores`` (N, K), the data set's actions first.
 
         Raises:
-            AVAEvaluationError: the model gives another number of actions, or NaN or infinity.
+            AVAEvaluationError: the model scores too few actions, or gives NaN or infinity.
         """
         for input_, output in zip(inputs, outputs, strict=True):
             instances = output["instances"].to("cpu")
             scores = instances.action_scores.float().numpy()
-            if scores.shape[1] != self._num_actions:
+            if scores.shape[1] < self._num_actions:
                 raise AVAEvaluationError(
                     f"the model scores {scores.shape[1]} actions, {self._dataset_name} has "
                     f"{self._num_actions}; set MODEL.ROI_ACTION_HEAD.NUM_CLASSES to that"
@@ -163,7 +163,7 @@ class AVAEvaluator(DatasetEvaluator):
         with PathManager.open(os.path.join(self._output_dir, "ava_results.json"), "w") as file:
             json.dump(result.as_dict(), file, indent=1)
         with PathManager.open(os.path.join(self._output_dir, "per_class_ap.csv"), "w") as file:
-            writer = csv.writer(file)
+            writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["id", "class", "AP", "ground_truth", "detections"])
             for c in result.classes:
                 ap = c.ap if c.num_ground_truth else ""

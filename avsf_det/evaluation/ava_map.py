@@ -188,7 +188,6 @@ def evaluate_ava(
     boxes = detections.boxes[rows]
     rows = rows[(boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])]
 
-    rows = rows[np.argsort(first_row[detections.keyframe[rows]], kind="stable")]
     rows_of_class = _split_by_class(rows, det_class[rows], len(label_map))
     gt_keyframe = np.searchsorted(gt_keyframes, ground_truth.keyframe[gt_rows])
     by_keyframe = np.argsort(gt_keyframe, kind="stable")
@@ -199,6 +198,7 @@ def evaluate_ava(
     for (id_, name), det, gt in zip(label_map.items(), rows_of_class, gt_of_class, strict=True):
         ap = float("nan")
         if len(gt):
+            det = det[np.argsort(first_row[detections.keyframe[det]], kind="stable")]
             scores = detections.scores[det]
             hits = _match(
                 detections.boxes[det],
@@ -354,7 +354,7 @@ def _why_nothing_matches(
             f"no class of the detections ({_sample(ids)}) is in the label map "
             f"({_sample(label_map)}): ids off by one, or another label map"
         )
-    if excluded.issuperset(detections.keyframes):
+    if set(detections.keyframes) <= excluded:
         causes.append("all keyframes of the detections are on the exclusion list")
     det_videos, gt_videos = ({v for v, _ in x.keyframes} for x in (detections, ground_truth))
     if not det_videos & gt_videos:
@@ -506,9 +506,7 @@ def _read_rows(
 ) -> ActionBoxes:
     """All rows of a csv; boxes must be within low..high and, if ``ordered``, not inverted."""
     index = _KeyframeIndex()
-    columns = [
-        (np.empty(0, np.int32), np.empty((0, 4)), np.empty(0, np.int32), np.empty(0)),
-    ]
+    columns = [(np.empty(0, np.int32), np.empty((0, 4)), np.empty(0, np.int32), np.empty(0))]
     line, num_columns = 1, 0
     try:
         with gzip.open(path) if str(path).endswith(".gz") else open(path, "rb") as file:

@@ -107,7 +107,12 @@ def test_recipe_from_the_config():
         *("INPUT.MIN_SIZE_TEST", 32, "INPUT.COLOR_JITTER.ENABLED", True),
     )
     names = [type(a).__name__ for a in build_clip_augmentations(cfg, is_train=True)]
-    assert names == ["ResizeClipShortestEdge", "RandomCropClip", "RandomFlipClip", "ColorJitterClip"]
+    assert names == [
+        "ResizeClipShortestEdge",
+        "RandomCropClip",
+        "RandomFlipClip",
+        "ColorJitterClip",
+    ]
     (resize,) = build_clip_augmentations(cfg, is_train=False)
     assert (resize.low, resize.high) == (32, 32)
 

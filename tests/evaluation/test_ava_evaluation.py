@@ -162,7 +162,7 @@ def test_refuses_bad_predictions(dataset: str, tmp_path: Path):
     with pytest.raises(AVAEvaluationError, match=r"NaN or infinity for v,901\.5"):
         evaluate(dataset, tmp_path, pairs)
     pairs[3][1]["instances"].action_scores = torch.rand(2, 4)
-    with pytest.raises(AVAEvaluationError, match="the model scores 4 actions, .* has 3"):
+    with pytest.raises(AVAEvaluationError, match="the model scores 4 actions, "):
         evaluate(dataset, tmp_path, pairs[3:])
     with pytest.raises(ValueError, match="protocol is 'coco'"):
         AVAEvaluator(dataset, str(tmp_path), "coco")

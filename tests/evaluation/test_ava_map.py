@@ -61,7 +61,8 @@ def test_average_precision_of_a_ranked_list() -> None:
 def test_one_right_detection() -> None:
     gt = rows(("v", 902, BOX, 1))
     result = evaluate_ava(rows(("v", 902, BOX, 1, 0.3)), gt, CLASSES)
-    assert [c.ap for c in result.classes][0] == 1 and math.isnan(result.classes[1].ap)
+    sit, talk = result.classes
+    assert sit.ap == 1 and math.isnan(talk.ap)
     assert result.mean_ap == 1  # the class without ground truth does not count
     assert result.as_dict()["per_class"] == {"1": 1.0, "2": None}
     assert result.as_dict()["per_class_by_name"] == {"sit": 1.0, "talk": None}

@@ -81,7 +81,7 @@ def make_inputs(num_clips: int = 2, num_boxes: int = 2, num_actions: int = 5) ->
                 gt_actions=actions[i],
             ),
             "height": 96,
-            "width": 128,
+            "width": 192,
         }
         for i in range(num_clips)
     ]

@@ -134,8 +134,9 @@ def test_predictions_are_the_proposals_in_source_pixels():
     before = [x["proposals"].proposal_boxes.tensor.clone() for x in inputs]
     with torch.no_grad():
         results = [x["instances"] for x in model(inputs)]
-    assert [x.image_size for x in results] == [(96, 128), (96, 128), SIZE]
-    for result, x, boxes, scale in zip(results, inputs, before, (2, 2, 1), strict=True):
+    assert [x.image_size for x in results] == [(96, 192), (96, 192), SIZE]
+    scales = torch.tensor([[3.0, 2, 3, 2], [3, 2, 3, 2], [1, 1, 1, 1]])
+    for result, x, boxes, scale in zip(results, inputs, before, scales, strict=True):
         assert torch.equal(result.pred_boxes.tensor, boxes * scale)
         assert torch.equal(x["proposals"].proposal_boxes.tensor, boxes)
         assert torch.equal(result.scores, x["proposals"].objectness_logits)

@@ -1,7 +1,5 @@
 """One picture to judge generated films by: keyframes with boxes and labels, their sound below."""
 
-from itertools import islice
-
 import cv2
 import numpy as np
 
@@ -51,7 +49,7 @@ def _content(movie: Movie, second: int) -> set[str]:
 
 
 def _tile(movie: Movie, second: int) -> np.ndarray:
-    image = next(islice(frames(movie), second * FPS, None))
+    image = next(frames(movie, second * FPS))
     image = cv2.resize(image, None, fx=_SCALE, fy=_SCALE, interpolation=cv2.INTER_NEAREST)
     height, width = HEIGHT * _SCALE, WIDTH * _SCALE
     for _, (x1, y1, x2, y2), actions in annotate(movie, second):

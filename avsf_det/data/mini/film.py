@@ -11,10 +11,10 @@ from avsf_det.data.mini.script import FPS, HEIGHT, WIDTH, Movie
 from avsf_det.data.mini.sounds import add_events, ambience
 
 
-def frames(movie: Movie) -> Iterator[np.ndarray]:
-    """All frames in order, (128, 176, 3) uint8 RGB; frame i shows second i / 30."""
+def frames(movie: Movie, first: int = 0) -> Iterator[np.ndarray]:
+    """The frames from number ``first`` on, (128, 176, 3) uint8 RGB; frame i shows second i / 30."""
     textures = [paint_texture(shot.backdrop) for shot in movie.shots]
-    for i in range(round(movie.duration * FPS)):
+    for i in range(first, round(movie.duration * FPS)):
         shot = movie.shot_at(i / FPS)
         texture = textures[movie.shots.index(shot)]
         image = view(texture, shot.backdrop, i / FPS, (HEIGHT, WIDTH))

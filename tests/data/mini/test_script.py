@@ -1,7 +1,6 @@
 import hashlib
 from collections import Counter
 from dataclasses import replace
-from itertools import islice
 from random import Random
 
 import numpy as np
@@ -80,8 +79,8 @@ def test_the_cast_changes_sounds_and_labels_but_nothing_visible():
         for shot in one.shots
     )
     assert other == replace(one, sounds=sounds, shots=shots)
-    for left, right in islice(zip(frames(one), frames(other), strict=True), 0, None, 40):
-        np.testing.assert_array_equal(left, right)
+    for i in range(0, 250, 40):
+        np.testing.assert_array_equal(next(frames(one, i)), next(frames(other, i)))
     assert np.abs(soundtrack(one) - soundtrack(other)).max() > 0.1
 
 
@@ -163,4 +162,4 @@ def test_contact_sheet_holds_the_tiles_asked_for(movies: list[Movie]):
 
 
 # Of the text of the annotations; to be changed only together with the script.
-GOLDEN = "x"
+GOLDEN = "08b66c87b8227d44e6720aaf8299f1328ef26c11a58474f5666d714a8e00cbd0"

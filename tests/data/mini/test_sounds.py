@@ -14,9 +14,7 @@ def spectrum(wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def mean_of(kind: str, statistic) -> float:
     return float(
-        np.mean(
-            [statistic(SOUNDS[kind](0.3, RATE, np.random.default_rng(i))) for i in range(20)]
-        )
+        np.mean([statistic(SOUNDS[kind](0.3, RATE, np.random.default_rng(i))) for i in range(20)])
     )
 
 
@@ -34,8 +32,8 @@ def test_sing_is_pitched_and_talk_is_spread():
     def top_ten(wave: np.ndarray) -> float:
         return float(np.sort(spectrum(wave)[1])[-10:].sum())
 
-    assert mean_of("sing", top_ten) > 0.8
-    assert mean_of("talk", top_ten) < 0.75
+    assert mean_of("sing", top_ten) > 0.65
+    assert mean_of("talk", top_ten) < 0.45
 
 
 @pytest.mark.parametrize("kind", SOUNDS)

@@ -1,0 +1,142 @@
+from itertools import islice
+
+import numpy as np
+import pytest
+from detectron2.config import get_cfg
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from avsf_det import add_avsf_config
+from avsf_det.data import build_clip_test_loader, build_clip_train_loader, register_ava_csv
+from avsf_det.data.build import attach_person_boxes, swap_sounds
+
+from ..media import tone, write_video
+
+NAME = "build_test_set"
+# Keyframe (a, 2) has only detections, (b, 2) only annotations.
+ANNOTATIONS = """\
+a,1,0.1,0.1,0.5,0.9,1,0
+a,1,0.1,0.1,0.5,0.9,3,0
+a,1,0.6,0.1,0.9,0.9,2,1
+b,1,0.2,0.2,0.8,0.8,2,0
+b,2,0.2,0.2,0.8,0.8,3,0
+"""
+PERSON_BOXES = """\
+a,1,0.1,0.1,0.5,0.9,,0.95
+a,1,0.3,0.1,0.4,0.9,,0.50
+a,2,0.1,0.1,0.5,0.9,,0.85
+b,1,0.2,0.2,0.8,0.8,,0.90
+b,2,0.2,0.2,0.8,0.8,,0.30
+"""
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    (tmp_path / "videos").mkdir()
+    for name in "ab":
+        write_video(tmp_path / "videos" / f"{name}.mp4", num_frames=90, sound=tone(440, 3, 48000))
+    (tmp_path / "gt.csv").write_text(ANNOTATIONS)
+    (tmp_path / "boxes.csv").write_text(PERSON_BOXES)
+    (tmp_path / "map.txt").write_text("1: sit\n2: run\n3: sing\n")
+    register_ava_csv(
+        NAME,
+        str(tmp_path / "gt.csv"),
+        str(tmp_path / "map.txt"),
+        str(tmp_path / "videos"),
+        person_boxes=str(tmp_path / "boxes.csv"),
+    )
+    yield tmp_path
+    DatasetCatalog.remove(NAME)
+    MetadataCatalog.remove(NAME)
+
+
+def build_cfg(*options):
+    cfg = get_cfg()
+    add_avsf_config(cfg)
+    cfg.merge_from_list(
+        [
+            *("DATASETS.TRAIN", (NAME,), "DATASETS.TEST", (NAME,), "DATALOADER.NUM_WORKERS", 0),
+            *("MODEL.LOAD_PROPOSALS", True, "MODEL.ROI_ACTION_HEAD.NUM_CLASSES", 3),
+            *("INPUT.CLIP.NUM_FRAMES", 4, "INPUT.AUDIO.NUM_FRAMES", 16, "INPUT.AUDIO.NUM_MELS", 8),
+            *("INPUT.MIN_SIZE_TRAIN", (48,), "INPUT.MIN_SIZE_TEST", 48),
+            *("DATALOADER.ASPECT_RATIO_GROUPING", False, "SOLVER.IMS_PER_BATCH", 2),
+            *options,
+        ]
+    )
+    return cfg
+
+
+def boxes_per_keyframe(loader) -> dict[str, int]:
+    return {clip["image_id"]: len(clip["proposals"]) for (clip,) in loader}
+
+
+def test_every_keyframe_with_a_confident_box_is_tested_once(dataset):
+    loader = build_clip_test_loader(build_cfg(), NAME)
+    assert boxes_per_keyframe(loader) == {"a,1": 1, "a,2": 1, "b,1": 1}
+    loader = build_clip_test_loader(build_cfg("DATASETS.PROPOSAL_MIN_SCORE_TEST", 0.3), NAME)
+    assert boxes_per_keyframe(loader) == {"a,1": 2, "a,2": 1, "b,1": 1, "b,2": 1}
+
+
+def test_ground_truth_boxes_serve_when_asked_for(dataset):
+    loader = build_clip_test_loader(build_cfg("MODEL.LOAD_PROPOSALS", False), NAME)
+    assert boxes_per_keyframe(loader) == {"a,1": 2, "b,1": 1, "b,2": 1}
+
+
+def test_person_boxes_of_the_config_come_before_the_registered_ones(dataset):
+    (dataset / "other.csv").write_text("b,2,0.1,0.1,0.5,0.9,,0.99\n")
+    cfg = build_cfg("DATASETS.PROPOSAL_FILES_TEST", (str(dataset / "other.csv"),))
+    assert boxes_per_keyframe(build_clip_test_loader(cfg, NAME)) == {"b,2": 1}
+
+
+def test_training_uses_annotated_keyframes_and_ground_truth_boxes(dataset):
+    clips = [clip for batch in islice(build_clip_train_loader(build_cfg()), 6) for clip in batch]
+    assert len(clips) == 12
+    assert {clip["image_id"] for clip in clips} == {"a,1", "b,1", "b,2"}
+    assert all("proposals" not in clip for clip in clips)
+    actions = {c["image_id"]: c["instances"].gt_actions.tolist() for c in clips}
+    assert actions["a,1"] == [[1, 0, 1], [0, 1, 0]]
+
+
+def test_training_adds_detected_boxes_when_asked_for(dataset):
+    cfg = build_cfg(
+        "DATASETS.PROPOSAL_FILES_TRAIN",
+        (str(dataset / "boxes.csv"),),
+        "DATASETS.PROPOSAL_MIN_SCORE_TRAIN",
+        0.9,
+    )
+    batches = islice(build_clip_train_loader(cfg), 6)
+    found = {clip["image_id"]: len(clip["proposals"]) for batch in batches for clip in batch}
+    assert found == {"a,1": 1, "b,1": 1, "b,2": 0}
+
+
+def test_no_box_at_all_is_an_error(dataset):
+    with pytest.raises(ValueError, match="PROPOSAL_MIN_SCORE_TEST"):
+        build_clip_test_loader(build_cfg("DATASETS.PROPOSAL_MIN_SCORE_TEST", 0.99), NAME)
+
+
+def test_model_with_too_few_classes_is_an_error(dataset):
+    cfg = build_cfg("MODEL.ROI_ACTION_HEAD.NUM_CLASSES", 2)
+    for build in (build_clip_train_loader, lambda cfg: build_clip_test_loader(cfg, NAME)):
+        with pytest.raises(ValueError, match="NUM_CLASSES 3"):
+            build(cfg)
+
+
+def test_attaching_boxes_leaves_the_dicts_alone():
+    boxes = np.array([[0, 0, 1, 1], [0, 0, 0.5, 1]], np.float32)
+    boxes_of = {("a", 1.0): (boxes, np.array([0.9, 0.2], np.float32))}
+    dicts = [{"video_id": "a", "timestamp": 1.0}, {"video_id": "a", "timestamp": 2.0}]
+    first, second = attach_person_boxes(dicts, boxes_of, 0.5)
+    np.testing.assert_array_equal(first["proposals"]["boxes"], boxes[:1])
+    assert second["proposals"]["boxes"].shape == (0, 4)
+    assert "proposals" not in dicts[0]
+
+
+def test_swapped_sounds_come_from_another_video():
+    dicts = [
+        {"video_id": v, "file_name": v, "image_id": f"{v},{t}", "timestamp": t, "offset": 0}
+        for v, count in (("a", 1), ("b", 6), ("c", 2))
+        for t in range(count)
+    ]
+    swap_sounds(dicts)
+    assert all(d["audio_from"]["file_name"] != d["video_id"] for d in dicts)
+    with pytest.raises(ValueError, match="two videos"):
+        swap_sounds(dicts[:1])

@@ -86,7 +86,9 @@ Requires-Dist: iopath>=0.1.7
 Requires-Dist: omegaconf>=2.1
 Requires-Dist: hydra-core>=1.1
 """
-WHEEL = "Wheel-Version: 1.0\nGenerator: install_detectron2\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+WHEEL = (
+    "Wheel-Version: 1.0\nGenerator: install_detectron2\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+)
 
 # Small projects that upstream's setup.py installs below detectron2.projects.
 PROJECTS = {

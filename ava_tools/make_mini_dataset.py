@@ -17,7 +17,6 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 from tqdm import tqdm
@@ -26,11 +25,10 @@ from avsf_det.data import mini
 from avsf_det.data.mini.annotations import annotation_files, label_map
 from avsf_det.data.mini.contact_sheet import contact_sheet
 from avsf_det.data.mini.film import frames, soundtrack
-from avsf_det.data.mini.script import FPS, HEIGHT, WIDTH, Movie, plan_split
+from avsf_det.data.mini.script import FPS, Movie, plan_split
+from avsf_det.utils.video_writer import write_video
 
 logger = logging.getLogger("avsf_det.make_mini_dataset")
-
-_AUDIO_FRAME = 1024  # samples per AAC frame
 
 
 def make_mini_dataset(
@@ -83,26 +81,15 @@ def make_mini_dataset(
 
 def write_movie(movie: Movie, path: Path) -> None:
     """Encode ``movie`` as mp4 (H.264 and AAC), the sound starting with the first frame."""
-    with av.open(str(path), "w", format="mp4") as container:
-        options = {"crf": "31", "preset": "superfast"}
-        video = container.add_stream("libx264", rate=FPS, options=options)
-        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        video.codec_context.thread_count = 1
-        layout = {1: "mono", 2: "stereo"}[movie.channels]
-        options = {"aac_coder": "fast", "b": "56k"}
-        audio = container.add_stream("aac", rate=movie.sample_rate, layout=layout, options=options)
-        sound = np.repeat(soundtrack(movie)[None], movie.channels, 0)
-        sent = 0
-        for i, image in enumerate(frames(movie)):
-            container.mux(video.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
-            while sent < sound.shape[1] and sent <= (i + 1) / FPS * movie.sample_rate:
-                chunk = np.ascontiguousarray(sound[:, sent : sent + _AUDIO_FRAME])
-                frame = av.AudioFrame.from_ndarray(chunk, "fltp", layout)
-                frame.sample_rate, frame.pts = movie.sample_rate, sent
-                container.mux(audio.encode(frame))
-                sent += _AUDIO_FRAME
-        container.mux(video.encode(None))
-        container.mux(audio.encode(None))
+    write_video(
+        path,
+        frames(movie),
+        FPS,
+        np.repeat(soundtrack(movie)[None], movie.channels, 0),
+        movie.sample_rate,
+        video_options={"crf": "31", "preset": "superfast", "g": str(FPS)},
+        audio_options={"aac_coder": "fast", "b": "56k"},
+    )
 
 
 def _write_movies(jobs: list[tuple[Movie, Path]], workers: int) -> None:

@@ -7,11 +7,12 @@ from importlib.util import find_spec
 
 if find_spec("detectron2") is None:
     raise ImportError(
-        "avsf_det needs Detectron2, which is not installed. Run: python ava_tools/install_detectron2.py"
+        "avsf_det needs Detectron2, which is not installed; run: "
+        "python ava_tools/install_detectron2.py"
     )
 
-from . import data, modeling  # noqa: E402, F401  (they register data sets and models)
-from .config import add_avsf_config  # noqa: E402
+from . import data, modeling  # noqa: F401  (they register data sets and models)
+from .config import add_avsf_config
 
 __all__ = ["add_avsf_config"]
 __version__ = "0.1.0"

@@ -1,10 +1,10 @@
 """The config keys that avsf_det adds to Detectron2's. No default of Detectron2 changes here: the
 files ``configs/Base-*.yaml`` do that, where a reader can see it."""
 
-from detectron2.config import CfgNode as CN
+from detectron2.config import CfgNode
 
 
-def add_avsf_config(cfg: CN) -> None:
+def add_avsf_config(cfg: CfgNode) -> None:
     """Add the keys of AVSlowFast to ``cfg``, in place."""
     _add_input(cfg)
     _add_backbone(cfg)
@@ -12,20 +12,20 @@ def add_avsf_config(cfg: CN) -> None:
     _add_data(cfg)
 
 
-def _add_input(cfg: CN) -> None:
+def _add_input(cfg: CfgNode) -> None:
     # The clip: the Fast pathway's frames. It spans NUM_FRAMES * STRIDE / FPS seconds.
-    cfg.INPUT.CLIP = CN()
+    cfg.INPUT.CLIP = CfgNode()
     cfg.INPUT.CLIP.NUM_FRAMES = 32  # frames given to the Fast pathway (alpha_F * T)
     cfg.INPUT.CLIP.STRIDE = 2  # in frames at FPS (tau / alpha_F)
     cfg.INPUT.CLIP.FPS = 30.0  # frames per second in which STRIDE counts; files may have any rate
 
-    cfg.INPUT.COLOR_JITTER = CN()
+    cfg.INPUT.COLOR_JITTER = CfgNode()
     cfg.INPUT.COLOR_JITTER.ENABLED = False
     cfg.INPUT.COLOR_JITTER.STRENGTH = 0.4  # brightness, contrast, saturation: factor in 1 +- this
     cfg.INPUT.COLOR_JITTER.PCA_STD = 0.1  # standard deviation of the PCA lighting noise
 
     # The log-mel spectrogram of the clip's own time span.
-    cfg.INPUT.AUDIO = CN()
+    cfg.INPUT.AUDIO = CfgNode()
     cfg.INPUT.AUDIO.SAMPLE_RATE = 16000  # Hz
     cfg.INPUT.AUDIO.WINDOW_SEC = 0.032  # seconds
     cfg.INPUT.AUDIO.HOP_SEC = 0.016  # seconds
@@ -33,13 +33,13 @@ def _add_input(cfg: CN) -> None:
     cfg.INPUT.AUDIO.NUM_FRAMES = 128  # the span is resampled to this many columns T_a
 
 
-def _add_backbone(cfg: CN) -> None:
+def _add_backbone(cfg: CfgNode) -> None:
     # Pixels are 0..255; log-mel is natural log of power (FACTS: the authors' mean and deviation).
     cfg.MODEL.AUDIO_MEAN = -7.03
     cfg.MODEL.AUDIO_STD = 4.66
 
     # Slow and Fast pathways. Lists over stages are for res2, res3, res4, res5.
-    cfg.MODEL.SLOWFAST = CN()
+    cfg.MODEL.SLOWFAST = CfgNode()
     cfg.MODEL.SLOWFAST.DEPTH = 50  # 50 or 101
     cfg.MODEL.SLOWFAST.WIDTH = 64  # channels of the Slow stem; 64 is the published width
     cfg.MODEL.SLOWFAST.ALPHA = 8  # alpha_F: Fast frames per Slow frame
@@ -54,14 +54,14 @@ def _add_backbone(cfg: CN) -> None:
     cfg.MODEL.SLOWFAST.FUSION_KERNEL = 5
     cfg.MODEL.SLOWFAST.FUSION_RATIO = 2  # output channels of the lateral per Fast channel
     # Non-local blocks of the Slow pathway: after which blocks (0-based) of res3 and res4.
-    cfg.MODEL.SLOWFAST.NONLOCAL = CN()
+    cfg.MODEL.SLOWFAST.NONLOCAL = CfgNode()
     cfg.MODEL.SLOWFAST.NONLOCAL.RES3 = []
     cfg.MODEL.SLOWFAST.NONLOCAL.RES4 = []
     cfg.MODEL.SLOWFAST.NONLOCAL.POOL = [2, 2, 2]  # max pool (t, h, w) of keys and values
     cfg.MODEL.SLOWFAST.NONLOCAL.TYPE = "dot_product"  # or "softmax"
 
     # Audio pathway and its laterals (build_avslowfast_backbone only).
-    cfg.MODEL.AUDIO = CN()
+    cfg.MODEL.AUDIO = CfgNode()
     cfg.MODEL.AUDIO.BETA_INV = 2  # 1 / beta_A: Slow channels per Audio channel
     cfg.MODEL.AUDIO.ALPHA = 32  # alpha_A: spectrogram columns per Slow frame
     cfg.MODEL.AUDIO.STRIDES = [1, 2, 2, 2]  # time and frequency stride of res2..res5
@@ -71,8 +71,8 @@ def _add_backbone(cfg: CN) -> None:
     cfg.MODEL.AUDIO.DROP_PATHWAY = 0.8  # P_d, probability per training step
 
 
-def _add_head(cfg: CN) -> None:
-    cfg.MODEL.ROI_ACTION_HEAD = CN()
+def _add_head(cfg: CfgNode) -> None:
+    cfg.MODEL.ROI_ACTION_HEAD = CfgNode()
     cfg.MODEL.ROI_ACTION_HEAD.NUM_CLASSES = 80
     cfg.MODEL.ROI_ACTION_HEAD.POOLER_RESOLUTION = 7
     cfg.MODEL.ROI_ACTION_HEAD.POOLER_SAMPLING_RATIO = 0
@@ -81,7 +81,7 @@ def _add_head(cfg: CN) -> None:
     cfg.MODEL.ROI_ACTION_HEAD.POOL_AUDIO = True  # append pooled Audio features to every box
 
 
-def _add_data(cfg: CN) -> None:
+def _add_data(cfg: CfgNode) -> None:
     # Person boxes (csv with a score): DATASETS.PROPOSAL_FILES_{TRAIN,TEST}, one per data set, or
     # those that the data set was registered with. Boxes below the score are not used.
     cfg.DATASETS.PROPOSAL_MIN_SCORE_TRAIN = 0.9

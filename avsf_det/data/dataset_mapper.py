@@ -43,7 +43,7 @@ class ClipMapper:
         """
         Args:
             augmentations: applied to frames and boxes as one draw.
-            num_frames, stride, fps: the clip has ``num_frames`` frames, ``stride / fps`` seconds apart.
+            num_frames, stride, fps: the clip has that many frames, ``stride / fps`` seconds apart.
             num_audio_frames: columns T_a of the spectrogram of the same span.
             num_classes: K of the multi-hot ``gt_actions``.
             audio_mode: "normal"; "mute": no sound; "swap": the sound of the keyframe that the
@@ -121,9 +121,7 @@ class ClipMapper:
     def _map(self, dataset_dict: dict) -> dict:
         with VideoReader(dataset_dict["file_name"]) as reader:
             start, end = self._span(dataset_dict, reader)
-            frames = reader.read_frames(
-                frame_times(start, self.num_frames, self.stride, self.fps)
-            )
+            frames = reader.read_frames(frame_times(start, self.num_frames, self.stride, self.fps))
             sound = None if self.audio_mode == "swap" else self._read_sound(reader, start, end)
         if self.audio_mode == "swap":
             with VideoReader(dataset_dict["audio_from"]["file_name"]) as reader:
@@ -145,7 +143,11 @@ class ClipMapper:
         image_size = clip.image.shape[1:3]
         if "proposals" in dataset_dict:
             result["proposals"] = _proposals(
-                dataset_dict["proposals"], scale, transforms, image_size, keep_empty=not self.is_train
+                dataset_dict["proposals"],
+                scale,
+                transforms,
+                image_size,
+                keep_empty=not self.is_train,
             )
         if self.is_train:
             result["instances"] = _instances(
@@ -169,9 +171,7 @@ class ClipMapper:
             return None
         return reader.read_audio(start, end, self.log_mel.sample_rate)
 
-    def _spectrogram(
-        self, sound: torch.Tensor | None, length: float
-    ) -> tuple[torch.Tensor, bool]:
+    def _spectrogram(self, sound: torch.Tensor | None, length: float) -> tuple[torch.Tensor, bool]:
         """float32 (1, T_a, F), and whether there is anything to hear in it."""
         has_audio = sound is not None and not is_silent(sound)
         if not has_audio:

@@ -16,6 +16,9 @@ from fvcore.transforms.transform import (
     Transform,
 )
 
+# Loader workers are the parallelism; threads inside them compete, and may hang after a fork.
+cv2.setNumThreads(0)
+
 
 class ClipInput(T.AugInput):
     """An ``AugInput`` whose ``image`` is a clip (T, H, W, C), which the base class refuses."""
@@ -55,7 +58,7 @@ class ResizeClipTransform(Transform):
 
 
 class ResizeClipShortestEdge(T.Augmentation):
-    """Resize the short side to a size drawn uniformly from [low, high], keeping the aspect ratio."""
+    """Resize the short side to a size drawn uniformly from [low, high]; the aspect ratio stays."""
 
     def __init__(self, low: int, high: int, max_size: int):
         """
@@ -129,7 +132,7 @@ class ColorJitterClip(T.Augmentation):
             pixels = clip.astype(np.float32)
             for step in order:
                 gray = (pixels @ self.LUMA)[..., None]
-                # Brightness blends with black, contrast with the mean, saturation with the gray clip.
+                # Brightness blends with black, contrast with the mean, saturation with gray.
                 other = (0.0, gray.mean(), gray)[step]
                 pixels = other + factors[step] * (pixels - other)
             return np.clip(pixels + noise, 0, 255).astype(clip.dtype)

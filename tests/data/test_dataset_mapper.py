@@ -163,7 +163,7 @@ def test_boxes_that_the_crop_left_out_are_dropped(video):
 def test_bad_clip_stops_a_test_and_is_counted_in_training(video, tmp_path, caplog):
     broken = tmp_path / "broken.mp4"
     broken.write_text("not a video")
-    with pytest.raises(VideoDecodeError, match="broken.mp4"):
+    with pytest.raises(VideoDecodeError, match=r"broken\.mp4"):
         build_mapper(False)(keyframe(broken))
 
     mapper = build_mapper(True)

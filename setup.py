@@ -16,7 +16,7 @@ setup(
         "torch>=2.4",
         "torchvision>=0.19",
         "torchaudio>=2.4",
-        "av>=12",
+        "av>=14.2",
         "numpy>=1.24",
         "scipy>=1.10",
         "pycocotools>=2.0.6",

@@ -1,0 +1,110 @@
+"""train_net.py as a user runs it: two generated movies, a tiny model, one AP; stop and resume."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+OPTIONS = [
+    *("MODEL.SLOWFAST.WIDTH", "8", "MODEL.AUDIO.FUSION_WIDTH", "4", "INPUT.MIN_SIZE_TEST", "64"),
+    *("INPUT.MIN_SIZE_TRAIN", "(64, 64)", "INPUT.CROP.SIZE", "[64, 64]"),
+    *("SOLVER.IMS_PER_BATCH", "2", "SOLVER.STEPS", "()", "SOLVER.WARMUP_ITERS", "0"),
+    *("DATALOADER.NUM_WORKERS", "0", "DATASETS.PROPOSAL_MIN_SCORE_TEST", "0.5"),
+]
+
+
+def run(script: str, *arguments: str, datasets: Path, check: bool = True):
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(datasets),
+        "OMP_NUM_THREADS": "1",
+        "DETECTRON2_DATASETS": str(datasets),
+    }
+    done = subprocess.run(
+        [sys.executable, str(ROOT / script), *arguments],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if check:
+        assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory) -> Path:
+    """A folder with a Mini-AVA of two training movies and two validation movies."""
+    root = tmp_path_factory.mktemp("datasets")
+    run(
+        "ava_tools/make_mini_dataset.py",
+        *("--num-train", "2", "--num-val", "2", "--workers", "1"),
+        datasets=root,
+    )
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(datasets) -> Path:
+    """The output of two iterations of training, stopped and resumed after the first."""
+    output = datasets / "run"
+    train = ["--config-file", "configs/mini/avsf_mini.yaml", *OPTIONS, "OUTPUT_DIR", str(output)]
+    first = ["SOLVER.MAX_ITER", "1", "DATASETS.TEST", "()"]
+    run("train_net.py", *train, *first, datasets=datasets)
+    run("train_net.py", "--resume", *train, "SOLVER.MAX_ITER", "2", datasets=datasets)
+    return output
+
+
+def metrics(output: Path) -> list[dict]:
+    return [json.loads(line) for line in (output / "metrics.json").read_text().splitlines()]
+
+
+def test_training_resumes_where_it_stopped_and_is_evaluated(trained):
+    assert torch.load(trained / "model_final.pth", weights_only=True)["iteration"] == 1
+    assert {row["iteration"] for row in metrics(trained) if "total_loss" in row} == {0, 1}
+    results = json.loads((trained / "inference" / "ava_results.json").read_text())
+    assert 0 <= results["mAP"] <= 1
+    assert len(results["per_class_by_name"]) == 9
+
+
+def test_eval_only_gives_the_figures_of_training_and_the_tool_the_same(trained, datasets):
+    output = datasets / "again"
+    run(
+        "train_net.py",
+        *("--config-file", "configs/mini/avsf_mini.yaml", "--eval-only", *OPTIONS),
+        *("MODEL.WEIGHTS", str(trained / "model_final.pth"), "OUTPUT_DIR", str(output)),
+        datasets=datasets,
+    )
+    first, second = (
+        json.loads((folder / "inference" / "ava_results.json").read_text())
+        for folder in (trained, output)
+    )
+    assert first == second
+    annotations = datasets / "ava_mini" / "annotations"
+    scored = run(
+        "ava_tools/get_ava_performance.py",
+        *("-l", str(annotations / "ava_mini_action_list.pbtxt"), "--json"),
+        *("-g", str(annotations / "ava_mini_val.csv")),
+        *("-x", str(annotations / "ava_mini_val_excluded_timestamps.csv")),
+        *("-d", str(output / "inference" / "ava_predictions.csv")),
+        datasets=datasets,
+    )
+    assert abs(json.loads(scored.stdout)["mAP"] - first["mAP"]) < 1e-9
+
+
+def test_missing_data_set_says_what_is_expected_where(tmp_path):
+    done = run(
+        "train_net.py",
+        *("--config-file", "configs/AVA/avsf_r50_4x16.yaml", "SOLVER.IMS_PER_BATCH", "1"),
+        *("MODEL.SLOWFAST.WIDTH", "8", "OUTPUT_DIR", str(tmp_path / "out")),
+        datasets=tmp_path,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "ava_train_v2.2.csv" in done.stderr
+    assert str(tmp_path / "ava" / "annotations") in done.stderr

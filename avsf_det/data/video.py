@@ -60,7 +60,7 @@ class VideoReader:
         self.path = str(path)
         self._threads = threads
         self._container = None
-        self._reached = Fraction(0)  # the latest end of a packet, on the container's clock
+        self._ends: dict[int, int] = {}  # stream index: latest end of a packet, in its ticks
         self._second_frame = None
         self._first_pts, first = self._first_frame("video")
         self._quarter_turns = round(first.rotation / 90) % 4
@@ -96,7 +96,7 @@ class VideoReader:
         if end is None:  # a live recording: only reading it through tells
             for _ in self._packets("video"):
                 pass
-            end = self._reached
+            end = self._reached()
         return float(end - self._zero)
 
     def read_frames(
@@ -198,8 +198,8 @@ class VideoReader:
             if packet is None:
                 return
             if packet.dts is not None:
-                end = (_pts(packet) + (packet.duration or 0)) * packet.time_base
-                self._reached = max(self._reached, end)
+                index, end = packet.stream_index, _pts(packet) + (packet.duration or 0)
+                self._ends[index] = max(end, self._ends.get(index, end))
             yield packet
 
     def _decode(
@@ -214,7 +214,7 @@ class VideoReader:
         # Without a key frame first, some decoders make pictures up.
         started = not after_seek
         for packet in self._packets(kind):
-            if packet.stream.index != stream.index:
+            if packet.stream.index != stream.index:  # also right for the packet that flushes
                 continue
             started = started or packet.is_keyframe
             if not started:
@@ -315,12 +315,14 @@ class VideoReader:
         """float32 (last - first,): samples first..last-1 at the track's own rate, mono."""
         samples = np.zeros(last - first, np.float32)
         time_base = self._audio.time_base
-        tolerance = max(2 * time_base, Fraction(1, 1000)) * rate
+        scale, offset = time_base * rate, self._zero * rate
+        tolerance = float(max(2 * time_base, Fraction(1, 1000)) * rate)
+        samples_per_tick, zero = float(scale), float(offset)
         second_frame = self._second_sound_frame()
         start = math.floor((self._zero + Fraction(first, rate) - _AUDIO_PREROLL) / time_base)
         position = None
         for pts, frame in self._decode_from("audio", start):
-            stated = (pts * time_base - self._zero) * rate
+            stated = pts * samples_per_tick - zero
             if stated >= last:
                 break
             if isinstance(frame, VideoDecodeError):
@@ -330,6 +332,7 @@ class VideoReader:
             if frame.sample_rate != rate:
                 raise self._error("audio", f"changes from {rate} to {frame.sample_rate} Hz", pts)
             if position is None or abs(stated - position) > tolerance:
+                stated = pts * scale - offset  # exactly, so that all windows round alike
                 position = round(stated)
                 if second_frame is not None:
                     count = round((stated - second_frame) / frame.samples)
@@ -379,6 +382,12 @@ class VideoReader:
         pts = math.floor((Fraction(second) + tolerance + self._zero) / tick)
         return max(pts, self._first_pts)
 
+    def _reached(self) -> Fraction:
+        """The latest end of a packet read, in seconds of the container's clock."""
+        streams = self._container.streams
+        ends = (end * streams[index].time_base for index, end in self._ends.items())
+        return max(ends, default=Fraction(0))
+
     def _declared_end(self) -> Fraction | None:
         """Of the longest stream, in seconds of the container's clock."""
         if self._container.duration is None:
@@ -387,11 +396,11 @@ class VideoReader:
 
     def _check_not_truncated(self, second: Fraction) -> None:
         """For a second of the container's clock that lies behind the last packet read."""
-        end = self._declared_end()
-        if end is not None and second > self._reached and end - self._reached > _TRUNCATION_SLACK:
+        end, reached = self._declared_end(), self._reached()
+        if end is not None and second > reached and end - reached > _TRUNCATION_SLACK:
             raise self._error(
                 "file",
-                f"stops at {float(self._reached - self._zero):.2f} s but should last "
+                f"stops at {float(reached - self._zero):.2f} s but should last "
                 f"{float(end - self._zero):.2f} s, and {float(second - self._zero):.2f} s was "
                 "asked for",
             )

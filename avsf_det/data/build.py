@@ -142,7 +142,7 @@ def swap_sounds(dataset: list[dict]) -> None:
     if len(videos) < 2:
         raise ValueError("TEST.AUDIO_MODE swap needs at least two videos")
     step = len(dataset) // 2
-    keys = ("file_name", "image_id", "timestamp", "offset")
+    keys = ("file_name", "image_id", "timestamp", "offset", "source")
     sources = [{key: d[key] for key in keys} for d in dataset]
     for i, d in enumerate(dataset):
         j = (i + step) % len(dataset)

@@ -160,9 +160,9 @@ class ClipMapper:
         second = dataset_dict["timestamp"] - dataset_dict["offset"]
         if not 0 <= second <= reader.duration + 1 / reader.fps:
             raise VideoDecodeError(
-                f"{dataset_dict['file_name']}: keyframe {dataset_dict['image_id']} lies at "
-                f"{second:g} s of the file, which lasts {reader.duration:g} s. Check the csv's "
-                f"timestamp and the data set's offset ({dataset_dict['offset']:g} s)."
+                f"{dataset_dict['source']}: keyframe {dataset_dict['image_id']} lies at "
+                f"{second:g} s of {dataset_dict['file_name']}, which lasts {reader.duration:g} s. "
+                f"Check the timestamp and the data set's offset ({dataset_dict['offset']:g} s)."
             )
         return span_around(second, self.num_frames * self.stride / self.fps)
 

@@ -132,7 +132,7 @@ def test_attaching_boxes_leaves_the_dicts_alone():
 
 def test_swapped_sounds_come_from_another_video():
     dicts = [
-        {"video_id": v, "file_name": v, "image_id": f"{v},{t}", "timestamp": t, "offset": 0}
+        dict(video_id=v, file_name=v, image_id=f"{v},{t}", timestamp=t, offset=0, source="x")
         for v, count in (("a", 1), ("b", 6), ("c", 2))
         for t in range(count)
     ]

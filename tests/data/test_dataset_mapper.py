@@ -56,6 +56,7 @@ def keyframe(path, timestamp=1.5, offset=0.0, **extra) -> dict:
         "image_id": f"v1,{timestamp:g}",
         "timestamp": timestamp,
         "offset": offset,
+        "source": "gt.csv:7",
         "annotations": [
             {
                 "bbox": [0.25, 0.125, 0.75, 0.875],
@@ -185,7 +186,7 @@ def test_too_many_bad_clips_stop_the_training(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("timestamp, offset", [(9.0, 0.0), (1.5, 900.0)])
 def test_keyframe_outside_the_file_is_an_error_that_says_so(video, timestamp, offset):
-    with pytest.raises(VideoDecodeError, match=r"v1,.*lasts 3 s.*offset"):
+    with pytest.raises(VideoDecodeError, match=r"gt.csv:7: keyframe v1,.*lasts 3 s.*offset"):
         build_mapper(False)(keyframe(video, timestamp, offset))
 
 

@@ -17,6 +17,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -35,15 +36,24 @@ from avsf_det.utils.visualizer import draw_clip_frame
 
 ROOT = Path(__file__).resolve().parents[1]
 DATASET = "ava_mini_val"
-# Name in the summary: its title, the config that it is trained with, options of its evaluation.
-RUNS = {
-    "slowfast": ("SlowFast", "slowfast_mini", ()),
-    "avsf": ("AVSlowFast", "avsf_mini", ()),
-    "avsf_mute": ("muted", "avsf_mini", ("TEST.AUDIO_MODE", "mute")),
-    "avsf_swap": ("sound swapped", "avsf_mini", ("TEST.AUDIO_MODE", "swap")),
-}
 FPS = 30  # of the drawn video
 SAMPLE_RATE = 44100  # Hz
+
+
+class Run(NamedTuple):
+    """One training (if it has no options) or evaluation."""
+
+    title: str
+    config: str
+    options: tuple[str, ...] = ()
+
+
+RUNS = {  # by the name in the summary
+    "slowfast": Run("SlowFast", "slowfast_mini"),
+    "avsf": Run("AVSlowFast", "avsf_mini"),
+    "avsf_mute": Run("AVSlowFast, muted", "avsf_mini", ("TEST.AUDIO_MODE", "mute")),
+    "avsf_swap": Run("AVSlowFast, sound swapped", "avsf_mini", ("TEST.AUDIO_MODE", "swap")),
+}
 
 
 def run_mini_demo(output: Path, num_movies: int = 4, options: tuple[str, ...] = ()) -> dict:
@@ -59,16 +69,17 @@ def run_mini_demo(output: Path, num_movies: int = 4, options: tuple[str, ...] = 
         that only sound tells apart. The same as ``summary.json``.
     """
     started = time.monotonic()
-    python("ava_tools/make_mini_dataset.py")
-    results = {}
-    for name, (title, config, extra) in RUNS.items():
-        print(f"\n=== {title}: {'training' if not extra else 'evaluating ' + ' '.join(extra)}")
-        results[name] = run(config, output, name, (*options, *extra), train=not extra)
+    generator = subprocess.run([sys.executable, "ava_tools/make_mini_dataset.py"], check=False)
+    if generator.returncode != 0:
+        raise SystemExit("make_mini_dataset.py failed; run the demo again to go on.")
+    run_side_by_side(output, ["slowfast", "avsf"], options)
+    run_side_by_side(output, ["avsf_mute", "avsf_swap"], options)
+    results = {name: json.loads(results_of(output, name).read_text()) for name in RUNS}
     summary = {name: summarize(result["per_class_by_name"]) for name, result in results.items()}
-    write_table(results)
     (output / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     draw_chart(results, output / "per_class_ap.png")
     draw_movies(output / "avsf", output / "actions.mp4", num_movies)
+    write_table(results)
     print(
         f"\nDone in {time.monotonic() - started:.0f} s, on a small generated data set. Look at\n"
         f"  {output / 'per_class_ap.png'}\n"
@@ -80,27 +91,59 @@ def run_mini_demo(output: Path, num_movies: int = 4, options: tuple[str, ...] = 
     return summary
 
 
-def python(*arguments: str) -> None:
-    """Run one of the project's scripts; its failure ends the demo."""
-    code = subprocess.run([sys.executable, *arguments], cwd=ROOT, check=False).returncode
-    if code != 0:
-        raise SystemExit(f"{arguments[0]} failed (exit code {code}); run the demo again to go on.")
+def results_of(output: Path, name: str) -> Path:
+    return output / name / "inference" / "ava_results.json"
 
 
-def run(config: str, output: Path, name: str, options: tuple[str, ...], *, train: bool) -> dict:
-    """Train and evaluate, or evaluate the model that ``avsf`` trained; unless that is done.
+def run_side_by_side(output: Path, names: list[str], options: tuple[str, ...]) -> None:
+    """Run those of the runs that are not done at the same time, and say how far they are."""
+    names = [name for name in names if not results_of(output, name).exists()]
+    jobs = {name: start(output, name, options, len(names)) for name in names}
+    said = {}
+    while any(job.poll() is None for job in jobs.values()):
+        time.sleep(1)
+        for name, job in jobs.items():
+            if job.poll():
+                for other in jobs.values():
+                    other.terminate()
+                raise SystemExit(f"{RUNS[name].title} failed; see {output / name}.log")
+            progress = progress_of(output, name)
+            if progress != said.get(name):
+                said[name] = progress
+                print(f"{RUNS[name].title}: {progress}", flush=True)
 
-    Returns:
-        the content of ``ava_results.json``.
-    """
-    results = output / name / "inference" / "ava_results.json"
-    if not results.exists():
-        mode = ["--resume"] if train else ["--eval-only"]
-        weights = [] if train else ["MODEL.WEIGHTS", str(output / "avsf" / "model_final.pth")]
-        folder = ["OUTPUT_DIR", str(output / name)]
-        file = f"configs/mini/{config}.yaml"
-        python("train_net.py", "--config-file", file, *mode, *options, *weights, *folder)
-    return json.loads(results.read_text())
+
+def start(output: Path, name: str, options: tuple[str, ...], num_jobs: int) -> subprocess.Popen:
+    """Start one run with its share of the cores; what it prints goes to a log file."""
+    run = RUNS[name]
+    command = [sys.executable, "train_net.py", "--config-file", f"configs/mini/{run.config}.yaml"]
+    if run.options:
+        weights = ("MODEL.WEIGHTS", str(output / "avsf" / "model_final.pth"))
+        command += ["--eval-only", *options, *run.options, *weights]
+    else:
+        command += ["--resume", *options]
+    command += ["OUTPUT_DIR", str(output / name)]
+    threads = max(1, (os.cpu_count() or 1) // num_jobs)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    output.mkdir(parents=True, exist_ok=True)
+    log = open(output / f"{name}.log", "a")  # the process keeps it open
+    return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+
+
+def progress_of(output: Path, name: str) -> str:
+    """How far a run is, from what Detectron2 writes every 20 iterations."""
+    metrics = output / name / "metrics.json"
+    if RUNS[name].options or not metrics.exists():
+        return "started"
+    rows = [json.loads(line) for line in metrics.read_text().splitlines() if line.endswith("}")]
+    rows = [row for row in rows if "eta_seconds" in row]
+    if not rows:
+        return "started"
+    last = rows[-1]
+    if last["eta_seconds"] < 1:
+        return "evaluation"
+    eta = time.strftime("%M:%S", time.gmtime(last["eta_seconds"]))
+    return f"iteration {last['iteration'] + 1}, loss {last['total_loss']:.3f}, ETA {eta}"
 
 
 def summarize(ap: dict[str, float]) -> dict[str, float]:
@@ -121,7 +164,7 @@ def write_table(results: dict[str, dict]) -> None:
     ]
     for key in ("AP_sound", "AP_rest", "mAP"):
         rows.append([key, *(summarize(ap[n])[key] for n in ap)])
-    headers = ["AP on Mini-AVA val (generated)", *(RUNS[name][0] for name in ap)]
+    headers = ["AP on Mini-AVA val (generated)", *(RUNS[name].title for name in ap)]
     print("\n" + tabulate(rows, headers, tablefmt="pipe", floatfmt=".3f"))
 
 
@@ -134,7 +177,7 @@ def draw_chart(results: dict[str, dict], path: Path) -> None:
     for i, (name, color) in enumerate(zip(shown, ("#8899aa", "#d1495b", "#edae49"), strict=True)):
         ap = [results[name]["per_class_by_name"][action] for action in actions]
         x = np.arange(len(actions)) + 0.27 * (i - 1)
-        axes.bar(x, ap, 0.26, label=RUNS[name][0], color=color)
+        axes.bar(x, ap, 0.26, label=RUNS[name].title, color=color)
     pairs = [" / ".join(pair) for pair in SOUND_PAIRS]
     axes.set(ylim=(0, 1), ylabel="AP at IoU 0.5", xticks=range(len(actions)))
     axes.set_xticklabels(actions)

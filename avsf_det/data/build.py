@@ -50,8 +50,9 @@ def build_clip_test_loader(cfg, dataset_name: str):
     """
     dataset = DatasetCatalog.get(dataset_name)
     check_num_classes(cfg, dataset_name)
-    if cfg.MODEL.LOAD_PROPOSALS:
-        dataset = _with_detected_boxes(cfg, dataset, dataset_name)
+    file = person_box_file(cfg, dataset_name)
+    if file:
+        dataset = _with_detected_boxes(cfg, dataset, dataset_name, file)
     else:
         logger.info(f"Ground-truth boxes are the person boxes of '{dataset_name}'")
         dataset = [use_ground_truth_boxes(d) for d in dataset]
@@ -85,18 +86,31 @@ def check_num_classes(cfg, dataset_name: str) -> None:
         )
 
 
-def _with_detected_boxes(cfg, dataset: list[dict], dataset_name: str) -> list[dict]:
-    metadata = MetadataCatalog.get(dataset_name)
+def person_box_file(cfg, dataset_name: str) -> str:
+    """The csv of a test set's person boxes; "" if the ground-truth boxes are to be used.
+
+    Raises:
+        ValueError: neither the config nor the data set names a file.
+    """
+    if not cfg.MODEL.LOAD_PROPOSALS:
+        return ""
     files = cfg.DATASETS.PROPOSAL_FILES_TEST
     if files and len(files) != len(cfg.DATASETS.TEST):
         raise ValueError("DATASETS.PROPOSAL_FILES_TEST needs one file per entry of DATASETS.TEST")
-    file = files[list(cfg.DATASETS.TEST).index(dataset_name)] if files else metadata.proposal_file
+    if files:
+        return files[list(cfg.DATASETS.TEST).index(dataset_name)]
+    file = MetadataCatalog.get(dataset_name).proposal_file
     if not file:
         raise ValueError(
             f"Data set '{dataset_name}' has no person boxes. Name a csv in "
             "DATASETS.PROPOSAL_FILES_TEST, or set MODEL.LOAD_PROPOSALS False to use the "
             "ground-truth boxes."
         )
+    return file
+
+
+def _with_detected_boxes(cfg, dataset: list[dict], dataset_name: str, file: str) -> list[dict]:
+    metadata = MetadataCatalog.get(dataset_name)
     logger.info(f"Person boxes of '{dataset_name}': {file}")
     boxes_of = load_person_boxes(file)
     dataset = add_detected_keyframes(

@@ -6,7 +6,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultTrainer, HookBase, hooks
 from detectron2.evaluation import DatasetEvaluator
 
-from avsf_det.data import build_clip_test_loader, build_clip_train_loader
+from avsf_det.data import build_clip_test_loader, build_clip_train_loader, person_box_file
 from avsf_det.evaluation import AVAEvaluator
 
 
@@ -27,8 +27,12 @@ class Trainer(DefaultTrainer):
             raise ValueError(
                 f"Data set '{dataset_name}' has evaluator_type '{evaluator_type}'; known: 'ava'"
             )
-        output_dir = os.path.join(cfg.OUTPUT_DIR, "inference")
-        return AVAEvaluator(dataset_name, output_dir, protocol=cfg.TEST.AVA_PROTOCOL)
+        return AVAEvaluator(
+            dataset_name,
+            os.path.join(cfg.OUTPUT_DIR, "inference"),
+            protocol=cfg.TEST.AVA_PROTOCOL,
+            box_source=person_box_file(cfg, dataset_name) or "the ground truth",
+        )
 
     def build_hooks(self) -> list[HookBase]:
         """Detectron2's hooks; precise BN reads with as many workers as training, not with none."""

@@ -1,0 +1,51 @@
+from types import SimpleNamespace
+
+import pytest
+from detectron2.config import get_cfg
+from detectron2.data import MetadataCatalog
+from detectron2.engine import DefaultTrainer, hooks
+from torch import nn
+
+from avsf_det import add_avsf_config
+from avsf_det.engine import Trainer
+
+
+def build_cfg(*options):
+    cfg = get_cfg()
+    add_avsf_config(cfg)
+    cfg.merge_from_list(list(options))
+    return cfg
+
+
+@pytest.fixture
+def metadata():
+    name = "trainer_test_set"
+    yield MetadataCatalog.get(name)
+    MetadataCatalog.remove(name)
+
+
+def test_unknown_evaluator_type_is_refused(metadata):
+    metadata.evaluator_type = "coco"
+    with pytest.raises(ValueError, match="evaluator_type 'coco'"):
+        Trainer.build_evaluator(build_cfg(), metadata.name)
+
+
+def test_precise_bn_reads_with_the_workers_of_training(monkeypatch):
+    workers = []
+    monkeypatch.setattr(
+        Trainer,
+        "build_train_loader",
+        classmethod(lambda cls, cfg: workers.append(cfg.DATALOADER.NUM_WORKERS)),
+    )
+    trainer = Trainer.__new__(Trainer)
+    trainer.cfg = build_cfg("DATALOADER.NUM_WORKERS", 3)
+    trainer._trainer = SimpleNamespace()  # where Detectron2 keeps the model
+    trainer.model = nn.Sequential(nn.Conv3d(3, 4, 1), nn.BatchNorm3d(4))
+    timer = hooks.IterationTimer()
+    upstream = [timer, hooks.PreciseBN(0, trainer.model, None, 1), None]
+    monkeypatch.setattr(DefaultTrainer, "build_hooks", lambda self: upstream)
+    first, precise_bn, none = trainer.build_hooks()
+    assert (first, none) == (timer, None)
+    assert isinstance(precise_bn, hooks.PreciseBN)
+    assert precise_bn is not upstream[1]
+    assert workers == [3]

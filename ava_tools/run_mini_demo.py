@@ -183,7 +183,7 @@ def draw_chart(results: dict[str, dict], path: Path) -> None:
     axes.set_xticklabels(actions)
     axes.set_title(f"Mini-AVA val (generated). Only sound tells {', '.join(pairs)} apart.")
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(loc="lower left")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.07), ncols=len(shown), frameon=False)
     figure.savefig(path, dpi=130)
     plt.close(figure)
 

@@ -161,11 +161,20 @@ def test_refuses_bad_predictions(dataset: str, tmp_path: Path):
     pairs[3][1]["instances"].action_scores[1, 0] = float("nan")
     with pytest.raises(AVAEvaluationError, match=r"NaN or infinity for v,901\.5"):
         evaluate(dataset, tmp_path, pairs)
-    pairs[3][1]["instances"].action_scores = torch.rand(2, 4)
-    with pytest.raises(AVAEvaluationError, match="the model scores 4 actions, "):
+    pairs[3][1]["instances"].action_scores = torch.rand(2, 2)
+    with pytest.raises(AVAEvaluationError, match="the model scores 2 actions, "):
         evaluate(dataset, tmp_path, pairs[3:])
     with pytest.raises(ValueError, match="protocol is 'coco'"):
         AVAEvaluator(dataset, str(tmp_path), "coco")
+
+
+def test_actions_beyond_those_of_the_data_set_are_not_looked_at(dataset: str, tmp_path: Path):
+    pairs = predictions(dataset)
+    expected = evaluate(dataset, tmp_path / "same", pairs)
+    for _, output in pairs:
+        scores = output["instances"].action_scores
+        output["instances"].action_scores = torch.cat([scores, torch.rand(len(scores), 2)], 1)
+    assert evaluate(dataset, tmp_path / "more", pairs) == expected
 
 
 def test_no_boxes_at_all(dataset: str, tmp_path: Path, caplog: pytest.LogCaptureFixture):

@@ -78,7 +78,10 @@ def run_mini_demo(output: Path, num_movies: int = 4, options: tuple[str, ...] = 
     summary = {name: summarize(result["per_class_by_name"]) for name, result in results.items()}
     (output / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     draw_chart(results, output / "per_class_ap.png")
-    draw_movies(output / "avsf", output / "actions.mp4", num_movies)
+    movie, part = output / "actions.mp4", output / ".actions.mp4"
+    if not movie.exists():
+        draw_movies(output / "avsf", part, num_movies)
+        part.replace(movie)
     write_table(results)
     print(
         f"\nDone in {time.monotonic() - started:.0f} s, on a small generated data set. Look at\n"
@@ -97,7 +100,10 @@ def results_of(output: Path, name: str) -> Path:
 
 def run_side_by_side(output: Path, names: list[str], options: tuple[str, ...]) -> None:
     """Run those of the runs that are not done at the same time, and say how far they are."""
-    names = [name for name in names if not results_of(output, name).exists()]
+    done = [name for name in names if results_of(output, name).exists()]
+    for name in done:
+        print(f"{RUNS[name].title}: done before (delete {output / name} to do it again)")
+    names = [name for name in names if name not in done]
     jobs = {name: start(output, name, options, len(names)) for name in names}
     said = {}
     while any(job.poll() is None for job in jobs.values()):

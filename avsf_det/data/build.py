@@ -5,6 +5,7 @@ import logging
 import numpy as np
 from detectron2.data import (
     DatasetCatalog,
+    DatasetFromList,
     MetadataCatalog,
     build_detection_test_loader,
     build_detection_train_loader,
@@ -38,7 +39,27 @@ def build_clip_train_loader(cfg):
                 dataset, load_person_boxes(files[i]), cfg.DATASETS.PROPOSAL_MIN_SCORE_TRAIN
             )
         dicts += dataset
-    return build_detection_train_loader(cfg, dataset=dicts, mapper=ClipMapper(cfg, is_train=True))
+    clips = DatasetFromList(dicts, copy=False)
+    mapper = BadClipReplacer(ClipMapper(cfg, is_train=True), clips)
+    return build_detection_train_loader(cfg, dataset=clips, mapper=mapper)
+
+
+class BadClipReplacer:
+    """A training mapper that, for a clip that cannot be read, takes another one at random.
+
+    Detectron2's ``MapDataset`` means to do this, by ``random.sample`` of a set, which Python 3.11
+    no longer allows. ``ClipMapper`` stops the search when too many clips are bad.
+    """
+
+    def __init__(self, mapper: ClipMapper, dataset: DatasetFromList):
+        self.mapper = mapper
+        self.dataset = dataset
+
+    def __call__(self, dataset_dict: dict) -> dict:
+        clip = self.mapper(dataset_dict)
+        while clip is None:
+            clip = self.mapper(self.dataset[np.random.randint(len(self.dataset))])
+        return clip
 
 
 def build_clip_test_loader(cfg, dataset_name: str):

@@ -21,8 +21,8 @@ MIN_CLIPS_TO_JUDGE = 100
 class ClipMapper:
     """Reads the clip around a keyframe, its sound and its boxes.
 
-    In training a clip that cannot be read is logged, counted and replaced (None makes Detectron2's
-    ``MapDataset`` take another one); above a set share the run stops. In testing it stops at once.
+    In training a clip that cannot be read is logged and counted, and None is returned, so that the
+    loader takes another one; above a set share the run stops. In testing it stops at once.
     """
 
     @configurable

@@ -6,7 +6,12 @@ from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from avsf_det import add_avsf_config
-from avsf_det.data import build_clip_test_loader, build_clip_train_loader, register_ava_csv
+from avsf_det.data import (
+    VideoDecodeError,
+    build_clip_test_loader,
+    build_clip_train_loader,
+    register_ava_csv,
+)
 from avsf_det.data.build import attach_person_boxes, swap_sounds
 
 from ..media import tone, write_video
@@ -106,6 +111,22 @@ def test_training_adds_detected_boxes_when_asked_for(dataset):
     batches = islice(build_clip_train_loader(cfg), 6)
     found = {clip["image_id"]: len(clip["proposals"]) for batch in batches for clip in batch}
     assert found == {"a,1": 1, "b,1": 1, "b,2": 0}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_clips_that_cannot_be_read_are_replaced_in_training(dataset, workers):
+    (dataset / "videos" / "b.mp4").write_bytes(b"broken")
+    options = ("DATALOADER.NUM_WORKERS", workers, "DATALOADER.MAX_BAD_CLIPS", 1.0)
+    loader = build_clip_train_loader(build_cfg(*options))
+    clips = [clip for batch in islice(loader, 2) for clip in batch]
+    assert [clip["image_id"] for clip in clips] == ["a,1"] * 4
+
+
+def test_too_many_bad_clips_end_the_training(dataset):
+    for name in "ab":
+        (dataset / "videos" / f"{name}.mp4").write_bytes(b"broken")
+    with pytest.raises(VideoDecodeError, match="MAX_BAD_CLIPS"):
+        next(iter(build_clip_train_loader(build_cfg())))
 
 
 def test_no_box_at_all_is_an_error(dataset):

@@ -12,6 +12,8 @@ import torch
 
 from .audio import resample
 
+# PyAV before 19 refuses files whose metadata are not UTF-8, unless told; 19 takes no such word.
+_OPEN_OPTIONS = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 # libav's filters that turn a picture by so many quarters, counter-clockwise.
 _TURNS = {
     0: [],
@@ -166,7 +168,7 @@ class VideoReader:
         if self._container is not None:
             self._container.close()
         try:
-            self._container = av.open(self.path, metadata_errors="replace")
+            self._container = av.open(self.path, **_OPEN_OPTIONS)
         except av.error.FFmpegError as error:
             raise self._error("file", f"cannot be opened ({error.strerror})") from error
         flags = av.stream.Disposition

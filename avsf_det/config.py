@@ -38,6 +38,10 @@ def _add_backbone(cfg: CfgNode) -> None:
     cfg.MODEL.AUDIO_MEAN = -7.03
     cfg.MODEL.AUDIO_STD = 4.66
 
+    # MODEL.BACKBONE.NAME picks the pathways: build_{slow,slowfast,audio,avslowfast}_backbone.
+    # Share of the backbone's tensors that MODEL.WEIGHTS must fill; below it loading is an error.
+    cfg.MODEL.WEIGHTS_MIN_MATCHED = 0.9
+
     # Slow and Fast pathways. Lists over stages are for res2, res3, res4, res5.
     cfg.MODEL.SLOWFAST = CfgNode()
     cfg.MODEL.SLOWFAST.DEPTH = 50  # 50 or 101
@@ -48,7 +52,8 @@ def _add_backbone(cfg: CfgNode) -> None:
     cfg.MODEL.SLOWFAST.NUM_TEMPORAL_BLOCKS = [3, 4, 6, 3]
     cfg.MODEL.SLOWFAST.SPATIAL_STRIDES = [1, 2, 2, 2]
     cfg.MODEL.SLOWFAST.SPATIAL_DILATIONS = [1, 1, 1, 1]
-    cfg.MODEL.SLOWFAST.NORM = "BN"  # "BN", "SyncBN", "FrozenBN" (fixed affine)
+    cfg.MODEL.SLOWFAST.NORM = "BN"  # "BN", "SyncBN", "SubBN", "FrozenBN" (fixed affine)
+    cfg.MODEL.SLOWFAST.SUBBN_CLIPS = 8  # "SubBN": statistics over groups of this many clips
     # Fast-to-Slow laterals: after which of pool1, res2, res3, res4; kernel in frames.
     cfg.MODEL.SLOWFAST.FUSION_STAGES = ["pool1", "res2", "res3", "res4"]
     cfg.MODEL.SLOWFAST.FUSION_KERNEL = 5
@@ -60,15 +65,22 @@ def _add_backbone(cfg: CfgNode) -> None:
     cfg.MODEL.SLOWFAST.NONLOCAL.POOL = [2, 2, 2]  # max pool (t, h, w) of keys and values
     cfg.MODEL.SLOWFAST.NONLOCAL.TYPE = "dot_product"  # or "softmax"
 
-    # Audio pathway and its laterals (build_avslowfast_backbone only).
+    # Audio pathway and its laterals (depth, norm and width / BETA_INV are MODEL.SLOWFAST's).
     cfg.MODEL.AUDIO = CfgNode()
     cfg.MODEL.AUDIO.BETA_INV = 2  # 1 / beta_A: Slow channels per Audio channel
     cfg.MODEL.AUDIO.ALPHA = 32  # alpha_A: spectrogram columns per Slow frame
     cfg.MODEL.AUDIO.STRIDES = [1, 2, 2, 2]  # time and frequency stride of res2..res5
-    cfg.MODEL.AUDIO.FUSION_STAGES = ["res3", "res4"]  # of pool1, res2, res3, res4
+    cfg.MODEL.AUDIO.BLOCK = "v1"  # of res2, res3: "v1" as evaluated, "v2" as in Table 1
+    # Where audio is fused: any of pool1, res2, res3, res4 (laterals), pool5 (in the classifier).
+    cfg.MODEL.AUDIO.FUSION_STAGES = ["res3", "res4", "pool5"]
+    cfg.MODEL.AUDIO.FUSION_TYPE = "a_fs"  # laterals: "a_fs", "a_f_s", "av_nonlocal" (Table 5a)
     cfg.MODEL.AUDIO.FUSION_KERNEL = 5  # in spectrogram columns
-    cfg.MODEL.AUDIO.FUSION_WIDTH = 64  # channels between the lateral's two convolutions
+    cfg.MODEL.AUDIO.FUSION_WIDTH = 64  # channels inside the lateral
+    cfg.MODEL.AUDIO.NONLOCAL_POOL = [1, 2, 2]  # "av_nonlocal": max pool (t, h, w) of the visual map
+    cfg.MODEL.AUDIO.NONLOCAL_TYPE = "dot_product"  # "av_nonlocal": or "softmax"
     cfg.MODEL.AUDIO.DROP_PATHWAY = 0.8  # P_d, probability per training step
+    cfg.MODEL.AUDIO.DROP_SCOPE = "all"  # or "laterals": pooled audio stays (the authors' code)
+    cfg.MODEL.AUDIO.DROP_FILL = "zeros"  # or "mean": the running mean of what is dropped
 
 
 def _add_head(cfg: CfgNode) -> None:
@@ -78,7 +90,16 @@ def _add_head(cfg: CfgNode) -> None:
     cfg.MODEL.ROI_ACTION_HEAD.POOLER_SAMPLING_RATIO = 0
     cfg.MODEL.ROI_ACTION_HEAD.POOLER_TYPE = "ROIAlignV2"  # "ROIAlign" for Caffe2 weights
     cfg.MODEL.ROI_ACTION_HEAD.DROPOUT = 0.5
-    cfg.MODEL.ROI_ACTION_HEAD.POOL_AUDIO = True  # append pooled Audio features to every box
+
+    # Of clips as a whole. One classifier for each task.
+    cfg.MODEL.CLIP_HEAD = CfgNode()
+    cfg.MODEL.CLIP_HEAD.TASKS = ["action"]
+    cfg.MODEL.CLIP_HEAD.NUM_CLASSES = [400]
+    cfg.MODEL.CLIP_HEAD.LOSS = "softmax"  # or "sigmoid": several classes at once
+    cfg.MODEL.CLIP_HEAD.DROPOUT = 0.5
+    # Positions (h and w) of res5 that are pooled into one: those of a training crop. On a larger
+    # map the classifier slides, and its scores are averaged.
+    cfg.MODEL.CLIP_HEAD.POOL_WINDOW = 7
 
 
 def _add_data(cfg: CfgNode) -> None:

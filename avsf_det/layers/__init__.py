@@ -1,4 +1,12 @@
 from .nonlocal_block import NonLocalBlock
-from .wrappers import Conv3d, FrozenBatchNorm3d, freeze, get_norm
+from .wrappers import Conv3d, FrozenBatchNorm3d, Norm, SubBatchNorm, freeze, get_norm
 
-__all__ = ["Conv3d", "FrozenBatchNorm3d", "NonLocalBlock", "freeze", "get_norm"]
+__all__ = [
+    "Conv3d",
+    "FrozenBatchNorm3d",
+    "NonLocalBlock",
+    "Norm",
+    "SubBatchNorm",
+    "freeze",
+    "get_norm",
+]

@@ -5,7 +5,36 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .wrappers import BATCH_NORMS, Conv3d, get_norm
+from .wrappers import Conv3d, Norm, get_norm
+
+
+def attend(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention: str
+) -> torch.Tensor:
+    """Each query position's mean of the values, weighted by its affinity to their keys.
+
+    Args:
+        query: (N, D, ...), with P positions.
+        key, value: (N, D, ...), with S positions.
+        attention: "dot_product" (affinity divided by S) or "softmax" (affinity scaled by
+            D ** -0.5, softmax over S).
+
+    Returns:
+        the shape of ``query``.
+    """
+    q, k, v = query.flatten(2), key.flatten(2), value.flatten(2)
+    affinity = q.transpose(1, 2) @ k  # (N, P, S)
+    if attention == "softmax":
+        affinity = (affinity * q.shape[1] ** -0.5).softmax(dim=2)
+    else:
+        affinity = affinity / k.shape[2]
+    return (v @ affinity.transpose(1, 2)).view(query.shape)
+
+
+def check_attention(attention: str) -> None:
+    """Raises: ValueError if :func:`attend` does not know it."""
+    if attention not in ("dot_product", "softmax"):
+        raise ValueError(f"attention is '{attention}'; it can be 'dot_product' or 'softmax'")
 
 
 class NonLocalBlock(nn.Module):
@@ -15,8 +44,7 @@ class NonLocalBlock(nn.Module):
         channels: C of the map.
         inner_channels: D, of queries, keys and values; C / 2 if not given.
         pool: max pool (t, h, w) of the positions that are attended to.
-        attention: "dot_product" (affinity divided by the number of keys S) or "softmax"
-            (affinity scaled by D ** -0.5, softmax over the keys).
+        attention: "dot_product" or "softmax", see :func:`attend`.
         norm: of the output; it starts at zero, so that the block starts as the identity.
 
     Raises:
@@ -30,11 +58,10 @@ class NonLocalBlock(nn.Module):
         *,
         pool: tuple[int, int, int] = (2, 2, 2),
         attention: str = "dot_product",
-        norm: str = "BN",
+        norm: Norm = "BN",
     ):
         super().__init__()
-        if attention not in ("dot_product", "softmax"):
-            raise ValueError(f"attention is '{attention}'; it can be 'dot_product' or 'softmax'")
+        check_attention(attention)
         inner_channels = inner_channels or channels // 2
         self.pool = tuple(pool)
         self.attention = attention
@@ -44,20 +71,10 @@ class NonLocalBlock(nn.Module):
         self.out = Conv3d(inner_channels, channels, 1, norm=get_norm(norm, channels))
         for conv in (self.theta, self.phi, self.g, self.out):
             weight_init.c2_msra_fill(conv)
-        if isinstance(self.out.norm, BATCH_NORMS):
+        if self.out.norm is not None:
             nn.init.zeros_(self.out.norm.weight)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C, T, H, W) to the same shape."""
         pooled = F.max_pool3d(x, self.pool)
-        query = self.theta(x).flatten(2)  # (N, D, THW)
-        key = self.phi(pooled).flatten(2)  # (N, D, S)
-        value = self.g(pooled).flatten(2)  # (N, D, S)
-
-        affinity = query.transpose(1, 2) @ key  # (N, THW, S)
-        if self.attention == "softmax":
-            affinity = (affinity * query.shape[1] ** -0.5).softmax(dim=2)
-        else:
-            affinity = affinity / key.shape[2]
-        attended = value @ affinity.transpose(1, 2)  # (N, D, THW)
-        return x + self.out(attended.unflatten(2, x.shape[2:]))
+        return x + self.out(attend(self.theta(x), self.phi(pooled), self.g(pooled), self.attention))

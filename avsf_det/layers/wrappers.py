@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from detectron2.layers import FrozenBatchNorm2d
 from torch import nn
 
@@ -74,11 +75,56 @@ class FrozenBatchNorm3d(FrozenBatchNorm2d):
         return module
 
 
-def get_norm(norm: str, out_channels: int) -> nn.Module | None:
+class SubBatchNorm(BATCH_NORMS):
+    """Batch norm whose training statistics come from groups of ``clips`` neighbouring clips, for
+    maps of any rank (N, C, ...): a process with a large batch then trains as several with a small
+    one do (paper, appendix A.4: statistics over 8 clips). A batch of fewer clips is one group.
+
+    Running statistics are those of the whole batch, as the batch norm without groups keeps them.
+
+    Raises:
+        ValueError: in training, if N is larger than ``clips`` and not a multiple of it.
+    """
+
+    def __init__(self, num_features: int, *, clips: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__(num_features, eps, momentum)
+        self.clips = clips
+
+    def _check_input_dim(self, x: torch.Tensor) -> None:
+        """Any rank will do."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, ...) to the same shape."""
+        if not self.training or len(x) <= self.clips:
+            return super().forward(x)
+        if len(x) % self.clips:
+            raise ValueError(f"a batch of {len(x)} clips has no groups of {self.clips} clips")
+        groups = x.split(self.clips)
+        means = x.new_zeros(len(groups), self.num_features, dtype=self.running_mean.dtype)
+        variances = torch.zeros_like(means)
+        normalized = [
+            # A momentum of 1 leaves the group's own statistics in these rows.
+            F.batch_norm(group, mean, var, self.weight, self.bias, True, 1.0, self.eps)
+            for group, mean, var in zip(groups, means, variances, strict=True)
+        ]
+        self.num_batches_tracked += 1
+        self.running_mean.lerp_(means.mean(0), self.momentum)
+        total = variances.mean(0) + means.var(0, unbiased=False)
+        self.running_var.lerp_(total, self.momentum)
+        return torch.cat(normalized)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, clips={self.clips}"
+
+
+Norm = str | Callable[[int], nn.Module]  # a name, or what makes a layer for a number of channels
+
+
+def get_norm(norm: Norm, out_channels: int) -> nn.Module | None:
     """Detectron2's ``get_norm`` for (N, C, T, H, W).
 
     Args:
-        norm: "BN", "SyncBN", "FrozenBN", or "" for none.
+        norm: "BN", "SyncBN", "FrozenBN", or "" for none; or a function of C.
         out_channels: C.
 
     Raises:
@@ -86,6 +132,8 @@ def get_norm(norm: str, out_channels: int) -> nn.Module | None:
     """
     if not norm:
         return None
+    if callable(norm):
+        return norm(out_channels)
     norms = {"BN": nn.BatchNorm3d, "SyncBN": nn.SyncBatchNorm, "FrozenBN": FrozenBatchNorm3d}
     if norm not in norms:
         raise ValueError(f"norm is '{norm}'; it can be {', '.join(norms)} or ''")

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from avsf_det.layers import Conv3d, FrozenBatchNorm3d, freeze, get_norm
+from avsf_det.layers import Conv3d, FrozenBatchNorm3d, SubBatchNorm, freeze, get_norm
 
 
 def random_batchnorm(norm: nn.Module) -> nn.Module:
@@ -55,3 +55,42 @@ def test_get_norm():
     assert isinstance(get_norm("FrozenBN", 4), FrozenBatchNorm3d)
     with pytest.raises(ValueError, match="norm is 'LN'"):
         get_norm("LN", 4)
+
+
+@pytest.mark.parametrize("shape", [(6, 3, 2, 4, 5), (6, 3, 4, 5)])
+def test_sub_batch_norm_normalises_each_group_alone(shape):
+    torch.manual_seed(0)
+    x = torch.randn(shape) * torch.arange(1.0, 7).view(6, *[1] * (len(shape) - 1))
+    norm = SubBatchNorm(3, clips=2)
+    norm.weight.data, norm.bias.data = torch.rand(3), torch.rand(3)
+    affine = [p.detach().view(-1, *[1] * (len(shape) - 2)) for p in (norm.weight, norm.bias)]
+    axes = [0, *range(2, len(shape))]
+    expected = [
+        (g - g.mean(axes, keepdim=True)) / (g.var(axes, unbiased=False, keepdim=True) + 1e-5).sqrt()
+        for g in x.split(2)
+    ]
+    assert torch.allclose(norm(x), torch.cat(expected) * affine[0] + affine[1], atol=1e-5)
+
+
+def test_sub_batch_norm_keeps_the_statistics_of_the_whole_batch():
+    torch.manual_seed(0)
+    x = torch.randn(8, 3, 4, 16, 16) * 2 + 1
+    norm = SubBatchNorm(3, clips=2)
+    norm(x)
+    assert torch.allclose(norm.running_mean, 0.1 * x.mean((0, 2, 3, 4)), atol=1e-5)
+    variance = 0.9 + 0.1 * x.var((0, 2, 3, 4))
+    assert torch.allclose(norm.running_var, variance, rtol=1e-3)
+    assert norm.num_batches_tracked == 1
+
+
+def test_sub_batch_norm_of_one_group_or_in_eval_is_batch_norm():
+    sub, plain = SubBatchNorm(3, clips=8), nn.BatchNorm3d(3)
+    x = torch.randn(4, 3, 2, 3, 3)
+    assert torch.equal(sub(x), plain(x))
+    assert torch.equal(sub.eval()(x), plain.eval()(x))
+    assert isinstance(FrozenBatchNorm3d.convert_frozen_batchnorm(sub), FrozenBatchNorm3d)
+
+
+def test_sub_batch_norm_names_a_batch_that_has_no_such_groups():
+    with pytest.raises(ValueError, match="a batch of 5 clips has no groups of 2"):
+        SubBatchNorm(3, clips=2)(torch.randn(5, 3, 2, 3, 3))

@@ -49,7 +49,20 @@ def test_every_box_gets_the_sound_of_its_own_clip():
     features = make_heads().box_features(maps, boxes)
     sound = maps["audio_res5"].mean((2, 3))
     assert torch.equal(features[:, 5:], sound[[0, 0, 2, 2, 2]])
+    del maps["audio_res5"]
     assert make_heads(audio=False).box_features(maps, boxes).shape == (5, 5)
+
+
+def test_slow_alone_detects_and_audio_alone_cannot():
+    cfg = make_cfg()
+    cfg.MODEL.BACKBONE.NAME = "build_slow_backbone"
+    model = build_model(cfg).eval()
+    assert model.roi_heads.predictor.in_features == 256
+    with torch.no_grad():
+        assert model(make_inputs())[0]["instances"].action_scores.shape == (2, 5)
+    cfg.MODEL.BACKBONE.NAME = "build_audio_backbone"
+    with pytest.raises(ValueError, match="need a visual pathway"):
+        build_model(cfg)
 
 
 def test_loss_is_the_mean_over_boxes_and_actions():

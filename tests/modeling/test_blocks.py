@@ -46,6 +46,23 @@ def test_time_frequency_block_strides_both_branches_on_both_axes():
     assert out[0, 0] == 1 + 2 + 20  # padded on one side
 
 
+def test_reduced_time_frequency_block_sums_time_and_frequency():
+    """Table 1's block: 1 x 1 (weight 2), both kernels on its output, their sum, 1 x 1 (3)."""
+    block = with_ones(TimeFrequencyBlock(1, 1, bottleneck_channels=1, reduce=True, norm=""))
+    block.conv1.weight.data.fill_(2)
+    block.conv3.weight.data.fill_(3)
+    expected = impulse(5, 7)[0, 0]
+    expected[1:4, 3] += 6
+    expected[2, 2:5] += 6
+    assert torch.equal(block(impulse(5, 7))[0, 0], expected)
+
+
+def test_reduced_time_frequency_block_strides_after_the_reduction():
+    block = TimeFrequencyBlock(2, 4, bottleneck_channels=1, stride=2, reduce=True, norm="")
+    assert block.conv1.stride == (1, 1)
+    assert block(torch.ones(1, 2, 6, 8)).shape == (1, 4, 3, 4)
+
+
 @pytest.mark.parametrize("dilation", [1, 2])
 def test_bottleneck_is_temporal_then_spatial(dilation):
     block = BottleneckBlock3d(

@@ -1,10 +1,17 @@
 """Laterals with weights of one, and the gate."""
 
+import math
+
 import pytest
 import torch
 from detectron2.modeling import build_backbone
 
-from avsf_det.modeling.backbone.lateral import AudioToVisual, DropPathway, FastToSlow
+from avsf_det.modeling.backbone.lateral import (
+    AudioToVisual,
+    AudioVisualNonLocal,
+    DropPathway,
+    FastToSlow,
+)
 
 from .builders import make_cfg, make_features, randomize
 
@@ -30,25 +37,93 @@ def test_audio_to_visual_averages_frequency_then_sums_two_windows_of_columns():
     once = torch.stack([padded[i : i + 5].sum() for i in range(8)])
     padded = torch.nn.functional.pad(3 * once, (2, 2))
     twice = torch.stack([padded[i : i + 5].sum() for i in (0, 4)])
-    out = lateral(audio)
+    out = lateral(audio, torch.rand(1, 2, 2, 3, 3))
     assert out.shape == (1, 2, 2, 1, 1)
     assert torch.allclose(out, twice.view(1, 1, 2, 1, 1).expand_as(out))
 
 
+@pytest.mark.parametrize("attention", ["dot_product", "softmax"])
+def test_sound_attends_to_two_pooled_positions(attention):
+    """One query, the mean of two columns and two bins; two keys, maxima of 1 x 2 positions."""
+    a, b, c, d = 0.5, 2.0, 3.0, 0.25  # weights of theta, phi, g and out
+    lateral = AudioVisualNonLocal(
+        1, 1, inner_channels=1, stride=2, pool=(1, 1, 2), attention=attention, norm=""
+    )
+    for conv, weight in zip(
+        (lateral.theta, lateral.phi, lateral.g, lateral.out), (a, b, c, d), strict=True
+    ):
+        conv.weight.data.fill_(weight)
+        conv.bias.data.zero_()
+    audio = torch.tensor([[0.0, 1], [2, 3]]).view(1, 1, 2, 2)  # mean 1.5
+    visual = torch.tensor([1.0, -4, 3, 2]).view(1, 1, 1, 1, 4)  # maxima 1 and 3
+    if attention == "softmax":
+        first = 1 / (1 + math.exp(a * 1.5 * b * (3 - 1)))
+        expected = d * c * (first * 1 + (1 - first) * 3)
+    else:
+        expected = d * sum((a * 1.5) * (b * y) / 2 * (c * y) for y in (1, 3))
+    out = lateral(audio, visual)
+    assert out.shape == (1, 1, 1, 1, 1)
+    assert out.item() == pytest.approx(expected)
+
+
+def test_audiovisual_nonlocal_has_a_term_for_each_frame_and_starts_at_zero():
+    lateral = AudioVisualNonLocal(3, 4, inner_channels=2, stride=4)
+    audio, visual = torch.randn(2, 3, 8, 5), torch.randn(2, 4, 2, 6, 6)
+    out = lateral(audio, visual)
+    assert out.shape == (2, 4, 2, 1, 1) and not out.any()
+    torch.nn.init.ones_(lateral.out.norm.weight)
+    lateral.eval()
+    later = audio.clone()
+    later[:, :, 4:] += 1  # columns of the second frame
+    before, after = lateral(audio, visual), lateral(later, visual)
+    assert torch.equal(before[:, :, 0], after[:, :, 0])
+    assert not torch.equal(before[:, :, 1], after[:, :, 1])
+
+
 @pytest.mark.parametrize("rate, kept", [(0.0, 1.0), (1.0, 0.0)])
-def test_drop_pathway_gates_the_batch_in_training_and_silent_clips_always(rate, kept):
-    drop = DropPathway(rate)
+@pytest.mark.parametrize("scope", ["all", "laterals"])
+def test_drop_pathway_gates_the_batch_in_training_and_silent_clips_always(rate, kept, scope):
+    drop = DropPathway(rate, scope=scope)
     has_audio = torch.tensor([True, False, True])
-    assert drop.eval()(has_audio).tolist() == [1, 0, 1]
-    assert drop.train()(has_audio).tolist() == [kept, 0, kept]
+    assert [gate.tolist() for gate in drop.eval().draw(has_audio)] == [[1, 0, 1]] * 2
+    laterals, pool5 = drop.train().draw(has_audio)
+    assert laterals.tolist() == [kept, 0, kept]
+    assert pool5.tolist() == ([kept, 0, kept] if scope == "all" else [1, 0, 1])
 
 
 def test_drop_pathway_draws_once_per_batch_with_the_rate():
     torch.manual_seed(0)
     drop = DropPathway(0.8)
-    gates = torch.stack([drop(torch.ones(3, dtype=torch.bool)) for _ in range(2000)])
+    gates = torch.stack([drop.draw(torch.ones(3, dtype=torch.bool))[0] for _ in range(2000)])
     assert (gates == gates[:, :1]).all()
     assert gates.mean().item() == pytest.approx(0.2, abs=0.03)  # 3 standard deviations
+
+
+def test_a_closed_gate_gives_zeros():
+    x = torch.tensor([1.0, 2, 3, 4]).view(2, 2, 1, 1, 1)
+    out = DropPathway(0.5)(x, torch.tensor([0.0, 1]), "res3")
+    assert out.flatten().tolist() == [0, 0, 3, 4]
+
+
+def test_a_closed_gate_gives_the_running_mean_of_what_passed():
+    drop = DropPathway(0.5, means={"res3": 2, "pool5": 1})
+    drop.momentum = 0.5
+    x = torch.tensor([[[1.0, 3], [10, 10]], [[5, 7], [0, 0]]])  # clip, channel, position
+    gate = torch.tensor([0.0, 1])
+    out = drop(x, gate, "res3")
+    mean = [0.5 * 6, 0.0]  # of the open clip only, halfway from zero
+    assert drop.mean_res3.tolist() == mean
+    assert out.tolist() == [[[3, 3], [0, 0]], [[5, 7], [0, 0]]]
+    assert drop.mean_pool5.tolist() == [0]
+    drop(x, torch.zeros(2), "res3")  # a dropped step teaches nothing
+    assert drop.mean_res3.tolist() == mean
+    drop.eval()(x, torch.ones(2), "res3")
+    assert drop.mean_res3.tolist() == mean
+
+
+def test_unknown_scope():
+    with pytest.raises(ValueError, match="scope is 'some'"):
+        DropPathway(0.5, scope="some")
 
 
 @pytest.mark.parametrize("gate", [0.0, 1.0])
@@ -67,3 +142,41 @@ def test_slow_gets_gated_audio_on_top_of_fast(gate):
     visual = torch.cat([seen["slow.res3"], seen["f2s.res3"]], dim=1)
     assert torch.equal(seen["slow.res4 in"], visual + gate * seen["a2fs.res3"])
     assert seen["a2fs.res3"].abs().max() > 0
+
+
+@pytest.mark.parametrize("gate", [0.0, 1.0])
+def test_fast_gets_gated_audio_before_it_goes_to_slow(gate):
+    """A->F->S: the frames of Fast, all positions; Slow hears through Fast alone."""
+    cfg = make_cfg(audio=True)
+    cfg.MODEL.AUDIO.FUSION_TYPE, cfg.MODEL.AUDIO.DROP_PATHWAY = "a_f_s", 1 - gate
+    backbone = randomize(build_backbone(cfg)).train()
+    seen = {}
+    for name in ("fast.res3", "fast.res4", "f2s.res3", "a2fs.res3", "slow.res3", "slow.res4"):
+        backbone.get_submodule(name).register_forward_hook(
+            lambda _, args, out, name=name: seen.update({name: out, f"{name} in": args[0]})
+        )
+    with torch.no_grad():
+        backbone(make_features())
+    assert seen["a2fs.res3"].shape == (2, 8, 8, 1, 1)  # Fast's channels and frames
+    assert seen["a2fs.res3"].abs().max() > 0
+    heard = seen["fast.res3"] + gate * seen["a2fs.res3"]
+    assert torch.equal(seen["fast.res4 in"], heard)
+    assert torch.equal(seen["f2s.res3 in"], heard)
+    slow = torch.cat([seen["slow.res3"], seen["f2s.res3"]], dim=1)
+    assert torch.equal(seen["slow.res4 in"], slow)
+
+
+def test_slow_attends_to_itself_and_its_fast_channels():
+    cfg = make_cfg(audio=True)
+    cfg.MODEL.AUDIO.FUSION_TYPE, cfg.MODEL.AUDIO.DROP_PATHWAY = "av_nonlocal", 0.0
+    backbone = randomize(build_backbone(cfg)).train()
+    seen = {}
+    for name in ("f2s.res3", "a2fs.res3", "slow.res3", "slow.res4"):
+        backbone.get_submodule(name).register_forward_hook(
+            lambda _, args, out, name=name: seen.update({name: out, f"{name} in": args})
+        )
+    with torch.no_grad():
+        backbone(make_features())
+    visual = torch.cat([seen["slow.res3"], seen["f2s.res3"]], dim=1)
+    assert torch.equal(seen["a2fs.res3 in"][1], visual)
+    assert torch.equal(seen["slow.res4 in"][0], visual + seen["a2fs.res3"])

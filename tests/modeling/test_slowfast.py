@@ -161,14 +161,119 @@ def test_freezing_covers_all_pathways_and_the_laterals_that_leave_them():
 
 
 @pytest.mark.parametrize(
-    "visual, audio", [([], ["pool1", "res2"]), (["pool1", "res4"], ["res3"]), (["res2"], [])]
+    "visual, audio, stages",
+    [
+        ([], ["pool1", "res2"], ["stem", "res2"]),
+        (["pool1", "res4"], ["res3", "pool5"], ["stem", "res2", "res3", "res4", "res5"]),
+        (["res2"], ["pool5"], ["stem", "res2", "res3", "res4", "res5"]),
+        (["res3"], ["pool1"], ["stem"]),
+    ],
 )
-def test_any_junctions(visual, audio):
+@pytest.mark.parametrize("fusion_type", ["a_fs", "a_f_s", "av_nonlocal"])
+def test_any_places_of_fusion(visual, audio, stages, fusion_type):
+    """Audio goes no further than it is used: every parameter has a gradient, as DDP needs it."""
     cfg = make_cfg(audio=True, FUSION_STAGES=visual)
-    cfg.MODEL.AUDIO.FUSION_STAGES = audio
-    backbone = build_backbone(cfg).eval()
-    assert (list(backbone.f2s), list(backbone.a2fs)) == (visual, audio)
-    assert run(backbone, make_features())["slow_res5"].shape[1] == 256
+    cfg.MODEL.AUDIO.FUSION_STAGES, cfg.MODEL.AUDIO.FUSION_TYPE = audio, fusion_type
+    backbone = build_backbone(cfg)
+    assert list(backbone.f2s) == visual
+    assert list(backbone.a2fs) == [place for place in audio if place != "pool5"]
+    assert list(backbone.audio) == stages
+    features = backbone(make_features())
+    assert features["slow_res5"].shape[1] == 256
+    assert ("audio_res5" in features) == ("pool5" in audio)
+    sum(x.mean() for x in features.values()).backward()
+    assert all(p.grad is not None for p in backbone.parameters())
+
+
+def test_block_of_table_1():
+    cfg = make_cfg(audio=True)
+    cfg.MODEL.AUDIO.BLOCK = "v2"
+    backbone = build_backbone(cfg)
+    has_reduction = {
+        stage: [getattr(block, "conv1", None) is not None for block in backbone.audio[stage]]
+        for stage in ("res2", "res3")
+    }
+    assert has_reduction == {"res2": [True] * 3, "res3": [True] * 4}
+    assert run(backbone.eval(), make_features())["audio_res5"].shape == (2, 128, 4, 1)
+
+
+def test_strides_of_the_audio_pathway():
+    cfg = make_cfg(audio=True)
+    cfg.MODEL.AUDIO.STRIDES = [2, 2, 2, 2]
+    assert run(build_backbone(cfg).eval(), make_features())["audio_res5"].shape == (2, 128, 2, 1)
+
+
+def test_slow_alone_is_slow_without_laterals():
+    cfg = make_cfg(FUSION_STAGES=[])
+    both = randomize(build_backbone(cfg)).eval()
+    cfg.MODEL.BACKBONE.NAME = "build_slow_backbone"
+    alone = build_backbone(cfg).eval()
+    state = {k: v for k, v in both.state_dict().items() if k.startswith("slow")}
+    alone.load_state_dict(state)
+    assert alone.output_shape() == {"slow_res5": both.output_shape()["slow_res5"]}
+    features = run(alone, make_features())
+    assert_same(features, {"slow_res5": run(both, make_features())["slow_res5"]})
+
+
+def test_audio_alone_is_the_audio_pathway(avslowfast):
+    cfg = make_cfg()
+    cfg.MODEL.BACKBONE.NAME = "build_audio_backbone"
+    alone = build_backbone(cfg).eval()
+    names = alone.state_dict().keys()
+    alone.load_state_dict({k: v for k, v in avslowfast.state_dict().items() if k in names})
+    x = make_features()
+    x["has_audio"][1] = False
+    expected = {"audio_res5": run(avslowfast, x)["audio_res5"]}
+    del x["frames"]
+    assert_same(run(alone, x), expected)
+    assert alone.output_shape() == {"audio_res5": avslowfast.output_shape()["audio_res5"]}
+    with pytest.raises(ValueError, match="needs 'audio'"):
+        alone({"frames": make_features()["frames"]})
+
+
+def test_dropped_laterals_leave_the_pooled_audio(avslowfast):
+    avslowfast.train()
+    drop = avslowfast.drop_pathway
+    drop.rate = 1.0
+    assert not run(avslowfast, make_features())["audio_res5"].any()
+    drop.scope = "laterals"
+    dropped = run(avslowfast, make_features())
+    drop.rate = 0.0
+    fused = run(avslowfast, make_features())
+    assert torch.equal(dropped["audio_res5"], fused["audio_res5"])
+    assert not torch.equal(dropped["slow_res5"], fused["slow_res5"])
+
+
+def test_running_means_stand_in_for_dropped_audio():
+    cfg = make_cfg(audio=True)
+    cfg.MODEL.AUDIO.DROP_FILL = "mean"
+    backbone = randomize(build_backbone(cfg)).train()
+    backbone.drop_pathway.rate, backbone.drop_pathway.momentum = 0.0, 1.0
+    fused = run(backbone, make_features())
+    means = dict(backbone.drop_pathway.named_buffers())
+    assert {name: len(mean) for name, mean in means.items()} == {
+        "mean_res3": 64 + 16,
+        "mean_res4": 128 + 32,
+        "mean_pool5": 128,
+    }
+    expected = fused["audio_res5"].mean((0, 2, 3))
+    assert torch.allclose(means["mean_pool5"], expected, atol=1e-6)
+    backbone.drop_pathway.rate = 1.0
+    dropped = run(backbone, make_features())["audio_res5"]
+    assert torch.allclose(dropped, expected.view(1, -1, 1, 1).expand_as(dropped), atol=1e-6)
+
+
+def test_sub_batch_norm_is_in_all_pathways():
+    """Four clips in groups of two, and each pair alone, give the same."""
+    torch.manual_seed(0)
+    backbone = build_backbone(make_cfg(audio=True, NORM="SubBN", SUBBN_CLIPS=2)).train()
+    randomize(backbone).drop_pathway.rate = 0.0
+    x = make_features(4)
+    together = run(backbone, x)
+    pairs = [run(backbone, {k: v[i : i + 2] for k, v in x.items()}) for i in (0, 2)]
+    for name, value in together.items():
+        apart = torch.cat([pair[name] for pair in pairs])
+        assert torch.allclose(value, apart, atol=1e-4), name
 
 
 def test_bfloat16_autocast(avslowfast):
@@ -197,6 +302,12 @@ def test_wrong_lengths(avslowfast, change, message):
     "key, value, message",
     [
         ("AUDIO.ALPHA", 6, "6 is not a multiple of 4"),
+        ("AUDIO.STRIDES", [4, 4, 4, 1], "too few columns at res4 for a_fs"),
+        ("AUDIO.FUSION_TYPE", "concat", "FUSION_TYPE is 'concat'"),
+        ("AUDIO.FUSION_STAGES", [], "is empty"),
+        ("AUDIO.BLOCK", "v3", "audio block is 'v3'"),
+        ("AUDIO.DROP_SCOPE", "none", "scope is 'none'"),
+        ("AUDIO.DROP_FILL", "noise", "DROP_FILL is 'noise'"),
         ("AUDIO.FUSION_STAGES", ["res6"], "AUDIO.FUSION_STAGES has"),
         ("SLOWFAST.FUSION_STAGES", ["stem"], "SLOWFAST.FUSION_STAGES has"),
         ("SLOWFAST.DEPTH", 18, "depth is 18"),

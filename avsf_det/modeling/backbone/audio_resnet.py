@@ -1,11 +1,12 @@
 """The Audio pathway: a 2-D ResNet on the log-mel spectrogram, whose stages are run one at a time.
 
 Shorthands: (N, C, T, F) is clips, channels, spectrogram columns (time), mel bins (frequency).
-Kernels are time x frequency. The layers are those that the AVSlowFast authors evaluated (FACTS
-section 1.1); Table 1 of the paper describes others (ARCHITECTURE section 0).
+Kernels are time x frequency. res2 and res3 take time and frequency apart; the paper has two blocks
+for that: what its authors evaluated ("v1", FACTS section 1.1) and what its Table 1 says ("v2").
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import fvcore.nn.weight_init as weight_init
 import torch
@@ -14,13 +15,14 @@ from detectron2.layers import Conv2d, get_norm
 from detectron2.modeling.backbone.resnet import BottleneckBlock
 from torch import nn
 
+from ...layers import Norm
 from .resnet3d import BLOCKS_PER_STAGE, RESIDUAL_STAGES, make_stage
 
 
 class AudioStem(nn.Module):
     """9 x 1 and 1 x 9 convolutions of the spectrogram, summed; then norm and ReLU."""
 
-    def __init__(self, out_channels: int, *, norm: str = "BN"):
+    def __init__(self, out_channels: int, *, norm: Norm = "BN"):
         super().__init__()
         self.conv_t = Conv2d(1, out_channels, (9, 1), padding=(4, 0), bias=False)
         self.conv_f = Conv2d(1, out_channels, (1, 9), padding=(0, 4), bias=False)
@@ -34,9 +36,36 @@ class AudioStem(nn.Module):
         return F.relu_(x if self.norm is None else self.norm(x))
 
 
+def _conv(
+    in_channels: int,
+    out_channels: int,
+    kernel: tuple[int, int],
+    *,
+    norm: Norm,
+    stride: int = 1,
+    relu: bool = True,
+) -> Conv2d:
+    conv = Conv2d(
+        in_channels,
+        out_channels,
+        kernel,
+        stride=stride,
+        padding=(kernel[0] // 2, kernel[1] // 2),
+        bias=False,
+        norm=get_norm(norm, out_channels),
+        activation=F.relu_ if relu else None,
+    )
+    weight_init.c2_msra_fill(conv)
+    return conv
+
+
 class TimeFrequencyBlock(nn.Module):
-    """3 x 1 and 1 x 3 convolutions side by side, both with the stride, concatenated; 1 x 1; and
-    the shortcut."""
+    """3 x 1 and 1 x 3 convolutions side by side, both with the stride; 1 x 1; and the shortcut.
+
+    Args:
+        reduce: False ("v1") concatenates the two; True ("v2") lets a 1 x 1 convolution reduce the
+            channels before them, and sums them.
+    """
 
     def __init__(
         self,
@@ -45,56 +74,45 @@ class TimeFrequencyBlock(nn.Module):
         *,
         bottleneck_channels: int,
         stride: int = 1,
-        norm: str = "BN",
+        reduce: bool = False,
+        norm: Norm = "BN",
     ):
         super().__init__()
-        self.shortcut = None
+        self.shortcut = self.conv1 = None
         if in_channels != out_channels or stride != 1:
-            self.shortcut = Conv2d(
-                in_channels,
-                out_channels,
-                1,
-                stride=stride,
-                bias=False,
-                norm=get_norm(norm, out_channels),
+            self.shortcut = _conv(
+                in_channels, out_channels, (1, 1), norm=norm, stride=stride, relu=False
             )
-        self.conv_t, self.conv_f = (
-            Conv2d(
-                in_channels,
-                bottleneck_channels,
-                kernel,
-                stride=stride,
-                padding=(kernel[0] // 2, kernel[1] // 2),
-                bias=False,
-                norm=get_norm(norm, bottleneck_channels),
-                activation=F.relu_,
-            )
-            for kernel in ((3, 1), (1, 3))
-        )
-        self.conv3 = Conv2d(
-            2 * bottleneck_channels,
-            out_channels,
-            1,
-            bias=False,
-            norm=get_norm(norm, out_channels),
-        )
-        for conv in (self.shortcut, self.conv_t, self.conv_f, self.conv3):
-            if conv is not None:
-                weight_init.c2_msra_fill(conv)
+        if reduce:
+            self.conv1 = _conv(in_channels, bottleneck_channels, (1, 1), norm=norm)
+            in_channels = bottleneck_channels
+        self.conv_t = _conv(in_channels, bottleneck_channels, (3, 1), norm=norm, stride=stride)
+        self.conv_f = _conv(in_channels, bottleneck_channels, (1, 3), norm=norm, stride=stride)
+        joined = bottleneck_channels if reduce else 2 * bottleneck_channels
+        self.conv3 = _conv(joined, out_channels, (1, 1), norm=norm, relu=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C_in, T, F) to (N, C_out, T / stride, F / stride)."""
         shortcut = x if self.shortcut is None else self.shortcut(x)
-        x = self.conv3(torch.cat([self.conv_t(x), self.conv_f(x)], dim=1))
-        return F.relu_(x + shortcut)
+        if self.conv1 is None:
+            x = torch.cat([self.conv_t(x), self.conv_f(x)], dim=1)
+        else:
+            x = self.conv1(x)
+            x = self.conv_t(x) + self.conv_f(x)
+        return F.relu_(self.conv3(x) + shortcut)
 
 
-# Time and frequency are apart in the first two stages, together in the others.
-BLOCK_CLASSES = (TimeFrequencyBlock, TimeFrequencyBlock, BottleneckBlock, BottleneckBlock)
+BLOCKS = ("v1", "v2")
 
 
 def make_audio_pathway(
-    *, depth: int, width: int, strides: Sequence[int], norm: str = "BN"
+    *,
+    depth: int,
+    width: int,
+    strides: Sequence[int],
+    block: str = "v1",
+    last_stage: str = "res5",
+    norm: Norm = "BN",
 ) -> nn.ModuleDict:
     """Build the stages of the Audio pathway.
 
@@ -102,17 +120,29 @@ def make_audio_pathway(
         depth: 50 or 101.
         width: channels of the stem; res2..res5 give 4, 8, 16 and 32 times as many.
         strides: of res2..res5, in time and in frequency.
+        block: of res2 and res3, "v1" or "v2".
+        last_stage: "stem", "res2", ..., "res5"; later ones are not built.
         norm: see :func:`detectron2.layers.get_norm`.
 
     Returns:
-        modules "stem", "res2", ..., "res5".
+        modules "stem", "res2", ..., up to ``last_stage``.
+
+    Raises:
+        ValueError: if there is no such block.
     """
+    if block not in BLOCKS:
+        raise ValueError(f"audio block is '{block}'; it can be {', '.join(BLOCKS)}")
+    # Time and frequency are apart in the first two stages, together in the others.
+    separable = partial(TimeFrequencyBlock, reduce=block == "v2")
+    classes = (separable, separable, BottleneckBlock, BottleneckBlock)
     stages = {"stem": AudioStem(width, norm=norm)}
     channels = width
     for i, name in enumerate(RESIDUAL_STAGES):
+        if last_stage in stages:
+            break
         out_channels = width * 4 * 2**i
         blocks = make_stage(
-            BLOCK_CLASSES[i],
+            classes[i],
             BLOCKS_PER_STAGE[depth][i],
             stride=strides[i],
             in_channels=channels,

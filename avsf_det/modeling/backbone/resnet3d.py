@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from detectron2.modeling.backbone import ResNet
 from torch import nn
 
-from ...layers import Conv3d, NonLocalBlock, get_norm
+from ...layers import Conv3d, NonLocalBlock, Norm, get_norm
 from ...layers.wrappers import BATCH_NORMS
 
 BLOCKS_PER_STAGE = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # of res2..res5, by depth
@@ -23,7 +23,7 @@ class VisualStem(nn.Module):
     """conv1 (kt x 7 x 7) and pool1 (1 x 3 x 3), each with spatial stride 2."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, temporal_kernel: int, norm: str = "BN"
+        self, in_channels: int, out_channels: int, *, temporal_kernel: int, norm: Norm = "BN"
     ):
         super().__init__()
         self.conv1 = Conv3d(
@@ -55,7 +55,7 @@ class BottleneckBlock3d(nn.Module):
         temporal_kernel: int = 1,
         stride: int = 1,
         dilation: int = 1,
-        norm: str = "BN",
+        norm: Norm = "BN",
     ):
         super().__init__()
         self.shortcut = None
@@ -135,7 +135,7 @@ def make_visual_pathway(
     lateral_channels: Sequence[int] = (0, 0, 0, 0),
     nonlocal_after: Mapping[str, Sequence[int]] = {},
     nonlocal_block: Callable[[int], nn.Module] = NonLocalBlock,
-    norm: str = "BN",
+    norm: Norm = "BN",
 ) -> nn.ModuleDict:
     """Build the stages of a visual pathway.
 

@@ -53,25 +53,29 @@ class ClipModel(nn.Module):
 
     def preprocess(
         self, batched_inputs: list[dict]
-    ) -> tuple[ImageList, dict[str, torch.Tensor | None]]:
+    ) -> tuple[ImageList | None, dict[str, torch.Tensor | None]]:
         """
         Args:
-            batched_inputs: N, with "frames" (3, T, H, W) uint8; and, all or none of them, "audio"
-                (1, T_a, F) float32 and "has_audio" bool.
+            batched_inputs: N, with "frames" (3, T, H, W) uint8, which the Audio pathway alone does
+                without; and, all or none of them, "audio" (1, T_a, F) float32 and "has_audio" bool.
 
         Returns:
             The clips, normalised and padded on the right and below to a common size; and the
-            backbone's input: "frames" (N, 3, T, H, W), "audio" (N, 1, T_a, F) or None, "has_audio"
-            (N,) bool or None.
+            backbone's input: "frames" (N, 3, T, H, W), "audio" (N, 1, T_a, F), "has_audio" (N,)
+            bool. What was not given is None.
         """
-        frames = [x["frames"].to(self.device) for x in batched_inputs]
-        clips = ImageList.from_tensors(
-            [(x - self.pixel_mean) / self.pixel_std for x in frames],
-            self.backbone.size_divisibility,
-        )
-        audio = has_audio = None
+        clips = frames = audio = has_audio = None
+        if "frames" in batched_inputs[0]:
+            clips = ImageList.from_tensors(
+                [
+                    (x["frames"].to(self.device) - self.pixel_mean) / self.pixel_std
+                    for x in batched_inputs
+                ],
+                self.backbone.size_divisibility,
+            )
+            frames = clips.tensor
         if "audio" in batched_inputs[0]:
             audio = torch.stack([x["audio"].to(self.device) for x in batched_inputs])
             audio = (audio - self.audio_mean) / self.audio_std
             has_audio = torch.tensor([x["has_audio"] for x in batched_inputs], device=self.device)
-        return clips, {"frames": clips.tensor, "audio": audio, "has_audio": has_audio}
+        return clips, {"frames": frames, "audio": audio, "has_audio": has_audio}

@@ -26,25 +26,25 @@ class ActionROIHeads(ROIHeads):
     def __init__(
         self,
         *,
+        in_features: list[str],
         in_channels: int,
         num_actions: int,
         pooler: ROIPooler,
         dropout: float,
-        pool_audio: bool,
         **kwargs,
     ):
         """
         Args:
-            in_channels: C.
+            in_features: names of the visual maps, of the same stride.
+            in_channels: C, of these and of "audio_res5" if the backbone has it.
             num_actions: K.
             pooler: of the visual maps.
             dropout: probability, before the linear layer.
-            pool_audio: whether "audio_res5" is part of the box features.
             kwargs: of :class:`detectron2.modeling.ROIHeads`.
         """
         super().__init__(**kwargs)
+        self.in_features = in_features
         self.pooler = pooler
-        self.pool_audio = pool_audio
         self.dropout = nn.Dropout(dropout)
         self.predictor = nn.Linear(in_channels, num_actions)
         nn.init.normal_(self.predictor.weight, std=0.01)
@@ -53,21 +53,22 @@ class ActionROIHeads(ROIHeads):
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
         head = cfg.MODEL.ROI_ACTION_HEAD
-        pool_audio = head.POOL_AUDIO and "audio_res5" in input_shape
-        names = ["slow_res5", "fast_res5"] + ["audio_res5"] * pool_audio
+        visual = [name for name in input_shape if name != "audio_res5"]
+        if not visual:
+            raise ValueError("person boxes need a visual pathway: the backbone has Audio alone")
         return {
             **super().from_config(cfg),
             "num_classes": 1,
-            "in_channels": sum(input_shape[name].channels for name in names),
+            "in_features": visual,
+            "in_channels": sum(shape.channels for shape in input_shape.values()),
             "num_actions": head.NUM_CLASSES,
             "pooler": ROIPooler(
                 output_size=head.POOLER_RESOLUTION,
-                scales=[1 / input_shape["slow_res5"].stride],
+                scales=[1 / input_shape[visual[0]].stride],
                 sampling_ratio=head.POOLER_SAMPLING_RATIO,
                 pooler_type=head.POOLER_TYPE,
             ),
             "dropout": head.DROPOUT,
-            "pool_audio": pool_audio,
         }
 
     def forward(
@@ -136,9 +137,9 @@ class ActionROIHeads(ROIHeads):
     def box_features(self, features: dict[str, torch.Tensor], boxes: list[Boxes]) -> torch.Tensor:
         """As :meth:`predict`. Returns: (R, C) float32, channels of Slow, Fast, Audio."""
         # float32: boxes are cast to the dtype of the map, and half cannot tell pixels apart.
-        maps = cat([features[name].mean(dim=2).float() for name in ("slow_res5", "fast_res5")], 1)
+        maps = cat([features[name].mean(dim=2).float() for name in self.in_features], 1)
         pooled = self.pooler([maps], boxes).amax(dim=(2, 3))
-        if not self.pool_audio:
+        if "audio_res5" not in features:
             return pooled
         audio = features["audio_res5"].mean(dim=(2, 3)).float()
         repeated = cat([x.expand(len(b), -1) for x, b in zip(audio, boxes, strict=True)])

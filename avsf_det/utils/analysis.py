@@ -1,0 +1,76 @@
+"""Parameters and multiply-adds of models, as the paper counts them: one multiply-add is one FLOP;
+convolutions, linear layers and the matrix products of non-local blocks count; norms, activations,
+pooling and sums do not. Models run on tensors without data (the meta device), so that their size
+costs no time."""
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def build_without_data(cfg: CfgNode) -> nn.Module:
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.DEVICE = "meta"
+    with torch.device("meta"):
+        return build_model(cfg).eval()
+
+
+def analyze_model(cfg: CfgNode, crop_size: tuple[int, int] | None = None) -> dict:
+    """Count the model of ``cfg`` for one clip (with one person).
+
+    Args:
+        cfg: is not changed.
+        crop_size: height and width of the frames, in pixels; by default those of the
+            test size, square, and for detectors a quarter wider.
+
+    Returns:
+        "gflops" (1e9 multiply-adds), "params" (a number), and "by_pathway": the same two for
+        "slow", "fast", "audio", the laterals "f2s" and "a2fs", and "head", as far as there are any.
+    """
+    model = build_without_data(cfg)
+    size = cfg.INPUT.MIN_SIZE_TEST
+    is_detector = cfg.MODEL.META_ARCHITECTURE == "ActionDetector"
+    height, width = crop_size or (size, size * 5 // 4 if is_detector else size)
+    with torch.device("meta"):
+        clip = {
+            "frames": torch.empty(1, 3, cfg.INPUT.CLIP.NUM_FRAMES, height, width),
+            "audio": torch.empty(1, 1, cfg.INPUT.AUDIO.NUM_FRAMES, cfg.INPUT.AUDIO.NUM_MELS),
+            "has_audio": torch.empty(1, dtype=torch.bool),
+        }
+    macs = count_macs(model.backbone, clip)
+    parts = {
+        name: {"gflops": macs.get(name, 0) / 1e9, "params": count_params(part)}
+        for name, part in model.backbone.named_children()
+        if isinstance(part, nn.ModuleDict) and len(part)
+    }
+    for part, name in ((p, n) for p in parts for n in macs if n.rpartition(".")[0] == p):
+        parts[part]["gflops"] += macs[name] / 1e9
+    head = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
+    parts["head"] = {
+        "gflops": sum(layer.weight.numel() for layer in head) / 1e9,
+        "params": sum(count_params(layer) for layer in head),
+    }
+    return {
+        "gflops": sum(part["gflops"] for part in parts.values()),
+        "params": count_params(model),
+        "by_pathway": parts,
+    }
+
+
+def count_macs(model: nn.Module, *inputs) -> dict[str, int]:
+    """Multiply-adds of ``model(*inputs)``, by name of submodule ("" is the model)."""
+    with FlopCounterMode(display=False) as counter:
+        model(*inputs)
+    root = type(model).__name__
+    return {
+        name.removeprefix(root).removeprefix("."): sum(flops.values()) // 2
+        for name, flops in counter.get_flop_counts().items()
+        if name != "Global"
+    }
+
+
+def count_params(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())

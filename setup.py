@@ -26,5 +26,5 @@ setup(
         "tabulate",
         "tensorboard",
     ],
-    extras_require={"test": ["pytest>=7", "ruff>=0.6", "pytest-xdist"]},
+    extras_require={"test": ["pytest>=7", "ruff>=0.6", "pytest-xdist", "scikit-learn"]},
 )

@@ -65,7 +65,9 @@ def metrics(output: Path) -> list[dict]:
 
 
 def test_training_resumes_where_it_stopped_and_is_evaluated(trained):
-    assert torch.load(trained / "model_final.pth", weights_only=True)["iteration"] == 1
+    checkpoint = torch.load(trained / "model_final.pth", weights_only=True)
+    assert checkpoint["iteration"] == 1
+    assert checkpoint["trainer"]["_trainer"]["optimizer"]["state"]  # momentum is resumed too
     assert {row["iteration"] for row in metrics(trained) if "total_loss" in row} == {0, 1}
     results = json.loads((trained / "inference" / "ava_results.json").read_text())
     assert 0 <= results["mAP"] <= 1

@@ -13,10 +13,11 @@ ALLOWED = {
     "config": set(),
     "layers": set(),
     "modeling": {"layers"},
+    "checkpoint": set(),
     "data": set(),
     "evaluation": set(),
     "utils": {"data"},
-    "engine": {"data", "evaluation", "utils"},
+    "engine": {"checkpoint", "data", "evaluation", "utils"},
     "__init__": {"config", "data", "modeling"},
 }
 # Libraries that only these places may import.

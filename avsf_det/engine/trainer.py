@@ -1,11 +1,13 @@
-"""Detectron2's trainer with the loaders and evaluators of action detection."""
+"""Detectron2's trainer with our loaders, evaluators and checkpointer."""
 
 import os
+import weakref
 
 from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultTrainer, HookBase, hooks
 from detectron2.evaluation import DatasetEvaluator
 
+from avsf_det.checkpoint import AVSFCheckpointer
 from avsf_det.data import build_clip_test_loader, build_clip_train_loader, person_box_file
 from avsf_det.evaluation import AVAEvaluator
 
@@ -35,7 +37,17 @@ class Trainer(DefaultTrainer):
         )
 
     def build_hooks(self) -> list[HookBase]:
-        """Detectron2's hooks; precise BN reads with as many workers as training, not with none."""
+        """Detectron2's hooks; precise BN reads with as many workers as training, not with none.
+
+        Also the place to put a checkpointer that reads everybody's weights: Detectron2 makes its
+        own just before, and the hooks that save with it here.
+        """
+        self.checkpointer = AVSFCheckpointer(
+            self.model,
+            self.cfg.OUTPUT_DIR,
+            min_matched=self.cfg.MODEL.WEIGHTS_MIN_MATCHED,
+            trainer=weakref.proxy(self),
+        )
         return [
             self._build_precise_bn() if isinstance(hook, hooks.PreciseBN) else hook
             for hook in super().build_hooks()
@@ -48,3 +60,11 @@ class Trainer(DefaultTrainer):
             self.build_train_loader(self.cfg),
             self.cfg.TEST.PRECISE_BN.NUM_ITER,
         )
+
+    def state_dict(self) -> dict:
+        """With the optimizer's, which Detectron2 0.6 leaves out: it would resume without."""
+        return {**super().state_dict(), "_trainer": self._trainer.state_dict()}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        super().load_state_dict(state_dict)
+        self._trainer.load_state_dict(state_dict["_trainer"])

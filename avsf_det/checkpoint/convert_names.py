@@ -1,0 +1,264 @@
+"""The names that weights have elsewhere, and here.
+
+Each format has one table of (regular expression, replacement). The rules are applied to a name in
+their order, each to what the former ones made of it. A name that does not become one of ours by
+that stays as it was.
+
+Sources: FACTS, sections 1.1 (the AVSlowFast authors) and 2 (PySlowFast, Caffe2, PyTorchVideo).
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import torch
+
+Rules = list[tuple[str, str]]
+
+JUNCTIONS = ("pool1", "res2", "res3", "res4")
+CLASSIFIER = "head.predictors.action."
+
+# PySlowFast, and the AVSlowFast authors' fork of it: pathway2 and what belongs to audio.
+PYSLOWFAST: Rules = [
+    # A norm is beside its convolution there, and a part of it here.
+    (r"_stem\.bn\.", "_stem.conv.norm."),
+    (r"^s1\.pathway2_stem\.conv\.norm\.", "s1.pathway2_stem.norm."),  # one norm of a sum
+    (r"_fuse\.bn(_f2s)?\.", "_fuse.conv_f2s.norm."),
+    (r"_fuse\.bn_a2fs_(\d)\.", r"_fuse.conv_a2fs_\1.norm."),
+    (r"(_nonlocal\d+)\.bn\.", r"\1.conv_out.norm."),
+    (r"_bn\.", ".norm."),
+    # Layers.
+    (r"_stem\.conv\.", "_stem.conv1."),
+    (r"\.branch1\.", ".shortcut."),
+    (r"\.branch2\.a\.", ".conv1."),
+    (r"\.branch2\.b\.", ".conv2."),
+    (r"\.branch2\.(c|out)\.", ".conv3."),
+    (r"\.branch2\.(b_)?([tf])\.", r".conv_\2."),
+    # Stages.
+    (r"^s1\.(pathway\d)_stem\.", r"\1.stem."),
+    (r"^s(\d)\.(pathway\d)_res(\d+)\.", r"\2.res\1.\3."),
+    (r"^s(\d)\.(pathway\d)_nonlocal(\d+)\.conv_", r"\2.res\1.nonlocal\3."),
+    (r"^pathway0\.", "backbone.slow."),
+    (r"^pathway1\.", "backbone.fast."),
+    (r"^pathway2\.", "backbone.audio."),
+    # Laterals; the block after res5 exists for the loss only.
+    (r"^s1_fuse\.", "pool1_fuse."),
+    (r"^s(\d)_fuse\.", r"res\1_fuse."),
+    (r"^(\w+)_fuse\.avs\.ref_fc\.", r"avsync_head.\1.visual."),
+    (r"^(\w+)_fuse\.avs\.query_fc\.", r"avsync_head.\1.audio."),
+    (r"_fuse\.conv_f2s\.", ".f2s.conv."),
+    (r"_fuse\.conv_a2fs_0\.", ".a2fs.conv1."),
+    (r"_fuse\.conv_a2fs_1\.", ".a2fs.conv2."),
+    (r"^res5\.(f2s|a2fs)\.", r"avsync_head.\1."),
+    (r"^(pool1|res[234])\.(f2s|a2fs)\.", r"backbone.\2.\1."),
+    (r"^head\.projection\.", CLASSIFIER),
+]
+
+# Caffe2 blobs have PySlowFast's structure: first its names, then ours.
+CAFFE2: Rules = [
+    (r"_[ws]$", ".weight"),
+    (r"_b$", ".bias"),
+    (r"_rm$", ".running_mean"),
+    (r"_riv$", ".running_var"),
+    (r"^t_pool1_subsample\.", "s1_fuse.conv_f2s."),
+    (r"^t_pool1_subsample_bn\.", "s1_fuse.bn."),
+    (r"^t_res(\d)_\d+_branch2c_bn_subsample\.", r"s\1_fuse.conv_f2s."),
+    (r"^t_res(\d)_\d+_branch2c_bn_subsample_bn\.", r"s\1_fuse.bn."),
+    (r"^conv1\.", "s1.pathway0_stem.conv."),
+    (r"^t_conv1\.", "s1.pathway1_stem.conv."),
+    (r"^res_conv1_bn\.", "s1.pathway0_stem.bn."),
+    (r"^t_res_conv1_bn\.", "s1.pathway1_stem.bn."),
+    (r"^res(\d)_(\d+)_branch", r"s\1.pathway0_res\2.branch"),
+    (r"^t_res(\d)_(\d+)_branch", r"s\1.pathway1_res\2.branch"),
+    (r"\.branch2([abc])", r".branch2.\1"),
+    (r"^nonlocal_conv(\d)_(\d+)_bn\.", r"s\1.pathway0_nonlocal\2.bn."),
+    (r"^nonlocal_conv(\d)_(\d+)_", r"s\1.pathway0_nonlocal\2.conv_"),
+    (r"^pred\.", "head.projection."),
+    *PYSLOWFAST,
+]
+
+# PyTorchVideo, with one pathway or two; its detectors have the network under "model".
+PYTORCHVIDEO: Rules = [
+    (r"^model\.", ""),
+    (r"^(blocks\.\d+|detection_head)\.proj\.", CLASSIFIER),
+    *[
+        (rf"^blocks\.{i}\.multipathway_fusion\.", f"backbone.f2s.{junction}.")
+        for i, junction in enumerate(JUNCTIONS)
+    ],
+    (r"\.conv_fast_to_slow\.", ".conv."),
+    (r"^(backbone\.f2s\.\w+)\.norm\.", r"\1.conv.norm."),
+    (r"^(blocks\.\d+)\.(conv|norm|res_blocks)\.", r"\1.multipathway_blocks.0.\2."),
+    (r"^blocks\.(\d+)\.multipathway_blocks\.0\.", r"backbone.slow.\1."),
+    (r"^blocks\.(\d+)\.multipathway_blocks\.1\.", r"backbone.fast.\1."),
+    (r"^(backbone\.\w+)\.0\.conv\.", r"\1.stem.conv1."),
+    (r"^(backbone\.\w+)\.0\.norm\.", r"\1.stem.conv1.norm."),
+    *[(rf"^(backbone\.\w+)\.{i}\.res_blocks\.", rf"\1.res{i + 1}.") for i in range(1, 5)],
+    (r"\.branch1_conv\.", ".shortcut."),
+    (r"\.branch1_norm\.", ".shortcut.norm."),
+    *[
+        (rf"\.branch2\.{theirs}_{letter}\.", f".conv{i}.{ours}")
+        for theirs, ours in (("conv", ""), ("norm", "norm."))
+        for i, letter in enumerate("abc", start=1)
+    ],
+]
+
+# torchvision's 2-D ResNets are the Slow pathway.
+TORCHVISION: Rules = [
+    (r"^conv1\.", "layer0.conv1."),
+    (r"^bn1\.", "layer0.bn1."),
+    (r"\.bn(\d)\.", r".conv\1.norm."),
+    (r"\.downsample\.0\.", ".shortcut."),
+    (r"\.downsample\.1\.", ".shortcut.norm."),
+    (r"^layer0\.", "backbone.slow.stem."),
+    *[(rf"^layer{i}\.", f"backbone.slow.res{i + 1}.") for i in range(1, 5)],
+    (r"^fc\.", CLASSIFIER),
+]
+
+# Ours to PySlowFast's. Names that need to know more than themselves come from _authors_rules.
+TO_PYSLOWFAST: Rules = [
+    (r"^(head\.predictors\.action|roi_heads\.predictor)\.", "head.projection."),
+    # Laterals.
+    (r"^avsync_head\.(f2s|a2fs)\.", r"res5.\1."),
+    (r"^avsync_head\.(\w+)\.visual\.", r"\1_fuse.avs.ref_fc."),
+    (r"^avsync_head\.(\w+)\.audio\.", r"\1_fuse.avs.query_fc."),
+    (r"^backbone\.(f2s|a2fs)\.(\w+)\.", r"\2.\1."),
+    (r"^(\w+)\.f2s\.conv\.norm\.", r"\1_fuse.bn."),
+    (r"^(\w+)\.f2s\.conv\.", r"\1_fuse.conv_f2s."),
+    *[
+        (rf"^(\w+)\.a2fs\.conv{i + 1}\.{ours}", rf"\1_fuse.{theirs}_a2fs_{i}.")
+        for ours, theirs in (("norm\\.", "bn"), ("", "conv"))
+        for i in range(2)
+    ],
+    (r"^pool1_fuse\.", "s1_fuse."),
+    (r"^res(\d)_fuse\.", r"s\1_fuse."),
+    # Stages.
+    (r"^backbone\.slow\.", "pathway0."),
+    (r"^backbone\.fast\.", "pathway1."),
+    (r"^backbone\.audio\.", "pathway2."),
+    (r"^(pathway\d)\.stem\.(conv1\.)?norm\.", r"s1.\1_stem.bn."),
+    (r"^(pathway\d)\.stem\.conv1\.", r"s1.\1_stem.conv."),
+    (r"^(pathway\d)\.stem\.", r"s1.\1_stem."),
+    (r"^(pathway\d)\.res(\d)\.nonlocal(\d+)\.out\.norm\.", r"s\2.\1_nonlocal\3.bn."),
+    (r"^(pathway\d)\.res(\d)\.nonlocal(\d+)\.", r"s\2.\1_nonlocal\3.conv_"),
+    (r"^(pathway\d)\.res(\d)\.(\d+)\.", r"s\2.\1_res\3."),
+    # Layers.
+    (r"(_res\d+)\.shortcut\.", r"\1.branch1."),
+    (r"(_res\d+)\.conv1\.", r"\1.branch2.a."),
+    (r"(_res\d+)\.conv2\.", r"\1.branch2.b."),
+    (r"(_res\d+)\.conv3\.", r"\1.branch2.c."),
+    (r"(branch1|branch2\.\w+)\.norm\.", r"\1_bn."),
+]
+
+TABLES = {
+    "avsf_det": [],
+    "PySlowFast": PYSLOWFAST,
+    "Caffe2": CAFFE2,
+    "PyTorchVideo": PYTORCHVIDEO,
+    "torchvision": TORCHVISION,
+}
+# Names by which the formats are told apart.
+SIGNATURES = {
+    "avsf_det": r"backbone\.(slow|fast|audio)\.(stem|res\d)\.",
+    "PySlowFast": r"s\d\.pathway\d_(stem|res\d+)\.",
+    "Caffe2": r"(t_)?(conv1_w|res_conv1_bn_\w+|res\d_\d+_branch\d[abc]?_\w+)$",
+    "PyTorchVideo": r"(model\.)?blocks\.\d+\.(multipathway_blocks\.\d\.)?(conv|norm|res_blocks)\.",
+    "torchvision": r"(conv1\.weight|layer[1-4]\.\d+\.(conv|bn)\d\.\w+)$",
+}
+CAFFE2_IGNORED = r"momentum|lr|model_iter"
+OUR_NAMES = r"(backbone|head\.predictors|roi_heads|avsync_head)\."
+THEIR_NAMES = r"(s\d\.pathway\d_|s\d_fuse\.|head\.projection\.)"
+# Convolutions that are 2-D here (time, frequency), and 3-D with a leading 1 in PySlowFast.
+AUDIO_CONVS = r"(backbone\.(audio|a2fs)|avsync_head\.a2fs)\."
+
+
+def detect_format(names: Iterable[str]) -> str:
+    """Which of TABLES names of weights belong to.
+
+    Raises:
+        ValueError: if none is near.
+    """
+    names = list(names)
+    votes = {
+        name_format: sum(re.match(signature, name) is not None for name in names)
+        for name_format, signature in SIGNATURES.items()
+    }
+    best = max(votes, key=votes.__getitem__)
+    if not votes[best]:
+        raise ValueError(
+            f"the weights have unknown names ({', '.join(names[:4])}, ...); known are those of "
+            f"{', '.join(TABLES)}"
+        )
+    return best
+
+
+def rename(name: str, rules: Rules) -> str:
+    """Apply all rules to ``name``, in order."""
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def convert_to_avsf(
+    state: Mapping[str, torch.Tensor | np.ndarray], name_format: str
+) -> dict[str, torch.Tensor]:
+    """Weights of another format, with the names and ranks that they have here.
+
+    Audio convolutions lose the axis of length 1 before time; kernels of torchvision get a time
+    axis. Names that the format's table does not know are kept.
+
+    Args:
+        name_format: one of TABLES.
+
+    Raises:
+        ValueError: if two weights get the same name.
+    """
+    converted = {}
+    for name, value in state.items():
+        if name_format == "Caffe2" and re.search(CAFFE2_IGNORED, name):
+            continue
+        new_name = rename(name, TABLES[name_format])
+        if not re.match(OUR_NAMES, new_name):
+            new_name = name
+        if new_name in converted:
+            raise ValueError(f"two weights become {new_name}; one is {name}")
+        value = torch.as_tensor(value)
+        if name_format == "PySlowFast" and value.dim() == 5 and re.match(AUDIO_CONVS, new_name):
+            value = value.squeeze(2)
+        if name_format == "torchvision" and value.dim() == 4:
+            value = value.unsqueeze(2)
+        converted[new_name] = value
+    return converted
+
+
+def convert_to_pyslowfast(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Our weights as PySlowFast has them, or with audio, as the AVSlowFast authors' fork has them.
+
+    The inverse of :func:`convert_to_avsf`. Names that only we have are kept.
+    """
+    rules = _authors_rules(state) + TO_PYSLOWFAST
+    converted = {}
+    for name, value in state.items():
+        new_name = rename(name, rules)
+        if not re.match(THEIR_NAMES, new_name):
+            new_name = name
+        elif value.dim() == 4 and re.match(AUDIO_CONVS, name):
+            value = value.unsqueeze(2)
+        converted[new_name] = value
+    return converted
+
+
+def _authors_rules(names: Iterable[str]) -> Rules:
+    """How the authors' fork differs: its own name of a norm, and the blocks of audio res2, res3,
+    where the layers' names depend on the block's kind."""
+    audio = [name for name in names if name.startswith("backbone.audio.")]
+    if not audio:
+        return []
+    block = r"^backbone\.audio\.res([23])\.(\d+)\."
+    reduced = any(re.match(block + r"conv1\.", name) for name in audio)  # v2, with a first 1 x 1
+    in_block = r"backbone.audio.res\1.\2.branch2."
+    return [
+        (r"^backbone\.f2s\.(\w+)\.conv\.norm\.", r"\1_fuse.bn_f2s."),
+        (r"^avsync_head\.f2s\.conv\.norm\.", "res5_fuse.bn_f2s."),
+        (block + r"conv_([tf])\.", in_block + (r"b_\3." if reduced else r"\3.")),
+        (block + r"conv3\.", in_block + ("c." if reduced else "out.")),
+    ]

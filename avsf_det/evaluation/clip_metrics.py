@@ -1,0 +1,251 @@
+"""Accuracy and mAP of clip scores. Figures are **percent**, as Detectron2's are."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass, field
+
+import numpy as np
+from detectron2.utils.file_io import PathManager
+from tabulate import tabulate
+
+from .clip_scores import ClipEvaluationError, ClipScores
+
+_PAIRS_AT_ONCE = 1 << 21  # scores of (verb, noun) pairs held in memory: 16 MiB
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What one task scores; the classes are empty for a task without a per-class table.
+
+    Attributes:
+        num_clips: clips with a label, over which the metrics are.
+        metrics: name -> percent: "top1" and "top5", or "mAP".
+        class_names: K names.
+        class_clips: int (K,), clips of each class.
+        class_metrics: name -> float64 (K,) percent, nan for a class without clips: "top1" and
+            "top5", or "AP".
+    """
+
+    num_clips: int
+    metrics: dict[str, float]
+    class_names: list[str] = field(default_factory=list)
+    class_clips: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    class_metrics: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def score_clips(
+    scores: ClipScores, verb_noun_counts: np.ndarray | None = None
+) -> dict[str, TaskResult]:
+    """Top-1 and top-5 accuracy of each task, or mAP where a clip has several labels.
+
+    With the tasks "verb" and "noun" there is "action" too: the verb and the noun must both be
+    right, pairs ranked by the product of their scores.
+
+    Args:
+        verb_noun_counts: (V, N), how often each pair occurs in training; then "action_prior" ranks
+            by the product times P(noun | verb).
+
+    Returns:
+        task -> result; tasks without any label are left out.
+
+    Raises:
+        ClipEvaluationError: the counts have another shape.
+    """
+    results = {}
+    for task in scores.scores:
+        if scores.labelled(task).any():
+            multi_label = scores.labels[task].dtype == bool
+            results[task] = (_score_multi_label if multi_label else _score_single)(scores, task)
+    if {"verb", "noun"} <= results.keys():
+        results["action"] = _score_pairs(scores, None)
+        if verb_noun_counts is not None:
+            results["action_prior"] = _score_pairs(scores, noun_prior(verb_noun_counts))
+    return results
+
+
+def label_rank(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """How many classes rank before the right one; of equal scores the lower class is first.
+
+    Args:
+        scores: (N, K).
+        labels: int (N,), 0..K-1.
+
+    Returns:
+        int64 (N,): 0 where the right class is the top one.
+    """
+    own = np.take_along_axis(scores, labels[:, None], axis=1)
+    before = np.arange(scores.shape[1]) < labels[:, None]
+    return ((scores > own) | ((scores == own) & before)).sum(axis=1)
+
+
+def pair_rank(
+    verb_scores: np.ndarray,
+    noun_scores: np.ndarray,
+    verbs: np.ndarray,
+    nouns: np.ndarray,
+    prior: np.ndarray | None = None,
+) -> np.ndarray:
+    """:func:`label_rank` among all V * N pairs, scored by verb x noun x prior in float64.
+
+    Args:
+        verb_scores, noun_scores: (N_clips, V), (N_clips, N).
+        verbs, nouns: int (N_clips,), the right classes.
+        prior: (V, N) of P(noun | verb); None: 1.
+    """
+    num_verbs, num_nouns = verb_scores.shape[1], noun_scores.shape[1]
+    labels = verbs * num_nouns + nouns
+    ranks = np.empty(len(labels), np.int64)
+    step = max(1, _PAIRS_AT_ONCE // (num_verbs * num_nouns))
+    for start in range(0, len(labels), step):
+        part = slice(start, start + step)
+        pairs = verb_scores[part, :, None] * noun_scores[part, None, :].astype(np.float64)
+        if prior is not None:
+            pairs *= prior
+        ranks[part] = label_rank(pairs.reshape(len(pairs), -1), labels[part])
+    return ranks
+
+
+def noun_prior(verb_noun_counts: np.ndarray) -> np.ndarray:
+    """P(noun | verb), float64 (V, N), from counts (V, N); 1e-5 is added to each (FACTS, section 3,
+    action rule), so that every pair stays possible and a verb without clips has no preference."""
+    smoothed = np.asarray(verb_noun_counts, np.float64) + 1e-5
+    return smoothed / smoothed.sum(axis=1, keepdims=True)
+
+
+def average_precision_by_class(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """AP in 0..1 as the official Charades script has it: the mean, over the clips of the class, of
+    the precision at their rank. Equal scores rank in the order of the clips.
+
+    Args:
+        scores: (N, K).
+        labels: bool (N, K).
+
+    Returns:
+        float64 (K,), nan for a class without clips.
+    """
+    result = np.full(scores.shape[1], np.nan)
+    for k in np.flatnonzero(labels.any(axis=0)):
+        order = np.argsort(-scores[:, k], kind="stable")
+        ranks = np.flatnonzero(labels[order, k]) + 1
+        result[k] = (np.arange(1, len(ranks) + 1) / ranks).mean()
+    return result
+
+
+def _score_single(scores: ClipScores, task: str) -> TaskResult:
+    rows = scores.labelled(task)
+    labels, names = scores.labels[task][rows], scores.classes[task]
+    ranks = label_rank(scores.scores[task][rows], labels)
+    class_clips = np.bincount(labels, minlength=len(names))
+    class_metrics = {}
+    for name, k in (("top1", 1), ("top5", 5)):
+        right = np.bincount(labels[ranks < k], minlength=len(names))
+        class_metrics[name] = np.full(len(names), np.nan)
+        np.divide(100 * right, class_clips, out=class_metrics[name], where=class_clips > 0)
+    return TaskResult(len(labels), _accuracy(ranks), names, class_clips, class_metrics)
+
+
+def _score_multi_label(scores: ClipScores, task: str) -> TaskResult:
+    # Clips without any label do not count in Charades (FACTS, section 3: 1,814 of 1,863 videos).
+    rows = scores.labelled(task)
+    labels = scores.labels[task][rows]
+    ap = 100 * average_precision_by_class(scores.scores[task][rows], labels)
+    metrics = {"mAP": float(np.nanmean(ap))}
+    return TaskResult(len(labels), metrics, scores.classes[task], labels.sum(axis=0), {"AP": ap})
+
+
+def _score_pairs(scores: ClipScores, prior: np.ndarray | None) -> TaskResult:
+    shape = (len(scores.classes["verb"]), len(scores.classes["noun"]))
+    if prior is not None and prior.shape != shape:
+        raise ClipEvaluationError(
+            f"{scores.source} has {shape[0]} verbs and {shape[1]} nouns, the counts {prior.shape}. "
+            "Count the training annotations of the same data set"
+        )
+    rows = scores.labelled("verb") & scores.labelled("noun")
+    ranks = pair_rank(
+        scores.scores["verb"][rows],
+        scores.scores["noun"][rows],
+        scores.labels["verb"][rows],
+        scores.labels["noun"][rows],
+        prior,
+    )
+    return TaskResult(len(ranks), _accuracy(ranks))
+
+
+def _accuracy(ranks: np.ndarray) -> dict[str, float]:
+    return {f"top{k}": float(100 * (ranks < k).mean()) for k in (1, 5)}
+
+
+@dataclass(frozen=True)
+class ClassDifference:
+    """One class in two runs; figures in percent, ``difference`` in percentage points."""
+
+    name: str
+    clips: int
+    before: float
+    after: float
+    difference: float
+
+
+def class_differences(before: TaskResult, after: TaskResult) -> list[ClassDifference]:
+    """Per-class top-1 (or AP) of two runs on the same clips, greatest gain first; classes without
+    clips are left out."""
+    metric = next(iter(after.class_metrics))
+    values = zip(before.class_metrics[metric], after.class_metrics[metric], strict=True)
+    rows = [
+        ClassDifference(name, int(clips), float(old), float(new), float(new - old))
+        for name, clips, (old, new) in zip(
+            after.class_names, after.class_clips, values, strict=True
+        )
+        if clips
+    ]
+    return sorted(rows, key=lambda row: -row.difference)
+
+
+# Tables -------------------------------------------------------------------------------------------
+
+
+def format_results(results: Mapping[str, TaskResult]) -> str:
+    """Tables of every class (a class without clips shows no figure and is not in the mean) and,
+    last, of every task."""
+    tables = [_format_classes(task, r) for task, r in results.items() if r.class_names]
+    rows = [{"task": task, "clips": r.num_clips, **r.metrics} for task, r in results.items()]
+    return "\n\n".join([*tables, _format(rows)])
+
+
+def _format_classes(task: str, result: TaskResult) -> str:
+    rows = [{task: name, "clips": clips, **values} for name, clips, values in _class_rows(result)]
+    means = {name: np.nanmean(values) for name, values in result.class_metrics.items()}
+    shown = np.count_nonzero(result.class_clips)
+    rows.append({task: f"(mean of {shown} classes)", "clips": result.num_clips, **means})
+    return _format(rows)
+
+
+def _format(rows: list[dict]) -> str:
+    return tabulate(rows, headers="keys", tablefmt="pipe", floatfmt=".2f", disable_numparse=[0])
+
+
+def write_class_metrics(result: TaskResult, path: str) -> None:
+    """A csv of ``index,class,clips`` and percentages, empty for a class without clips."""
+    with PathManager.open(path, "w") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["index", "class", "clips", *result.class_metrics])
+        for index, (name, clips, values) in enumerate(_class_rows(result)):
+            row = ("" if value is None else value for value in values.values())
+            writer.writerow([index, name, clips, *row])
+
+
+def write_differences(differences: list[ClassDifference], path: str) -> None:
+    """A csv of the fields of :class:`ClassDifference`."""
+    with PathManager.open(path, "w") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["class", "clips", "before", "after", "difference"])
+        writer.writerows(astuple(row) for row in differences)
+
+
+def _class_rows(result: TaskResult) -> list[tuple[str, int, dict[str, float | None]]]:
+    """Name, clips and metrics of each class; None where it has no clip."""
+    rows = []
+    for i, (name, clips) in enumerate(zip(result.class_names, result.class_clips, strict=True)):
+        values = {m: float(v[i]) if clips else None for m, v in result.class_metrics.items()}
+        rows.append((name, int(clips), values))
+    return rows

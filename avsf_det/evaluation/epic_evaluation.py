@@ -1,0 +1,99 @@
+"""Verbs, nouns and actions of EPIC-Kitchens as a Detectron2 evaluator."""
+
+import csv
+
+import numpy as np
+from detectron2.data import MetadataCatalog
+from detectron2.utils.file_io import PathManager
+
+from .clip_evaluation import ClipEvaluator
+from .clip_metrics import TaskResult, score_clips
+from .clip_scores import ClipEvaluationError, ClipScores
+
+
+class EPICEvaluator(ClipEvaluator):
+    """Top-1 and top-5 of the tasks "verb" and "noun" and, if the model has both, of "action".
+
+    An action is right if verb and noun are. Pairs rank by the product of their scores; with the
+    prior, "action_prior" ranks them by the product times P(noun | verb) in training (FACTS,
+    section 3, action rule). The verbs and nouns of two models are joined afterwards by
+    ``ava_tools/evaluate_scores.py``. For the rest see :class:`ClipEvaluator`.
+    """
+
+    def __init__(self, dataset_name: str, output_dir: str, *, use_prior: bool = False) -> None:
+        """
+        Args:
+            dataset_name: see :class:`ClipEvaluator`.
+            use_prior: count the pairs of the data set's metadata ``train_annotation_file``.
+        """
+        super().__init__(dataset_name, output_dir)
+        meta = MetadataCatalog.get(dataset_name)
+        self._prior_file = meta.train_annotation_file if use_prior else ""
+
+    def _score(self, scores: ClipScores) -> dict[str, TaskResult]:
+        if self._prior_file and {"verb", "noun"} <= scores.scores.keys():
+            return score_clips(scores, read_verb_noun_counts(self._prior_file, scores))
+        return score_clips(scores)
+
+
+def read_verb_noun_counts(csv_file: str, scores: ClipScores) -> np.ndarray:
+    """Count the (verb, noun) pairs of a training csv of EPIC-Kitchens-55 or -100.
+
+    The clips of ``scores`` are not counted: the csv of EPIC-55 holds the validation participants
+    (26 and up) too.
+
+    Args:
+        csv_file: with the columns ``uid`` or ``narration_id``, ``verb_class`` and ``noun_class``.
+        scores: with the tasks "verb" and "noun".
+
+    Returns:
+        int64 (V, N).
+
+    Raises:
+        ClipEvaluationError: a missing task, file or column, a bad class, or no pair to count.
+    """
+    if not {"verb", "noun"} <= scores.scores.keys():
+        raise ClipEvaluationError(
+            f"{scores.source}: a prior needs the tasks verb and noun; there is "
+            f"{', '.join(scores.scores)}. Give the scores of the verb and of the noun model"
+        )
+    if not PathManager.isfile(csv_file):
+        raise ClipEvaluationError(
+            f"{csv_file}: no such file; the prior needs the training annotations, such as "
+            "EPIC_100_train.csv"
+        )
+    evaluated = set(scores.clip_ids)
+    counts = np.zeros([len(scores.classes[task]) for task in ("verb", "noun")], np.int64)
+    with PathManager.open(csv_file, "r") as file:
+        reader = csv.DictReader(file)
+        columns = reader.fieldnames or []
+        id_column = "narration_id" if "narration_id" in columns else "uid"
+        missing = {id_column, "verb_class", "noun_class"} - set(columns)
+        if missing:
+            raise ClipEvaluationError(
+                f"{csv_file}:1: no column {', '.join(sorted(missing))} among "
+                f"{', '.join(columns)}; give the official training csv of EPIC-Kitchens"
+            )
+        for row in reader:
+            if row[id_column] not in evaluated:
+                pair = row["verb_class"], row["noun_class"]
+                place = f"{csv_file}:{reader.line_num}"
+                counts[_class_index(place, pair, counts.shape)] += 1
+    if not counts.any():
+        raise ClipEvaluationError(
+            f"{csv_file}: each of its clips is among those evaluated; a prior must come from the "
+            "training annotations"
+        )
+    return counts
+
+
+def _class_index(
+    place: str, pair: tuple[str | None, str | None], shape: tuple[int, int]
+) -> tuple[int, int]:
+    indices = tuple(int(text) for text in pair if text and text.isdecimal())
+    if len(indices) < 2 or indices[0] >= shape[0] or indices[1] >= shape[1]:
+        raise ClipEvaluationError(
+            f"{place}: verb_class, noun_class are {pair}, not two numbers below {shape}; is this "
+            "the csv of the data set that was evaluated?"
+        )
+    return indices

@@ -1,9 +1,15 @@
 from .build import build_clip_test_loader, build_clip_train_loader, person_box_file
 from .dataset_mapper import ClipMapper
-from .datasets.ava import register_ava_csv
+from .datasets import (
+    AnnotationError,
+    register_ava_csv,
+    register_clip_csv,
+    register_kinetics,
+)
 from .video import VideoDecodeError, VideoReader
 
 __all__ = [
+    "AnnotationError",
     "ClipMapper",
     "VideoDecodeError",
     "VideoReader",
@@ -11,4 +17,6 @@ __all__ = [
     "build_clip_train_loader",
     "person_box_file",
     "register_ava_csv",
+    "register_clip_csv",
+    "register_kinetics",
 ]

@@ -1,6 +1,6 @@
 from . import builtin  # noqa: F401  (registers the built-in data sets)
+from .annotation_files import AnnotationError
 from .ava import (
-    AnnotationError,
     add_detected_keyframes,
     load_ava_csv,
     load_excluded,
@@ -8,13 +8,31 @@ from .ava import (
     load_person_boxes,
     register_ava_csv,
 )
+from .charades import load_charades, register_charades
+from .clip_csv import load_clip_csv, register_clip_csv
+from .epic_kitchens import load_epic_kitchens, register_epic_kitchens
+from .kinetics import load_kinetics, load_kinetics_classes, register_kinetics
+from .ucf101_hmdb51 import load_hmdb51, load_ucf101, register_hmdb51, register_ucf101
 
 __all__ = [
     "AnnotationError",
     "add_detected_keyframes",
     "load_ava_csv",
+    "load_charades",
+    "load_clip_csv",
+    "load_epic_kitchens",
     "load_excluded",
+    "load_hmdb51",
+    "load_kinetics",
+    "load_kinetics_classes",
     "load_label_map",
     "load_person_boxes",
+    "load_ucf101",
     "register_ava_csv",
+    "register_charades",
+    "register_clip_csv",
+    "register_epic_kitchens",
+    "register_hmdb51",
+    "register_kinetics",
+    "register_ucf101",
 ]

@@ -13,22 +13,27 @@ Timestamps are seconds in the csv's own clock; "0902" and "902" are the same key
 raises :class:`AnnotationError`.
 """
 
-import csv
 import logging
 import math
-import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import groupby
 
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
-logger = logging.getLogger(__name__)
+from .annotation_files import (
+    VIDEO_EXTENSIONS,
+    AnnotationError,
+    check_present,
+    find_videos,
+    read_rows,
+    reading,
+    some,
+)
 
-VIDEO_EXTENSIONS = (".mp4", ".mkv", ".webm", ".avi", ".mov")
+logger = logging.getLogger(__name__)
 
 Keyframe = tuple[str, float]  # video id, timestamp in seconds
 
@@ -40,10 +45,6 @@ _LABEL = re.compile(
     rf"(?:(?:item|label)\s*\{{(?P<block>(?:{_QUOTED}|[^{{}}\"'])*)\}}"
     r"|(?P<id>\d+)\s*:\s*(?P<name>\S[^\n]*?))[^\S\n]*(?:\n\s*|\Z)"
 )
-
-
-class AnnotationError(ValueError):
-    """An annotation file or folder is missing or wrong; says where, what was got and the remedy."""
 
 
 def register_ava_csv(
@@ -102,7 +103,8 @@ def register_ava_csv(
             "excluded keyframes": excluded,
             "videos": video_dir,
         }
-        _check_present(name, {what: path for what, path in paths.items() if path}, source)
+        paths = {what: path for what, path in paths.items() if path}
+        check_present(name, paths, source, "<video_id>.mp4")
         if isinstance(label_map, str):
             ids, names = load_label_map(label_map)
             metadata.set(action_classes=names, action_csv_ids=ids)
@@ -239,7 +241,7 @@ def add_detected_keyframes(
     if strangers:
         logger.warning(
             f"Left out the detections of {len(strangers)} videos without annotations: "
-            f"{_some(strangers)}"
+            f"{some(strangers)}"
         )
     added = [
         _dataset_dict(
@@ -300,7 +302,7 @@ def load_label_map(path: str) -> tuple[list[int], list[str]]:
     Raises:
         AnnotationError: no label, one without name or id, an id twice, or text that is no label.
     """
-    with _reading(path), open(path, encoding="utf-8-sig") as f:
+    with reading(path), open(path, encoding="utf-8-sig") as f:
         text = f.read().rstrip()
     labels: dict[int, str] = {}
     position = len(text) - len(text.lstrip())
@@ -344,7 +346,7 @@ def _scored_ids(scored_label_map: str, action_csv_ids: list[int]) -> list[int]:
     unknown = sorted(set(ids) - set(action_csv_ids))
     if unknown:
         raise AnnotationError(
-            f"{scored_label_map}: scores the ids {_some(unknown)}, which are not among the "
+            f"{scored_label_map}: scores the ids {some(unknown)}, which are not among the "
             "actions of the data set. Add them to its label map."
         )
     return ids
@@ -370,79 +372,27 @@ def _dataset_dict(
 
 
 def _find_videos(video_dir: str, video_ids: Collection[str], csv_file: str) -> dict[str, str]:
-    """The file of each video id, looked up in one listing of the folder."""
-    found: dict[str, list[str]] = {}
-    with _reading(video_dir):
-        entries = list(os.scandir(video_dir))
-    for entry in entries:
-        stem, extension = os.path.splitext(entry.name)
-        if stem in video_ids and extension.lower() in VIDEO_EXTENSIONS:
-            found.setdefault(stem, []).append(entry.path)
+    """The file of each video id."""
+    found = find_videos(video_dir, ("*",), video_ids)
     missing = sorted(video_ids - found.keys())
     if missing:
         raise AnnotationError(
             f"{video_dir}: {len(missing)} of the {len(video_ids)} videos of {csv_file} are not "
-            f"there: {_some(missing)}. Expected <video_id> with one of the extensions "
+            f"there: {some(missing)}. Expected <video_id> with one of the extensions "
             f"{' '.join(VIDEO_EXTENSIONS)}. Add the files, or remove their rows from the csv."
         )
-    for paths in found.values():
-        if len(paths) > 1:
-            raise AnnotationError(
-                f"{video_dir}: {len(paths)} files for one video id: {_some(sorted(paths))}. "
-                "Keep one of them in the folder."
-            )
-    return {video_id: paths[0] for video_id, paths in found.items()}
-
-
-def _check_present(name: str, paths: Mapping[str, str], source: str) -> None:
-    """Raise with the whole expected tree if a file or folder is missing.
-
-    Person boxes are shown but not required: the config may name others, and training needs none.
-    """
-    if all(os.path.exists(path) for what, path in paths.items() if what != "person boxes"):
-        return
-    tree = "\n".join(
-        f"  {'found  ' if os.path.exists(path) else 'MISSING'} {what + ':':<20} "
-        f"{os.path.abspath(path)}{'/' if what == 'videos' else ''}"
-        for what, path in paths.items()
-    )
-    raise AnnotationError(
-        f"Data set '{name}' is incomplete. Expected, with the videos named <video_id>.mp4 (or "
-        f"{', '.join(e[1:] for e in VIDEO_EXTENSIONS[1:])}):\n{tree}\n"
-        + (source or "Put the files there, or register the data set with other paths.")
-    )
-
-
-@contextmanager
-def _reading(path: str) -> Iterator[None]:
-    """Turn what goes wrong in reading a file into an AnnotationError."""
-    try:
-        yield
-    except OSError as error:
-        raise AnnotationError(
-            f"{path}: cannot be read ({error.strerror}). Put it there, or give another path."
-        ) from None
-    except UnicodeDecodeError as error:
-        raise AnnotationError(f"{path}: not a text file ({error}). Save it as UTF-8.") from None
+    return found
 
 
 def _read_rows(path: str, widths: tuple[int, ...], columns: str) -> Iterator[tuple[str, list[str]]]:
-    """Yield ("file:line", fields) for every row that is not blank."""
-    with _reading(path), open(path, encoding="utf-8-sig", newline="") as f:
-        reader = csv.reader(f)
-        try:
-            for row in filter(None, reader):
-                place = f"{path}:{reader.line_num}"
-                if len(row) not in widths:
-                    raise AnnotationError(
-                        f"{place}: {len(row)} columns, expected {' or '.join(map(str, widths))}: "
-                        f"{columns}. Separate them with commas."
-                    )
-                yield place, row
-        except csv.Error as error:
+    """Yield ("file:line", fields) for every row that is not blank, of one of the widths."""
+    for place, row in read_rows(path):
+        if len(row) not in widths:
             raise AnnotationError(
-                f"{path}:{reader.line_num}: {error}. Save the file as comma-separated text."
-            ) from None
+                f"{place}: {len(row)} columns, expected {' or '.join(map(str, widths))}: "
+                f"{columns}. Separate them with commas."
+            )
+        yield place, row
 
 
 def _parse_keyframe(place: str, video_id: str, timestamp: str) -> Keyframe:
@@ -484,8 +434,3 @@ def _parse_action(place: str, text: str) -> int:
         raise AnnotationError(
             f"{place}: action id '{text}' is not an integer. Use the ids of the label map."
         ) from None
-
-
-def _some(items: Sequence) -> str:
-    """The first few items in words."""
-    return ", ".join(map(str, items[:5])) + (", ..." if len(items) > 5 else "")

@@ -19,6 +19,27 @@
         ava_mini_{train,val}_boxes.csv
         ava_mini_val_excluded_timestamps.csv
       videos/{train,val}/
+    kinetics{400,600,700}/     kinetics<n>_{train,val}; kinetics400: kinetics_sounds_{train,val} too
+      annotations/             the official csv files, or "path label" lists:
+        {train,val}.csv
+        label_map.txt          optional: one class name a line
+      videos/{train,val}/      <id>_<start>_<end>.mp4, in folders of their class or not
+    epic55/                    epic55_{train,val}, divided by participant
+      annotations/EPIC_{train_action_labels,verb_classes,noun_classes}.csv
+      videos/                  <video_id>.MP4, or <participant>/videos/<video_id>.MP4
+    epic100/                   epic100_{train,val}
+      annotations/EPIC_100_{train,validation,verb_classes,noun_classes}.csv
+      videos/
+    charades/                  charades_{train,val}
+      annotations/Charades_v1_{train,test}.csv, Charades_v1_classes.txt
+      videos/<id>.mp4
+    ucf101/                    ucf101_split{1,2,3}_{train,test}
+      ucfTrainTestlist/{classInd,trainlist0{1,2,3},testlist0{1,2,3}}.txt
+      videos/<Class>/v_*.avi
+    hmdb51/                    hmdb51_split{1,2,3}_{train,test}
+      testTrainMulti_7030_splits/<class>_test_split{1,2,3}.txt
+      videos/<class>/*.avi
+    {kinetics,epic,charades,ucf,hmdb}_mini/   the same, generated; epic_mini as epic100
 
 Person boxes elsewhere: ``DATASETS.PROPOSAL_FILES_TRAIN`` and ``_TEST``. Registering reads no file.
 """
@@ -26,7 +47,22 @@ Person boxes elsewhere: ``DATASETS.PROPOSAL_FILES_TRAIN`` and ``_TEST``. Registe
 import os
 
 from .ava import register_ava_csv
-from .builtin_meta import AVA_CUT_SECOND, AVA_LABEL_MAP, AVA_VALID_SECONDS
+from .builtin_meta import (
+    AVA_CUT_SECOND,
+    AVA_LABEL_MAP,
+    AVA_VALID_SECONDS,
+    CHARADES_NUM_CLASSES,
+    EPIC55_NUM_CLASSES,
+    EPIC55_PARTICIPANTS,
+    EPIC100_NUM_CLASSES,
+    HMDB51_NUM_CLASSES,
+    KINETICS_NUM_CLASSES,
+    KINETICS_SOUNDS,
+)
+from .charades import register_charades
+from .epic_kitchens import register_epic_kitchens
+from .kinetics import register_kinetics
+from .ucf101_hmdb51 import register_hmdb51, register_ucf101
 
 _SCORED_LABEL_MAPS = {
     "v2.1": "ava_action_list_v2.1_for_activitynet_2018.pbtxt",
@@ -52,6 +88,19 @@ _MINI_SOURCE = (
     "Make it: python ava_tools/make_mini_dataset.py. The folder above 'ava_mini' is "
     "$DETECTRON2_DATASETS, or 'datasets'."
 )
+
+
+def _source(folder: str, site: str = "") -> str:
+    """Where to get a data set of clips, whose files are in ``folder`` of the root."""
+    get = f"Annotations and videos: {site}." if site else "Make it: ava_tools/make_mini_dataset.py."
+    return f"{get} The folder above '{folder}' is $DETECTRON2_DATASETS, or 'datasets'."
+
+
+_KINETICS_SITE = "https://github.com/cvdfoundation/kinetics-dataset"
+_EPIC_SITE = "https://epic-kitchens.github.io"
+_CHARADES_SITE = "https://prior.allenai.org/projects/charades"
+_UCF_SITE = "https://www.crcv.ucf.edu/data/UCF101.php"
+_HMDB_SITE = "https://serre.lab.brown.edu/hmdb51.html"
 
 
 def register_all_ava(root: str) -> None:
@@ -91,6 +140,111 @@ def register_all_ava_mini(root: str) -> None:
         )
 
 
+def register_all_kinetics(root: str) -> None:
+    """Register ``kinetics{400,600,700,_sounds,_mini}_{train,val}``."""
+    versions = {folder: (folder, n, ()) for folder, n in KINETICS_NUM_CLASSES.items()}
+    versions["kinetics_sounds"] = (
+        "kinetics400",
+        KINETICS_NUM_CLASSES["kinetics400"],
+        KINETICS_SOUNDS,
+    )
+    versions["kinetics_mini"] = ("kinetics_mini", None, ())
+    for name, (folder, num_classes, keep_classes) in versions.items():
+        annotations = os.path.join(root, folder, "annotations")
+        for split in ("train", "val"):
+            register_kinetics(
+                f"{name}_{split}",
+                os.path.join(annotations, f"{split}.csv"),
+                os.path.join(root, folder, "videos", split),
+                class_files=[
+                    os.path.join(annotations, file)
+                    for file in ("label_map.txt", "train.csv", "val.csv")
+                ],
+                num_classes=num_classes,
+                keep_classes=keep_classes,
+                source=_source(folder, _KINETICS_SITE if num_classes else ""),
+            )
+
+
+def register_all_epic_kitchens(root: str) -> None:
+    """Register ``epic{55,100,_mini}_{train,val}``."""
+    labels = "train_action_labels"
+    versions = {
+        "epic55": ("EPIC_", labels, labels, EPIC55_NUM_CLASSES, EPIC55_PARTICIPANTS),
+        "epic100": ("EPIC_100_", "train", "validation", EPIC100_NUM_CLASSES, {}),
+        "epic_mini": ("EPIC_100_", "train", "validation", (None, None), {}),
+    }
+    for name, (prefix, train, val, (num_verbs, num_nouns), participants) in versions.items():
+        path = os.path.join(root, name, "annotations", prefix)
+        for split, file in (("train", train), ("val", val)):
+            register_epic_kitchens(
+                f"{name}_{split}",
+                f"{path}{file}.csv",
+                os.path.join(root, name, "videos"),
+                num_verbs=num_verbs,
+                num_nouns=num_nouns,
+                verb_file=f"{path}verb_classes.csv",
+                noun_file=f"{path}noun_classes.csv",
+                train_csv=f"{path}{train}.csv",
+                participants=participants.get(split),
+                source=_source(name, _EPIC_SITE if num_verbs else ""),
+            )
+
+
+def register_all_charades(root: str) -> None:
+    """Register ``charades{,_mini}_{train,val}``."""
+    for name, num_classes in (("charades", CHARADES_NUM_CLASSES), ("charades_mini", None)):
+        annotations = os.path.join(root, name, "annotations")
+        for split, file in (("train", "train"), ("val", "test")):
+            register_charades(
+                f"{name}_{split}",
+                os.path.join(annotations, f"Charades_v1_{file}.csv"),
+                os.path.join(root, name, "videos"),
+                num_classes=num_classes,
+                class_file=os.path.join(annotations, "Charades_v1_classes.txt"),
+                source=_source(name, _CHARADES_SITE if num_classes else ""),
+            )
+
+
+def register_all_ucf101(root: str) -> None:
+    """Register ``ucf101_split{1,2,3}_{train,test}`` and ``ucf_mini_split1_{train,test}``."""
+    for name, num_splits, site in (("ucf101", 3, _UCF_SITE), ("ucf_mini", 1, "")):
+        lists = os.path.join(root, name, "ucfTrainTestlist")
+        for split in range(1, num_splits + 1):
+            for subset in ("train", "test"):
+                register_ucf101(
+                    f"{name}_split{split}_{subset}",
+                    os.path.join(lists, f"{subset}list{split:02d}.txt"),
+                    os.path.join(lists, "classInd.txt"),
+                    os.path.join(root, name, "videos"),
+                    source=_source(name, site),
+                )
+
+
+def register_all_hmdb51(root: str) -> None:
+    """Register ``hmdb51_split{1,2,3}_{train,test}`` and ``hmdb_mini_split1_{train,test}``."""
+    for name, num_splits, num_classes in (
+        ("hmdb51", 3, HMDB51_NUM_CLASSES),
+        ("hmdb_mini", 1, None),
+    ):
+        for split in range(1, num_splits + 1):
+            for subset in ("train", "test"):
+                register_hmdb51(
+                    f"{name}_split{split}_{subset}",
+                    os.path.join(root, name, "testTrainMulti_7030_splits"),
+                    split,
+                    subset,
+                    os.path.join(root, name, "videos"),
+                    num_classes=num_classes,
+                    source=_source(name, _HMDB_SITE if num_classes else ""),
+                )
+
+
 _root = os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
 register_all_ava(_root)
 register_all_ava_mini(_root)
+register_all_kinetics(_root)
+register_all_epic_kitchens(_root)
+register_all_charades(_root)
+register_all_ucf101(_root)
+register_all_hmdb51(_root)

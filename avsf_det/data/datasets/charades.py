@@ -1,0 +1,139 @@
+"""Charades: videos with any number of actions, each with its segment (FACTS section 3).
+
+The official csv names its columns in the first line. Read are ``id`` and ``actions``, such as
+"c092 11.90 21.20;c147 0.00 12.60" with seconds, or nothing. The file of class names has lines such
+as "c092 Throwing a blanket somewhere".
+"""
+
+import logging
+import os
+import re
+
+from .annotation_files import (
+    AnnotationError,
+    find_videos,
+    parse_seconds,
+    read_lines,
+    read_table,
+    some,
+)
+from .clips import TASK, attach_files, class_names_or_ids, parse_class_id, register_clips
+
+logger = logging.getLogger(__name__)
+
+_NAMING = "<id>.mp4"
+_CLASS = re.compile(r"c(\d+)\s+(\S.*)")
+_ACTION = re.compile(r"c(\d+)\s+(\S+)\s+(\S+)")
+
+
+def register_charades(
+    name: str,
+    csv_file: str,
+    video_dir: str,
+    *,
+    num_classes: int | None = None,
+    class_file: str = "",
+    allow_missing: bool = False,
+    source: str = "",
+) -> None:
+    """Register videos with segments of actions. Nothing is read before it is asked for.
+
+    Args:
+        csv_file: official annotations.
+        video_dir: folder of ``<id>.mp4``.
+        num_classes: number of classes; None: as many as ``class_file`` has.
+        class_file: class names; where it is not there, the ids are the names.
+        allow_missing: leave out videos that are not there, and log how many.
+        source: where to get the files; shown when one is missing.
+    """
+
+    def load() -> tuple[list[dict], dict[str, list[str]]]:
+        class_names = class_names_or_ids(class_file, load_charades_classes(class_file), num_classes)
+        clips = load_charades(csv_file, video_dir, len(class_names), allow_missing=allow_missing)
+        return clips, {TASK: class_names}
+
+    register_clips(
+        name,
+        load,
+        paths={"annotations": csv_file, "videos": video_dir},
+        naming=_NAMING,
+        source=source,
+        evaluator_type="charades",
+        multi_label=True,
+    )
+
+
+def load_charades(
+    csv_file: str, video_dir: str, num_classes: int, *, allow_missing: bool = False
+) -> list[dict]:
+    """Read the videos, in the order of the file.
+
+    Returns:
+        dicts with ``labels`` {"action": sorted class indices of the whole video} and ``segments``,
+        a list of {"label", "start_sec", "end_sec"}. A segment that ends before it starts is only
+        in ``labels``; a warning says how many.
+
+    Raises:
+        AnnotationError: a bad row, a class out of range, a video twice, a missing video.
+    """
+    clips, reversed_at = [], []
+    for place, (video_id, actions) in read_table(csv_file, ("id", "actions")):
+        segments = [
+            _parse_action(place, text.strip(), num_classes)
+            for text in actions.split(";")
+            if text.strip()
+        ]
+        kept = [s for s in segments if s["start_sec"] <= s["end_sec"]]
+        reversed_at += [place] * (len(segments) - len(kept))
+        clips.append(
+            {
+                "video_id": video_id,
+                "clip_id": video_id,
+                "labels": {TASK: sorted({segment["label"] for segment in segments})},
+                "segments": kept,
+                "source": place,
+            }
+        )
+    if reversed_at:
+        logger.warning(
+            f"{len(reversed_at)} segments end before they start, and count for the whole video "
+            f"only: {some(reversed_at)}"
+        )
+    found = find_videos(video_dir, ("*",), {clip["video_id"] for clip in clips})
+    files = [found.get(clip["video_id"]) for clip in clips]
+    return attach_files(clips, files, video_dir, csv_file, _NAMING, allow_missing)
+
+
+def load_charades_classes(path: str) -> list[str]:
+    """Read the class names, which are in the order of their ids; nothing if there is no file.
+
+    Raises:
+        AnnotationError: another line than "c<number> <name>", or ids other than 0, 1, 2, ...
+    """
+    names: list[str] = []
+    if not (path and os.path.exists(path)):
+        return names
+    for place, line in read_lines(path):
+        match = _CLASS.fullmatch(line)
+        if not match or int(match[1]) != len(names):
+            raise AnnotationError(
+                f"{place}: '{line}'. Expected class c{len(names):03d} and its name, as in "
+                f"'c{len(names):03d} Holding some clothes'."
+            )
+        names.append(match[2])
+    return names
+
+
+def _parse_action(place: str, text: str, num_classes: int) -> dict:
+    match = _ACTION.fullmatch(text)
+    if not match:
+        raise AnnotationError(
+            f"{place}: action '{text}'. It must be a class, start and end, as in 'c092 11.90 "
+            "21.20', with ';' between actions."
+        )
+    class_id, start, end = match.groups()
+    return {
+        "label": parse_class_id(place, "class number", class_id, num_classes),
+        "start_sec": parse_seconds(place, "start", start),
+        "end_sec": parse_seconds(place, "end", end),
+    }

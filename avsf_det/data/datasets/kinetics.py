@@ -1,0 +1,215 @@
+"""Kinetics-400, -600, -700 and subsets, from any of the three forms that users have on disk.
+
+- the official csv ``label,youtube_id,time_start,time_end,split`` (columns in any order, more are
+  ignored), with the clips cut to ``<youtube_id>_<start>_<end>.mp4``, the seconds as six digits, or
+  to ``<youtube_id>.mp4``, in one folder or in a folder for each class;
+- a list of ``path label`` (see :mod:`.clip_csv`);
+- a folder that has a folder of videos for each class.
+
+Class indices are the alphabetical order of the class names (FACTS section 3).
+"""
+
+import os
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from .annotation_files import (
+    VIDEO_EXTENSIONS,
+    AnnotationError,
+    find_videos,
+    present_files,
+    read_header,
+    read_table,
+    reading,
+)
+from .clip_csv import is_path_list, read_path_list
+from .clips import (
+    TASK,
+    attach_files,
+    class_names_from,
+    index_labels,
+    load_class_names,
+    register_clips,
+)
+
+_NAMING = "<youtube_id>_<start, 6 digits>_<end, 6 digits>.mp4"
+_COLUMNS = ("label", "youtube_id", "time_start", "time_end")
+
+
+class _Row(NamedTuple):
+    place: str
+    label: str
+    video_id: str
+    clip_id: str
+    path: str  # "" in the official csv
+
+
+def register_kinetics(
+    name: str,
+    annotations: str,
+    video_dir: str = "",
+    *,
+    class_files: Sequence[str] = (),
+    num_classes: int | None = None,
+    keep_classes: Collection[str] = (),
+    allow_missing: bool = True,
+    source: str = "",
+) -> None:
+    """Register a data set in one of Kinetics' forms. Nothing is read before it is asked for.
+
+    Args:
+        annotations: official csv, list, or folder of class folders.
+        video_dir: folder of the videos; not needed for a folder of class folders.
+        class_files: the first that is there gives the classes: one class name a line, or the
+            annotations of another split. The same for train and val, so that their indices agree.
+            Default: ``annotations``.
+        num_classes: raise where there are more or fewer.
+        keep_classes: names of the only classes whose clips to keep; indices do not change.
+        allow_missing: leave out clips whose video is not there, and log how many: of official
+            lists, many are no longer to be had.
+        source: where to get the files; shown when one is missing.
+    """
+
+    def load() -> tuple[list[dict], dict[str, list[str]]]:
+        class_file = next(filter(os.path.exists, class_files), annotations)
+        class_names = load_kinetics_classes(class_file, num_classes)
+        clips = load_kinetics(
+            annotations,
+            video_dir,
+            class_names,
+            keep_classes=keep_classes,
+            allow_missing=allow_missing,
+        )
+        return clips, {TASK: class_names}
+
+    register_clips(
+        name,
+        load,
+        paths={"annotations": annotations, "videos": video_dir},
+        naming=_NAMING,
+        source=source,
+        evaluator_type="clip",
+        multi_label=False,
+    )
+
+
+def load_kinetics(
+    annotations: str,
+    video_dir: str,
+    class_names: Sequence[str],
+    *,
+    keep_classes: Collection[str] = (),
+    allow_missing: bool = True,
+) -> list[dict]:
+    """Read the clips, in the order of the file. Arguments as of :func:`register_kinetics`.
+
+    Raises:
+        AnnotationError: a bad row, an unknown class, a clip twice, no video at all.
+    """
+    unknown = sorted(set(keep_classes) - set(class_names))
+    if unknown:
+        raise AnnotationError(
+            f"{annotations}: no class '{unknown[0]}' to keep, among {len(class_names)} classes. "
+            "Give a class file with the official names."
+        )
+    rows = _read_annotations(annotations)
+    indices, _ = index_labels([(row.place, [row.label]) for row in rows], class_names)
+    clips = [
+        {
+            "video_id": row.video_id,
+            "clip_id": row.clip_id,
+            "labels": {TASK: index},
+            "source": row.place,
+        }
+        for row, (index,) in zip(rows, indices, strict=True)
+    ]
+    files = _find_files(rows, annotations, video_dir)
+    kept = [
+        i
+        for i, (index,) in enumerate(indices)
+        if not keep_classes or class_names[index] in keep_classes
+    ]
+    return attach_files(
+        [clips[i] for i in kept],
+        [files[i] for i in kept],
+        video_dir or annotations,
+        annotations,
+        _NAMING,
+        allow_missing,
+    )
+
+
+def load_kinetics_classes(path: str, num_classes: int | None = None) -> list[str]:
+    """Class names from a file with one a line, or from annotations in any form.
+
+    Raises:
+        AnnotationError: another number than ``num_classes`` (fewer indices in a list are fine).
+    """
+    if os.path.isdir(path) or _is_official(path) or is_path_list(path):
+        names = class_names_from((row.label for row in _read_annotations(path)), num_classes)
+    else:
+        names = load_class_names(path)
+    if num_classes not in (None, len(names)):
+        raise AnnotationError(
+            f"{path}: {len(names)} classes, but the data set has {num_classes}. Give "
+            "a file with all class names, one a line (annotations/label_map.txt of a built-in data "
+            "set); or register your selection by register_kinetics, under a name of its own."
+        )
+    return names
+
+
+def _is_official(path: str) -> bool:
+    return "youtube_id" in read_header(path)
+
+
+def _read_annotations(path: str) -> list[_Row]:
+    if os.path.isdir(path):
+        return _read_class_folders(path)
+    if _is_official(path):
+        return [
+            _Row(place, label, video_id, _clip_id(place, video_id, start, end), "")
+            for place, (label, video_id, start, end) in read_table(path, _COLUMNS)
+        ]
+    rows = []
+    for place, file, label in read_path_list(path):
+        stem = os.path.splitext(os.path.basename(file))[0]
+        rows.append(_Row(place, label, stem, stem, file))
+    return rows
+
+
+def _read_class_folders(folder: str) -> list[_Row]:
+    with reading(folder):
+        classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    rows = []
+    for label in classes:
+        for name in sorted(os.listdir(os.path.join(folder, label))):
+            stem, extension = os.path.splitext(name)
+            if extension.lower() in VIDEO_EXTENSIONS:
+                path = os.path.join(label, name)
+                rows.append(_Row(os.path.join(folder, path), label, stem, stem, path))
+    return rows
+
+
+def _clip_id(place: str, video_id: str, start: str, end: str) -> str:
+    if not (start.isdecimal() and end.isdecimal() and int(start) < int(end)):
+        raise AnnotationError(
+            f"{place}: time_start '{start}' and time_end '{end}'. They must be whole seconds of "
+            "the original video, the end after the start."
+        )
+    return f"{video_id}_{int(start):06d}_{int(end):06d}"
+
+
+def _find_files(rows: Sequence[_Row], annotations: str, video_dir: str) -> list[str | None]:
+    if rows and rows[0].path:
+        folder = annotations if os.path.isdir(annotations) else video_dir
+        return present_files(folder, [row.path for row in rows])
+    # A file named by the video alone is a certain clip only where the video has a single one.
+    num_clips = Counter(row.video_id for row in rows)
+    names = [
+        (row.clip_id, row.video_id) if num_clips[row.video_id] == 1 else (row.clip_id,)
+        for row in rows
+    ]
+    stems = {stem for stems in names for stem in stems}
+    found = find_videos(video_dir, ("*", "*/*"), stems)
+    return [next((found[s] for s in stems if s in found), None) for stems in names]

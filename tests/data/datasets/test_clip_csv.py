@@ -1,0 +1,213 @@
+"""Anybody's own csv of clips, and what all parsers of clips share."""
+
+import os
+
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
+
+from avsf_det.data.datasets.annotation_files import AnnotationError, find_videos, present_files
+from avsf_det.data.datasets.clip_csv import load_clip_csv, read_path_list, register_clip_csv
+from avsf_det.data.datasets.clips import class_names_from, load_class_names
+
+CLIPS = """\
+video,weather,label,start,end
+walk/a.mp4,sun,walk,,
+walk/b.MKV,rain,walk,1.5,4
+"b, c.mp4",sun,jump high,0,2.25
+
+"b, c.mp4",sun,walk,2.25,3
+"""
+VIDEOS = ("walk/a.mp4", "walk/b.MKV", "b, c.mp4")
+
+
+def test_columns_by_name(write, touch):
+    csv, videos = write("clips.csv", CLIPS), touch(VIDEOS)
+    clips, names = load_clip_csv(csv, videos)
+    assert names == ["jump high", "walk"]
+    assert clips == [
+        {
+            "file_name": os.path.join(videos, "walk/a.mp4"),
+            "video_id": "walk/a",
+            "clip_id": "walk/a",
+            "labels": {"action": 1},
+            "source": f"{csv}:2",
+        },
+        {
+            "file_name": os.path.join(videos, "walk/b.MKV"),
+            "video_id": "walk/b",
+            "clip_id": "walk/b_1.5_4",
+            "start_sec": 1.5,
+            "end_sec": 4.0,
+            "labels": {"action": 1},
+            "source": f"{csv}:3",
+        },
+        {
+            "file_name": os.path.join(videos, "b, c.mp4"),
+            "video_id": "b, c",
+            "clip_id": "b, c_0_2.25",
+            "start_sec": 0.0,
+            "end_sec": 2.25,
+            "labels": {"action": 0},
+            "source": f"{csv}:4",
+        },
+        {
+            "file_name": os.path.join(videos, "b, c.mp4"),
+            "video_id": "b, c",
+            "clip_id": "b, c_2.25_3",
+            "start_sec": 2.25,
+            "end_sec": 3.0,
+            "labels": {"action": 1},
+            "source": f"{csv}:6",
+        },
+    ]
+
+
+def test_path_label_lists(write):
+    text = "a b.mp4 3\nc/d.webm,12\ne, f.MOV 0\ng.avi , air drumming\nh.mp4.mkv\t7\n\n"
+    rows = read_path_list(write("list.txt", text))
+    assert [row[1:] for row in rows] == [
+        ("a b.mp4", "3"),
+        ("c/d.webm", "12"),
+        ("e, f.MOV", "0"),
+        ("g.avi", "air drumming"),
+        ("h.mp4.mkv", "7"),
+    ]
+    assert rows[4][0].endswith("list.txt:5")
+
+
+def test_absolute_paths_and_indices(write, touch):
+    videos = touch(["a.mp4", "b.mp4"])
+    csv = write("list.csv", f"{videos}/a.mp4 2\n{videos}//b.mp4 0\n")
+    clips, names = load_clip_csv(csv, "/nowhere")
+    assert [clip["labels"] for clip in clips] == [{"action": 2}, {"action": 0}]
+    assert names == ["0", "1", "2"]
+    clips, names = load_clip_csv(csv, "/nowhere", ["x", "y", "z"])
+    assert [clip["labels"] for clip in clips] == [{"action": 2}, {"action": 0}]
+    assert names == ["x", "y", "z"]
+
+
+def test_multi_label(write, touch):
+    csv = write("clips.csv", "path,label\na.mp4,walk; sing;walk\nb.mp4,\nc.mp4,jump\n")
+    videos = touch(["a.mp4", "b.mp4", "c.mp4"])
+    clips, names = load_clip_csv(csv, videos, multi_label=True)
+    assert names == ["jump", "sing", "walk"]
+    assert [clip["labels"]["action"] for clip in clips] == [[1, 2], [], [0]]
+    numbers = write("numbers.csv", "a.mp4 8;1;16\n")
+    (clip,), _ = load_clip_csv(numbers, videos, multi_label=True)
+    assert clip["labels"]["action"] == [1, 8, 16]  # a set has them in another order
+    with pytest.raises(AnnotationError, match=r"clips\.csv:2: .*multi_label=True"):
+        load_clip_csv(csv, videos)
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "complaint"),
+    [
+        ("video,label", "a.mp4,leap", r"label 'leap' is neither one of the 2 class names"),
+        ("video,label", "a.mp4,walks", r"'walks'.*\(close: walk\)"),
+        ("video,label", "a.mp4,2", r"'2'.* nor an index 0\.\.1\. .*start at 0"),
+        ("video,label", "a.mp4,-1", "'-1'"),
+        ("video,label", "a.mp4,", r"label ''\. A clip needs one class"),
+        ("video,label", "a.mp4", "1 columns, expected the 2"),
+        ("video,label,start,end", "a.mp4,walk,x,3", "start 'x'. It must be seconds"),
+        ("video,label,start,end", "a.mp4,walk,1,", "end ''. It must be seconds"),
+        ("video,label,start,end", "a.mp4,walk,nan,3", "start 'nan'"),
+        ("video,label,start,end", "a.mp4,walk,-1,3", "start '-1'"),
+        ("video,label,start,end", "a.mp4,walk,3,3", "start 3 and end 3.*must end after"),
+        ("video,label", "ok.mp4,walk", r"clip 'ok' is already at .*clips\.csv:2"),
+        ("ok.mp4 1", "walk a.mp4", "'walk a.mp4' is not a path that ends in .mp4"),
+        ("ok.mp4 1", "a.mp4", "'a.mp4' is not a path .*and a label"),
+        ("ok.mp4 1", "a.mp4 2", "label '2'"),
+    ],
+)
+def test_bad_row(write, touch, header, row, complaint):
+    good = ",".join(["ok.mp4", "walk", "", ""][: header.count(",") + 1])
+    lines = [header, good, row] if "," in header else [header, "x.mp4 walk", row]
+    csv = write("clips.csv", "\n".join(lines))
+    with pytest.raises(AnnotationError, match=rf"clips\.csv:3: .*{complaint}"):
+        load_clip_csv(csv, touch(["ok.mp4", "x.mp4", "a.mp4"]), ["jump", "walk"])
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("video,name\na.mp4,walk\n", r":1: no column label; got video,name\. .*video,label"),
+        ("file,label\na.mp4,walk\n", r":1: no column video; got file,label"),
+        ("", ": no clip"),
+        ("video,label\n", ": no clip"),
+    ],
+)
+def test_bad_file(write, touch, text, complaint):
+    with pytest.raises(AnnotationError, match=rf"clips\.csv{complaint}"):
+        load_clip_csv(write("clips.csv", text), touch([]))
+
+
+def test_missing_videos(write, touch, caplog):
+    csv = write("clips.csv", "video,label\n" + "".join(f"{i}.mp4,walk\n" for i in range(8)))
+    videos = touch(["3.mp4", "walk/4.mp4"])
+    with pytest.raises(AnnotationError) as error:
+        load_clip_csv(csv, videos)
+    assert f"{videos}: 7 of the 8 clips of {csv} have no video there" in str(error.value)
+    assert "(0, 1, 2, 4, 5, ...). Expected as in the annotations" in str(error.value)
+    assert "allow_missing=True" in str(error.value)
+    clips, _ = load_clip_csv(csv, videos, allow_missing=True)
+    assert [clip["clip_id"] for clip in clips] == ["3"]
+    assert "7 of the 8 clips" in caplog.text
+    os.remove(os.path.join(videos, "3.mp4"))
+    with pytest.raises(AnnotationError, match=r"8 of the 8 .*give another folder"):
+        load_clip_csv(csv, videos, allow_missing=True)
+
+
+def test_class_names(write):
+    assert load_class_names(write("names.txt", "b\n\na: c \n")) == ["b", "a: c"]
+    with pytest.raises(AnnotationError, match=r"names\.txt:3: class 'b' .*names\.txt:1"):
+        load_class_names(write("names.txt", "b\na\nb\n"))
+    with pytest.raises(AnnotationError, match=r"names\.txt: no class name"):
+        load_class_names(write("names.txt", "\n"))
+    assert class_names_from(["b", "a", "b", "10"]) == ["10", "a", "b"]
+    assert class_names_from(["1", "10"]) == [str(i) for i in range(11)]
+    assert class_names_from(["1"], num_classes=4) == ["0", "1", "2", "3"]
+    assert class_names_from([]) == []
+
+
+def test_find_videos(touch):
+    videos = touch(["a.mp4", "b.AVI", "a.srt", "c/d.webm", "c/a.b.mkv", "c/e/f.mp4", ".a.mp4"])
+    stems = {"a", "b", "d", "a.b", "f", "x"}
+    assert find_videos(videos, ("*",), stems) == {
+        "a": os.path.join(videos, "a.mp4"),
+        "b": os.path.join(videos, "b.AVI"),
+    }
+    assert set(find_videos(videos, ("*", "*/*"), stems)) == {"a", "b", "d", "a.b"}
+    touch(["c/a.mkv"])
+    with pytest.raises(AnnotationError, match=r"2 files for one video id: .*a\.mp4, .*a\.mkv"):
+        find_videos(videos, ("*", "*/*"), stems)
+    with pytest.raises(AnnotationError, match=r"nowhere: cannot be read"):
+        find_videos("/nowhere", ("*",), stems)
+    assert present_files(f"{videos}/", ["c/d.webm", "c/x.webm", "y/d.webm"]) == [
+        f"{videos}/c/d.webm",
+        None,
+        None,
+    ]
+
+
+def test_registration_is_lazy(name, tmp_path, write, touch):
+    csv, names = str(tmp_path / "clips.csv"), str(tmp_path / "names.txt")
+    videos = str(tmp_path / "videos")
+    register_clip_csv(name, csv, videos, class_file=names, source="Ask the librarian.")
+    metadata = MetadataCatalog.get(name)
+    assert (metadata.evaluator_type, metadata.multi_label) == ("clip", False)
+    assert metadata.annotation_file == csv
+    with pytest.raises(AnnotationError) as error:
+        DatasetCatalog.get(name)
+    for path in (csv, names, videos):
+        assert path in str(error.value)
+    assert str(error.value).count("MISSING") == 3
+    assert str(error.value).endswith("Ask the librarian.")
+
+    write("clips.csv", CLIPS)
+    write("names.txt", "walk\nrun\njump high\n")
+    touch(VIDEOS)
+    clips = DatasetCatalog.get(name)
+    assert [clip["labels"]["action"] for clip in clips] == [0, 0, 2, 0]
+    assert metadata.task_classes == {"action": ["walk", "run", "jump high"]}
+    # Detectron2's own loader accepts the dicts, and a second reading.
+    assert len(get_detection_dataset_dicts(name, filter_empty=False)) == len(clips)

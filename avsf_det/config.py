@@ -34,7 +34,7 @@ def _add_input(cfg: CfgNode) -> None:
 
 
 def _add_backbone(cfg: CfgNode) -> None:
-    # Pixels are 0..255; log-mel is natural log of power (FACTS: the authors' mean and deviation).
+    # Pixels are 0..255; log-mel is natural log of power (mean and deviation of the authors' code).
     cfg.MODEL.AUDIO_MEAN = -7.03
     cfg.MODEL.AUDIO_STD = 4.66
 

@@ -4,7 +4,7 @@ Each format has one table of (regular expression, replacement). The rules are ap
 their order, each to what the former ones made of it. A name that does not become one of ours by
 that stays as it was.
 
-Sources: FACTS, sections 1.1 (the AVSlowFast authors) and 2 (PySlowFast, Caffe2, PyTorchVideo).
+The names are those of the projects' own files (docs/paper.md).
 """
 
 import re

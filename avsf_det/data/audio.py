@@ -4,7 +4,7 @@ import torch
 import torchaudio
 from scipy.signal import resample_poly
 
-# Added to the power before the logarithm: silence is ln(1e-8). FACTS 1.1.
+# Added to the power before the logarithm: silence is ln(1e-8), as in the authors' code.
 LOG_OFFSET = 1e-8
 # A window whose peak stays below this (-80 dB of full scale) is silent.
 SILENCE_PEAK = 1e-4
@@ -32,7 +32,7 @@ def is_silent(waveform: torch.Tensor) -> bool:
 
 
 class LogMel:
-    """Log-mel spectrogram of the AVSlowFast authors (pull request 219, FACTS 1.1).
+    """Log-mel spectrogram of the AVSlowFast authors (pull request 219, docs/paper.md).
 
     Periodic Hann window, FFT as long as the window, no padding at the ends, power spectrum, HTK mel
     scale from 0 to half the sample rate with Slaney's area normalisation, ln(power + 1e-8).

@@ -13,6 +13,6 @@ def frame_times(start: float, num_frames: int, stride: float, fps: float) -> lis
     """Times of a clip's frames, ``stride / fps`` apart, the first at ``start``.
 
     Of a span of ``num_frames * stride / fps`` seconds around a keyframe, frame ``num_frames / 2``
-    is the keyframe, as in PySlowFast (FACTS 2, AVA data).
+    is the keyframe, as in PySlowFast.
     """
     return [start + i * stride / fps for i in range(num_frames)]

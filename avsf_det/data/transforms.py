@@ -109,7 +109,7 @@ class ColorJitterClip(T.Augmentation):
     """Brightness, contrast and saturation in random order, then PCA lighting (all one draw a clip).
 
     The factors are uniform in [1 - strength, 1 + strength], the lighting noise is normal with
-    ``pca_std`` along the colour axes of ImageNet. Off in the published recipes (FACTS 2).
+    ``pca_std`` along the colour axes of ImageNet. Off in the published recipes.
     """
 
     # Principal axes (rows: R, G, B) and deviations of ImageNet's colours, in units of 255.

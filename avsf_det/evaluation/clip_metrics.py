@@ -106,8 +106,8 @@ def pair_rank(
 
 
 def noun_prior(verb_noun_counts: np.ndarray) -> np.ndarray:
-    """P(noun | verb), float64 (V, N), from counts (V, N); 1e-5 is added to each (FACTS, section 3,
-    action rule), so that every pair stays possible and a verb without clips has no preference."""
+    """P(noun | verb), float64 (V, N), from counts (V, N); 1e-5 is added to each (as the
+    long-term feature banks do), so that every pair stays possible and a verb without clips has no preference."""
     smoothed = np.asarray(verb_noun_counts, np.float64) + 1e-5
     return smoothed / smoothed.sum(axis=1, keepdims=True)
 
@@ -145,7 +145,7 @@ def _score_single(scores: ClipScores, task: str) -> TaskResult:
 
 
 def _score_multi_label(scores: ClipScores, task: str) -> TaskResult:
-    # Clips without any label do not count in Charades (FACTS, section 3: 1,814 of 1,863 videos).
+    # Clips without any label do not count in Charades (1,814 of its 1,863 test videos have one).
     rows = scores.labelled(task)
     labels = scores.labels[task][rows]
     ap = 100 * average_precision_by_class(scores.scores[task][rows], labels)

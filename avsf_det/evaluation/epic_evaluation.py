@@ -15,8 +15,8 @@ class EPICEvaluator(ClipEvaluator):
     """Top-1 and top-5 of the tasks "verb" and "noun" and, if the model has both, of "action".
 
     An action is right if verb and noun are. Pairs rank by the product of their scores; with the
-    prior, "action_prior" ranks them by the product times P(noun | verb) in training (FACTS,
-    section 3, action rule). The verbs and nouns of two models are joined afterwards by
+    prior, "action_prior" ranks them by the product times P(noun | verb) in training (as
+    Wu et al. 2019, long-term feature banks). The verbs and nouns of two models are joined afterwards by
     ``ava_tools/evaluate_scores.py``. For the rest see :class:`ClipEvaluator`.
     """
 

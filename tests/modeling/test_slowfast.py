@@ -28,7 +28,7 @@ def assert_same(a, b):
 
 @pytest.mark.parametrize("audio", [False, True])
 def test_published_shapes(audio):
-    """ARCHITECTURE section 4, 4x16 R50 at 256 x 320."""
+    """4x16 R50 at 256 x 320: stride 16, and 8 for audio."""
     cfg = make_cfg(audio=audio, WIDTH=64, ALPHA=8)
     cfg.MODEL.AUDIO.ALPHA, cfg.MODEL.AUDIO.FUSION_WIDTH = 32, 64
     with torch.device("meta"):

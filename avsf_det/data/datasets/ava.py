@@ -1,8 +1,8 @@
 """AVA-style annotations: official or anybody's csv files to dataset dicts.
 
 A keyframe is one second of a video in which every person has a box and every box its actions.
-Files (no header line, comma separated; formats of AVA v2.x and of the public person boxes, FACTS
-section 3), with boxes in fractions of the frame's width and height:
+Files (no header line, comma separated; formats of AVA v2.x and of the public person
+boxes), with boxes in fractions of the frame's width and height:
 
 - annotations: ``video_id,timestamp,x1,y1,x2,y2,action_id[,person_id]``, one row per box and action;
 - person boxes: ``video_id,timestamp,x1,y1,x2,y2,[action_id],score``; without the action: 7 columns;

@@ -138,7 +138,7 @@ KINETICS_SOUNDS = (
 EPIC55_NUM_CLASSES = (125, 352)
 EPIC100_NUM_CLASSES = (97, 300)
 
-# EPIC-Kitchens-55 has public labels of one list: its participants are divided (FACTS section 3).
+# EPIC-Kitchens-55 has public labels of one list: its participants are divided.
 EPIC55_PARTICIPANTS = {"train": range(1, 26), "val": range(26, 33)}
 
 CHARADES_NUM_CLASSES = 157

@@ -1,4 +1,4 @@
-"""Charades: videos with any number of actions, each with its segment (FACTS section 3).
+"""Charades: videos with any number of actions, each with its segment.
 
 The official csv names its columns in the first line. Read are ``id`` and ``actions``, such as
 "c092 11.90 21.20;c147 0.00 12.60" with seconds, or nothing. The file of class names has lines such

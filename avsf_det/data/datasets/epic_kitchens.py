@@ -1,4 +1,4 @@
-"""EPIC-Kitchens-55 and -100: segments of long videos with a verb and a noun (FACTS section 3).
+"""EPIC-Kitchens-55 and -100: segments of long videos with a verb and a noun.
 
 The official csv files name their columns in the first line: ``uid`` (55) or ``narration_id`` (100),
 ``participant_id`` (P01), ``video_id`` (P01_01), ``start_timestamp``, ``stop_timestamp``

@@ -6,7 +6,7 @@
 - a list of ``path label`` (see :mod:`.clip_csv`);
 - a folder that has a folder of videos for each class.
 
-Class indices are the alphabetical order of the class names (FACTS section 3).
+Class indices are the alphabetical order of the class names.
 """
 
 import os

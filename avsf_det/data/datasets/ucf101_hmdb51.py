@@ -1,4 +1,4 @@
-"""UCF101 and HMDB51: short clips of one action, with three official splits (FACTS section 3).
+"""UCF101 and HMDB51: short clips of one action, with three official splits.
 
 - UCF101: ``classInd.txt`` ("1 ApplyEyeMakeup"), ``trainlist01.txt`` ("ApplyEyeMakeup/v_x.avi 1")
   and ``testlist01.txt`` ("ApplyEyeMakeup/v_x.avi");

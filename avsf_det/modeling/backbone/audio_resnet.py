@@ -2,7 +2,7 @@
 
 Shorthands: (N, C, T, F) is clips, channels, spectrogram columns (time), mel bins (frequency).
 Kernels are time x frequency. res2 and res3 take time and frequency apart; the paper has two blocks
-for that: what its authors evaluated ("v1", FACTS section 1.1) and what its Table 1 says ("v2").
+for that: what its authors evaluated ("v1", docs/paper.md) and what its Table 1 says ("v2").
 """
 
 from collections.abc import Sequence

@@ -87,7 +87,7 @@ class AudioToVisual(nn.Module):
 
 class AudioVisualNonLocal(nn.Module):
     """Each moment of sound attends to all positions of the visual map, which are max-pooled; what
-    it finds there is the term of that moment (paper, section 3.4; FACTS section 1.3).
+    it finds there is the term of that moment (paper, section 3.4; docs/paper.md).
 
     Args:
         audio_channels, visual_channels: of the two maps.

@@ -1,4 +1,4 @@
-"""Action scores of given person boxes (paper, appendix A.7; FACTS section 2, "AVA detector").
+"""Action scores of given person boxes (paper, appendix A.7; docs/paper.md).
 
 Shorthands: N clips; R person boxes of all of them; K actions; C channels of all pathways together.
 """

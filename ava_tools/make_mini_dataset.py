@@ -1,4 +1,4 @@
-"""Write Mini-AVA: a small generated data set in AVA's format, mp4 files with sound and all.
+"""Write small generated data sets in the formats of AVA and of the sets for classification.
 
 Figures stand, walk, jump, crouch and wave; they sing or talk, hit or push, which look the same and
 differ only by sound. A second run of a complete set costs seconds; a broken-off one goes on where
@@ -7,71 +7,81 @@ it stopped.
 
 import argparse
 import hashlib
-import json
 import logging
 import multiprocessing
 import os
 import time
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 from tqdm import tqdm
 
 from avsf_det.data import mini
-from avsf_det.data.mini.annotations import annotation_files, label_map
+from avsf_det.data.mini.annotations import plan_ava
+from avsf_det.data.mini.charades import plan_charades
 from avsf_det.data.mini.contact_sheet import contact_sheet
+from avsf_det.data.mini.epic import plan_epic
 from avsf_det.data.mini.film import frames, soundtrack
-from avsf_det.data.mini.script import FPS, Movie, plan_split
+from avsf_det.data.mini.folder import claim, replace_file
+from avsf_det.data.mini.kinetics import plan_kinetics
+from avsf_det.data.mini.mini_set import MiniSet
+from avsf_det.data.mini.script import FPS, HEIGHT, WIDTH, Movie
+from avsf_det.data.mini.ucf_hmdb import plan_hmdb, plan_ucf
 from avsf_det.utils.video_writer import write_video
 
 logger = logging.getLogger("avsf_det.make_mini_dataset")
 
+PLANS = {
+    "ava": plan_ava,
+    "kinetics": plan_kinetics,
+    "epic": plan_epic,
+    "charades": plan_charades,
+    "ucf": plan_ucf,
+    "hmdb": plan_hmdb,
+}
+# Suffix: format, codec of the frames and of the sound, with their options.
+_ENCODINGS = {
+    ".mp4": (
+        *("mp4", "libx264", {"crf": "31", "preset": "veryfast", "g": str(FPS)}),
+        *("aac", {"aac_coder": "fast", "b": "40k"}),
+    ),
+    ".avi": ("avi", "mpeg4", {"qmin": "8", "qmax": "8"}, "libmp3lame", {"b": "48k"}),
+}
 
-def make_mini_dataset(
-    output: Path,
-    *,
-    seed: int = 0,
-    num_train: int = 152,
-    num_val: int = 48,
-    num_shots: int = 3,
-    workers: int = 2,
-) -> dict[str, str]:
-    """Write the data set into ``output``, unless it is there already.
+
+def make_mini_dataset(output: Path, planned: MiniSet, *, workers: int = 2) -> dict[str, str]:
+    """Write a data set into ``output``, unless it is there already.
 
     Args:
-        output: folder of the set; in it appear ``videos/{train,val}``, ``annotations``,
-            ``contact_sheet.png`` and ``manifest.json``.
-        num_train, num_val: movies per split, of ``4 * num_shots + 0.5`` seconds each.
+        output: folder of the set; beside its files appear ``contact_sheet.png`` and
+            ``manifest.json`` in it.
         workers: processes that draw and encode.
 
     Returns:
-        File name -> sha256 of every annotation file; they depend on the arguments alone.
+        Path inside ``output`` -> sha256 of every annotation file.
 
     Raises:
         FileExistsError: if ``output`` holds something else.
     """
     started = time.monotonic()
-    texts = {"ava_mini_action_list.pbtxt": label_map()}
-    jobs: list[tuple[Movie, Path]] = []
-    counts = {"train": num_train, "val": num_val}
-    for split, count in counts.items():
-        movies = plan_split(split, count, num_shots, seed)
-        texts |= annotation_files(split, movies, seed)
-        jobs += [(movie, output / "videos" / split / f"{movie.video_id}.mp4") for movie in movies]
-    digests = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
-
-    request = {"seed": seed, "movies": counts, "shots": num_shots, "code": _code_digest()}
-    _claim(output, request | {"annotations_sha256": digests})
-    _write_movies(jobs, workers)
-    for name, text in texts.items():
-        _replace(output / "annotations" / name, partial(Path.write_text, data=text))
+    digests = {
+        name: hashlib.sha256(text.encode()).hexdigest()
+        for name, text in planned.annotations.items()
+    }
+    scripts = hashlib.sha256(repr(planned.movies).encode()).hexdigest()
+    request = {"movies": len(planned.movies), "scripts_sha256": scripts, "code": _code_digest()}
+    claim(output, request | {"annotations_sha256": digests})
+    _write_movies(output, planned.movies, workers)
+    for name, text in planned.annotations.items():
+        replace_file(output / name, partial(Path.write_text, data=text))
     sheet = output / "contact_sheet.png"
     if not sheet.exists():
-        _replace(sheet, partial(_write_sheet, movies=[movie for movie, _ in jobs[:24]]))
+        movies = list(planned.movies.values())[:24]
+        replace_file(sheet, partial(_write_sheet, movies=movies))
 
     size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
     seconds = time.monotonic() - started
@@ -80,7 +90,7 @@ def make_mini_dataset(
 
 
 def write_movie(movie: Movie, path: Path) -> None:
-    """Encode ``movie`` as mp4 (H.264 and AAC), the sound starting with the first frame."""
+    """Encode a movie of Mini-AVA as mp4 (H.264, AAC), the sound starting with the first frame."""
     write_video(
         path,
         frames(movie),
@@ -92,37 +102,50 @@ def write_movie(movie: Movie, path: Path) -> None:
     )
 
 
-def _write_movies(jobs: list[tuple[Movie, Path]], workers: int) -> None:
-    """Those of ``jobs`` that are not there yet, in parallel, with progress."""
-    todo = [job for job in jobs if not job[1].exists()]
+def write_clip(movie: Movie, path: Path) -> None:
+    """Encode a movie of another set as its suffix says, with a sound track or without."""
+    form, video_codec, video_options, audio_codec, audio_options = _ENCODINGS[path.suffix.lower()]
+    # AVI counts frames from second 0: sound that must begin earlier (MP3) may not push them on.
+    options = {"avoid_negative_ts": "disabled"}
+    with av.open(str(path), "w", format=form, options=options) as container:
+        video = container.add_stream(video_codec, rate=FPS, options=dict(video_options))
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        video.codec_context.thread_count = 1
+        if movie.channels:
+            layout = {1: "mono", 2: "stereo"}[movie.channels]
+            audio = container.add_stream(
+                audio_codec, rate=movie.sample_rate, layout=layout, options=dict(audio_options)
+            )
+        for image in frames(movie):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
+        container.mux(video.encode(None))
+        if movie.channels:
+            track = np.repeat(soundtrack(movie)[None], movie.channels, 0)
+            sound = av.AudioFrame.from_ndarray(track, "fltp", layout)
+            sound.sample_rate, sound.pts = movie.sample_rate, 0
+            container.mux(audio.encode(sound))
+            container.mux(audio.encode(None))
+
+
+def _write_movies(output: Path, movies: dict[str, Movie], workers: int) -> None:
+    """Those that are not there yet, in parallel, with progress."""
+    todo = [(output / name, movie) for name, movie in movies.items()]
+    todo = [(path, movie) for path, movie in todo if not path.exists()]
     context = multiprocessing.get_context("forkserver")  # a plain fork copies locks of threads
     context.set_forkserver_preload([__name__])
     pool = ProcessPoolExecutor(workers, context, cv2.setNumThreads, (1,))
     try:
-        pending = [pool.submit(_replace, path, partial(write_movie, movie)) for movie, path in todo]
+        pending = []
+        for path, movie in todo:
+            # Programs are Mini-AVA's, whose measured figures stand for its encoding, too.
+            write = write_movie if movie.shots[0].programs else write_clip
+            pending.append(pool.submit(replace_file, path, partial(write, movie)))
         done = as_completed(pending)
-        for future in tqdm(done, "movies", len(jobs), initial=len(jobs) - len(todo), mininterval=2):
+        made = len(movies) - len(todo)
+        for future in tqdm(done, output.name, len(movies), initial=made, mininterval=2):
             future.result()
     finally:
         pool.shutdown(cancel_futures=True)  # one failed movie ends the run at once
-
-
-def _claim(output: Path, request: dict) -> None:
-    """Note in the folder what it is to hold; movies of another request are removed."""
-    manifest = output / "manifest.json"
-    if not manifest.exists():
-        if output.exists() and any(output.glob("[!.]*")):
-            raise FileExistsError(
-                f"{output} is not empty and has no manifest.json, so it is not a generated set: "
-                "give another --output, or empty it"
-            )
-    elif json.loads(manifest.read_text()) == request:
-        return
-    else:
-        logger.info("%s holds a set made otherwise: making it anew", output)
-        for path in [*output.glob("videos/*/*mini_*.mp4"), output / "contact_sheet.png"]:
-            path.unlink(missing_ok=True)
-    _replace(manifest, partial(Path.write_text, data=json.dumps(request, indent=2)))
 
 
 def _code_digest() -> str:
@@ -131,32 +154,47 @@ def _code_digest() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 
 
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a file beside ``path``, then rename it: there is never half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".part-{path.name}")
-    write(part)
-    os.replace(part, path)
-
-
 def _write_sheet(path: Path, movies: list[Movie]) -> None:
     cv2.imwrite(str(path), contact_sheet(movies)[..., ::-1])
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        description=__doc__,
+        epilog="example: python ava_tools/make_mini_dataset.py --datasets ava kinetics",
     )
-    root = Path(os.environ.get("DETECTRON2_DATASETS", "datasets"))
-    parser.add_argument("--output", type=Path, default=root / "ava_mini", help="folder of the set")
+    parser.add_argument(
+        "--datasets", nargs="+", choices=PLANS, default=["ava"], help="the sets to make (ava)"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="folder of the set, where only one is made ($DETECTRON2_DATASETS/NAME_mini, or "
+        "datasets/NAME_mini)",
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--num-train", type=int, default=152, help="movies to train on")
-    parser.add_argument("--num-val", type=int, default=48, help="movies to evaluate on")
-    parser.add_argument("--num-shots", type=int, default=3, help="shots of 4 s per movie")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
-    return parser.parse_args()
+    parser.add_argument("--num-train", type=int, help="movies to train on (the set's own number)")
+    parser.add_argument("--num-val", type=int, help="movies to evaluate on (the set's own number)")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count(), help="processes (one per CPU core)"
+    )
+    arguments = parser.parse_args()
+    if arguments.output and len(arguments.datasets) > 1:
+        parser.error("--output is the folder of one set; give one at a time")
+    return arguments
+
+
+def main() -> None:
+    arguments = parse_args()
+    root = Path(os.environ.get("DETECTRON2_DATASETS", "datasets"))
+    counts = {"num_train": arguments.num_train, "num_val": arguments.num_val}
+    counts = {name: count for name, count in counts.items() if count is not None}
+    for name in arguments.datasets:
+        output = arguments.output or root / f"{name}_mini"
+        planned = PLANS[name](**counts, seed=arguments.seed)
+        make_mini_dataset(output, planned, workers=arguments.workers)
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    make_mini_dataset(**vars(parse_args()))
+    main()

@@ -1,7 +1,9 @@
-"""The tool that writes Mini-AVA, on sets of a few short movies."""
+"""The tool that writes the generated data sets, on sets of a few short movies."""
 
 import csv
 import hashlib
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +11,13 @@ import av
 import numpy as np
 import pytest
 
-from ava_tools.make_mini_dataset import make_mini_dataset, write_movie
+from ava_tools.make_mini_dataset import PLANS, main, make_mini_dataset, write_clip, write_movie
+from avsf_det.data.mini.annotations import plan_ava
 from avsf_det.data.mini.figures import MOUTH_COLOR
+from avsf_det.data.mini.kinetics import plan_kinetics
+from avsf_det.data.mini.mini_set import MiniSet
 from avsf_det.data.mini.script import ACTIONS, FPS, HEIGHT, WIDTH, Movie, plan_movie
+from avsf_det.data.video import VideoReader
 
 ANNOTATIONS = {
     "ava_mini_action_list.pbtxt",
@@ -50,14 +56,15 @@ def solo(programs: tuple[str, str], cast: tuple[str, str], arms: str) -> Movie:
 @pytest.fixture(scope="module")
 def mini(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     output = tmp_path_factory.mktemp("datasets") / "ava_mini"
-    return output, make_mini_dataset(output, num_train=2, num_val=1, num_shots=2, workers=2)
+    return output, make_mini_dataset(output, plan_ava(2, 1, num_shots=2), workers=2)
 
 
 def test_writes_the_files_of_an_ava_data_set(mini: tuple[Path, dict[str, str]]):
     output, digests = mini
     assert {path.name for path in (output / "annotations").iterdir()} == ANNOTATIONS
+    assert set(digests) == {f"annotations/{name}" for name in ANNOTATIONS}
     for name, digest in digests.items():
-        assert hashlib.sha256((output / "annotations" / name).read_bytes()).hexdigest() == digest
+        assert hashlib.sha256((output / name).read_bytes()).hexdigest() == digest
     movies = {str(path.relative_to(output)) for path in output.glob("videos/**/*.*")}
     assert movies == {
         "videos/train/mini_train_0000.mp4",
@@ -94,30 +101,165 @@ def test_annotations_point_into_the_movies(mini: tuple[Path, dict[str, str]]):
             assert 1 <= int(row[6]) <= len(ACTIONS)
 
 
-def test_goes_on_where_it_stopped_and_starts_anew_when_asked_otherwise(tmp_path: Path):
-    output = tmp_path / "ava_mini"
-    arguments = {"num_train": 1, "num_val": 1, "num_shots": 1, "workers": 1}
-    make_mini_dataset(output, **arguments)
-    first, second = sorted(output.glob("videos/*/*.mp4"))
+@pytest.mark.parametrize(
+    "plan", [lambda n, seed: plan_ava(n, 1, seed, 1), lambda n, seed: plan_kinetics(n, 1, seed)]
+)
+def test_goes_on_where_it_stopped_and_starts_anew_when_asked_otherwise(
+    tmp_path: Path, plan: Callable[[int, int], MiniSet]
+):
+    output = tmp_path / "mini"
+    make_mini_dataset(output, plan(1, 0), workers=1)
+    first, second = sorted(output.glob("videos/**/*.mp4"))
     untouched, redone = first.stat().st_mtime_ns, second.read_bytes()
     second.unlink()
     second.with_name(f".part-{second.name}").write_bytes(b"half a file")
 
-    make_mini_dataset(output, **arguments)
+    make_mini_dataset(output, plan(1, 0), workers=1)
     assert first.stat().st_mtime_ns == untouched
     assert second.read_bytes() == redone
     assert not list(output.rglob(".part-*"))
 
-    make_mini_dataset(output, **(arguments | {"num_train": 0, "seed": 1}))
-    assert [path.name for path in output.glob("videos/*/*.mp4")] == [second.name]
-    assert second.read_bytes() != redone
+    planned = plan(0, 1)
+    make_mini_dataset(output, planned, workers=1)
+    (path,) = output.glob("videos/**/*.mp4")
+    assert [str(path.relative_to(output))] == list(planned.movies)
+    assert path.read_bytes() != redone
 
 
 def test_never_writes_into_a_strangers_folder(tmp_path: Path):
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(FileExistsError, match="not a generated set"):
-        make_mini_dataset(tmp_path, num_train=1, num_val=0)
+        make_mini_dataset(tmp_path, plan_ava(1, 0))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_one_folder_is_of_one_set(monkeypatch: pytest.MonkeyPatch, capsys, tmp_path: Path):
+    arguments = ["--datasets", "ava", "ucf", "--output", str(tmp_path / "both")]
+    monkeypatch.setattr(sys, "argv", ["make_mini_dataset.py", *arguments])
+    with pytest.raises(SystemExit):
+        main()
+    assert "one set" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+Listed = dict[str, list[tuple[float, float]]]  # path in the set: segments in seconds
+
+
+def kinetics_files(root: Path) -> Listed:
+    return {
+        f"videos/{split}/{row['label']}/{row['youtube_id']}"
+        f"_{int(row['time_start']):06d}_{int(row['time_end']):06d}.mp4": []
+        for split in ("train", "val")
+        for row in read_table(root / "annotations" / f"{split}.csv")
+    }
+
+
+def epic_files(root: Path) -> Listed:
+    files = {}
+    for split in ("train", "validation"):
+        for row in read_table(root / "annotations" / f"EPIC_100_{split}.csv"):
+            clocks = (row["start_timestamp"], row["stop_timestamp"])
+            assert all(clock.startswith("00:00:") for clock in clocks)
+            segment = tuple(float(clock[6:]) for clock in clocks)
+            files.setdefault(f"videos/{row['video_id']}.MP4", []).append(segment)
+    return files
+
+
+def charades_files(root: Path) -> Listed:
+    return {
+        f"videos/{row['id']}.mp4": [
+            tuple(map(float, action.split()[1:])) for action in row["actions"].split(";")
+        ]
+        for split in ("train", "test")
+        for row in read_table(root / "annotations" / f"Charades_v1_{split}.csv")
+    }
+
+
+def ucf_files(root: Path) -> Listed:
+    lines = [
+        line
+        for name in ("trainlist01.txt", "testlist01.txt")
+        for line in (root / "ucfTrainTestlist" / name).read_text().splitlines()
+    ]
+    return {f"videos/{line.split()[0]}": [] for line in lines}
+
+
+def hmdb_files(root: Path) -> Listed:
+    return {
+        f"videos/{path.name.removesuffix('_test_split1.txt')}/{line.split()[0]}": []
+        for path in (root / "testTrainMulti_7030_splits").iterdir()
+        for line in path.read_text().splitlines()
+    }
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize(
+    ("name", "counts", "seed", "files"),  # seeds that give few movies all tracks
+    [
+        ("kinetics", (8, 1), 5, kinetics_files),
+        ("epic", (5, 1), 0, epic_files),
+        ("charades", (4, 1), 2, charades_files),
+        ("ucf", (8, 2), 0, ucf_files),
+        ("hmdb", (7, 1), 2, hmdb_files),
+    ],
+)
+def test_files_are_what_annotations_and_scripts_say(
+    tmp_path: Path, name: str, counts: tuple[int, int], seed: int, files: Callable[[Path], Listed]
+):
+    planned = PLANS[name](*counts, seed=seed)
+    make_mini_dataset(tmp_path / name, planned, workers=2)
+    listed = files(tmp_path / name)
+    videos = (path for path in (tmp_path / name / "videos").rglob("*") if path.is_file())
+    assert {str(path.relative_to(tmp_path / name)) for path in videos} == set(listed)
+    assert set(listed) == set(planned.movies)
+    assert (tmp_path / name / "contact_sheet.png").stat().st_size > 10_000
+
+    tracks = set()
+    for path, segments in listed.items():
+        movie = planned.movies[path]
+        with VideoReader(str(tmp_path / name / path)) as reader:
+            assert (reader.width, reader.height, reader.fps) == (WIDTH, HEIGHT, FPS)
+            assert reader.duration == pytest.approx(movie.duration, abs=0.01)
+            assert all(0 <= start < end <= reader.duration for start, end in segments)
+            assert reader.read_frames([0.0, movie.duration - 0.05]).std() > 10
+            assert reader.has_audio == (movie.channels > 0)
+            if not reader.has_audio:
+                tracks.add("none")
+                continue
+            rate = 16000
+            sound = reader.read_audio(0.0, movie.duration, rate).numpy()
+        heard = np.zeros(len(sound), bool)
+        for event in movie.sounds:
+            # MP3 comes 25 ms late in AVI, which has no room to say so.
+            first, last = (round(t * rate) for t in (event.start, event.start + event.duration))
+            window = slice(max(first - 400, 0), last + 1600)
+            assert np.abs(sound[window]).max() > 0.3 * event.gain
+            heard[window] = True
+        tracks.add("heard" if movie.ambience else "silent")
+        rest = sound[~heard]
+        assert rest.std() < 0.02
+        assert (rest.std() > 3e-4) == (movie.ambience > 0)
+    assert tracks == ({"heard", "none"} if name in ("ucf", "hmdb") else {"heard", "silent", "none"})
+
+
+@pytest.mark.parametrize("name", ["kinetics", "ucf"])
+def test_sound_is_in_time_whatever_the_format(tmp_path: Path, name: str):
+    planned = PLANS[name](18, 0)
+    path, movie = next(
+        (path, movie)
+        for path, movie in planned.movies.items()
+        if {sound.kind for sound in movie.sounds} == {"hit"}
+    )
+    write_clip(movie, tmp_path / Path(path).name)
+    with VideoReader(str(tmp_path / Path(path).name)) as reader:
+        for event in movie.sounds:
+            near = np.abs(reader.read_audio(event.start - 0.1, event.start + 0.1, 16000).numpy())
+            onset = np.argmax(near > 0.3 * near.max()) / 16000 - 0.1
+            assert -0.01 < onset < 0.03
 
 
 @pytest.mark.parametrize("kind", ["sing", "talk"])

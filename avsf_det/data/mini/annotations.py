@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from random import Random
 
 from avsf_det.data.mini.figures import figure_box
+from avsf_det.data.mini.mini_set import MiniSet
 from avsf_det.data.mini.motion import pose_at
 from avsf_det.data.mini.script import (
     ACTIONS,
@@ -12,12 +13,23 @@ from avsf_det.data.mini.script import (
     Movie,
     doubtful_keyframes,
     keyframes,
+    plan_split,
 )
 
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2 as shares of the frame, 0..1
 
 
-def annotate(movie: Movie, second: int) -> list[tuple[int, Box, tuple[str, ...]]]:
+def plan_ava(num_train: int = 152, num_val: int = 48, seed: int = 0, num_shots: int = 3) -> MiniSet:
+    """Mini-AVA: movies of ``4 * num_shots + 0.5`` seconds."""
+    movies, texts = {}, {"ava_mini_action_list.pbtxt": label_map()}
+    for split, count in (("train", num_train), ("val", num_val)):
+        planned = plan_split(split, count, num_shots, seed)
+        texts |= annotation_files(split, planned, seed)
+        movies |= {f"videos/{split}/{movie.video_id}.mp4": movie for movie in planned}
+    return MiniSet(movies, {f"annotations/{name}": text for name, text in texts.items()})
+
+
+def annotate(movie: Movie, second: float) -> list[tuple[int, Box, tuple[str, ...]]]:
     """(person id, box, actions) of everybody on screen at ``second``, from left to right."""
     shot = movie.shot_at(second)
     return [

@@ -23,6 +23,15 @@ ARM_WIDTH = 0.07
 ARM_REACH = SHOULDER + UPPER_ARM + FOREARM  # from the middle to the hand of a level arm
 MOUTH_COLOR: Color = (96, 0, 24)
 _OUTLINE: Color = (16, 16, 24)
+# What a hand can hold: shape, half its width and height as shares of the figure's, colour.
+PROPS: dict[str, tuple[str, Point, Color]] = {
+    "aubergine": ("round", (0.08, 0.15), (130, 30, 190)),
+    "bottle": ("square", (0.06, 0.16), (30, 170, 60)),
+    "box": ("square", (0.11, 0.11), (40, 80, 240)),
+    "plate": ("round", (0.17, 0.06), (245, 245, 245)),
+    "sponge": ("square", (0.15, 0.07), (250, 220, 40)),
+    "tomato": ("round", (0.11, 0.11), (230, 40, 40)),
+}
 _SHIFT = 4  # fractional bits of cv2's coordinates
 
 
@@ -109,6 +118,18 @@ def draw_figure(image: np.ndarray, look: Look, pose: Pose) -> None:
 def draw_post(image: np.ndarray, foot: Point, height: float, tilt: float, color: Color) -> None:
     """Draw a post to strike: ``height`` pixels tall, leaning by ``tilt`` radians to the right."""
     _stroke(image, (foot, _along(foot, math.pi - tilt, height)), color, 0.09 * height)
+
+
+def draw_prop(image: np.ndarray, name: str, hand: Point, height: float) -> None:
+    """Draw one of ``PROPS`` at the ``hand`` of a figure of that ``height``, pixels."""
+    shape, (a, b), color = PROPS[name]
+    for paint, inset in ((_OUTLINE, 0), (color, 1)):
+        axes = (a * height - inset, b * height - inset)
+        if shape == "round":
+            _ellipse(image, hand, axes, paint)
+        else:
+            corners = _fixed((np.subtract(hand, axes), np.add(hand, axes)))
+            cv2.rectangle(image, *corners.tolist(), paint, cv2.FILLED, cv2.LINE_AA, _SHIFT)
 
 
 def _draw_head(image: np.ndarray, head: Point, size: float, look: Look, mouth: float) -> None:

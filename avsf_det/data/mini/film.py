@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from avsf_det.data.mini.figures import ARM_REACH, draw_figure, draw_post
+from avsf_det.data.mini.figures import ARM_REACH, draw_figure, draw_post, draw_prop, skeleton
 from avsf_det.data.mini.motion import Actor, pose_at, post_tilt
 from avsf_det.data.mini.scenery import paint_texture, view
 from avsf_det.data.mini.script import FPS, HEIGHT, WIDTH, Movie
@@ -36,3 +36,6 @@ def _draw_actor(image: np.ndarray, actor: Actor, t: float) -> None:
         foot = (actor.x + actor.side * (ARM_REACH + 0.06) * size, actor.ground)
         draw_post(image, foot, 0.8 * size, post_tilt(actor, t), actor.post)
     draw_figure(image, actor.look, pose)
+    if actor.prop is not None:
+        hand = skeleton(actor.look, pose).arms[actor.side < 0][-1]
+        draw_prop(image, actor.prop, hand, size)

@@ -33,6 +33,7 @@ class Actor:
     phase: float  # 0..1, where in its cycle the figure is at second 0
     beats: tuple[Beat, ...] = ()  # syllables of "speak"; a beat of "strike" starts at the contact
     post: Color = (0, 0, 0)  # colour of what a "strike" strikes
+    prop: str | None = None  # key of figures.PROPS: what the other hand holds
 
 
 def pose_at(actor: Actor, t: float) -> Pose:

@@ -27,8 +27,8 @@ CLIP_REACH = 1.1  # a clip of 64 frames at 30 fps reaches this far to either sid
 # seen, or neither. Dealt in this proportion.
 PROGRAMS = ("heard",) * 5 + ("silent", "orphan") + ("none",) * 3
 
-_MOTION_OF_PAIR = ("speak", "strike")
-_LEGS_OF_PAIR = (("stand", "stand", "crouch", "walk"), ("stand", "stand", "crouch"))
+MOTION_OF_PAIR = ("speak", "strike")
+LEGS_OF_PAIR = (("stand", "stand", "crouch", "walk"), ("stand", "stand", "crouch"))
 _LEGS_OF_OTHERS = ("stand", "walk", "walk", "jump", "jump", "crouch")
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ class Shot:
     backdrop: Backdrop
     actors: tuple[Actor, ...]
     labels: tuple[tuple[str, ...], ...]
-    programs: Programs
+    programs: Programs | tuple[()] = ()  # dealt in Mini-AVA only
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Movie:
     shots: tuple[Shot, ...]
     sounds: tuple[SoundEvent, ...]
     sample_rate: int  # Hz
-    channels: int
+    channels: int  # 0: no sound track
     ambience: float  # root mean square of the room noise, full scale 1
     seed: int  # of the room noise
 
@@ -136,28 +136,26 @@ def _plan_shot(
     roles: list[tuple[str, str, tuple[Beat, ...], tuple[str, ...]]] = []  # legs, arms, beats, extra
     heard: list[tuple[str, Beat]] = []
     for pair, (kind, program) in enumerate(zip(cast, programs, strict=True)):
-        beats = _BEATS[pair](rng, start + 0.1, end - 0.1)
+        beats = BEATS[pair](rng, start + 0.1, end - 0.1)
         if program in ("heard", "orphan"):
             heard += [(kind, beat) for beat in beats]
         if program in ("heard", "silent"):
             extra = (kind,) if program == "heard" else ()
-            roles.append((rng.choice(_LEGS_OF_PAIR[pair]), _MOTION_OF_PAIR[pair], beats, extra))
+            roles.append((rng.choice(LEGS_OF_PAIR[pair]), MOTION_OF_PAIR[pair], beats, extra))
     for _ in range(max(rng.choice((1, 2, 2, 3)) - len(roles), 0)):
         legs = rng.choice(_LEGS_OF_OTHERS)
         waves = legs in ("stand", "walk") and rng.random() < 0.6
         roles.append((legs, "wave" if waves else "idle", (), ("wave",) if waves else ()))
     rng.shuffle(roles)
     actors = tuple(
-        _cast_actor(rng, first_id + i, (i, len(roles)), (start + end) / 2, legs, arms, beats)
+        cast_actor(rng, first_id + i, (i, len(roles)), (start + end) / 2, legs, arms, beats)
         for i, (legs, arms, beats, _) in enumerate(roles)
     )
     labels = tuple((legs, *extra) for legs, _, _, extra in roles)
-    velocity = (rng.uniform(-24, 24), rng.uniform(-8, 8))
-    backdrop = Backdrop(rng.getrandbits(32), velocity)
-    return Shot(start, end, backdrop, actors, labels, programs), heard
+    return Shot(start, end, draw_backdrop(rng), actors, labels, programs), heard
 
 
-def _cast_actor(
+def cast_actor(
     rng: Random,
     person_id: int,
     place: tuple[int, int],
@@ -174,13 +172,7 @@ def _cast_actor(
     slack = 22 if count == 1 else 5
     return Actor(
         person_id=person_id,
-        look=Look(
-            height=rng.uniform(78, 96) - 5 * (count - 1),
-            skin=rng.choice(_SKINS),
-            shirt=_bright(rng),
-            trousers=_bright(rng),
-            hair=rng.choice(_HAIRS),
-        ),
+        look=draw_look(rng, count),
         x=WIDTH * (index + 0.5) / count + rng.uniform(-slack, slack),
         ground=HEIGHT - rng.uniform(3, 9),
         home=home,
@@ -193,6 +185,23 @@ def _cast_actor(
         beats=beats,
         post=_bright(rng),
     )
+
+
+def draw_look(rng: Random, count: int = 1) -> Look:
+    """Random looks of one of ``count`` people on screen."""
+    return Look(
+        height=rng.uniform(78, 96) - 5 * (count - 1),
+        skin=rng.choice(_SKINS),
+        shirt=_bright(rng),
+        trousers=_bright(rng),
+        hair=rng.choice(_HAIRS),
+    )
+
+
+def draw_backdrop(rng: Random) -> Backdrop:
+    """A random background that scrolls."""
+    velocity = (rng.uniform(-24, 24), rng.uniform(-8, 8))
+    return Backdrop(rng.getrandbits(32), velocity)
 
 
 def _syllables(rng: Random, start: float, end: float) -> tuple[Beat, ...]:
@@ -211,7 +220,7 @@ def _strikes(rng: Random, start: float, end: float) -> tuple[Beat, ...]:
     return tuple(beats)
 
 
-_BEATS = (_syllables, _strikes)  # of the two pairs
+BEATS = (_syllables, _strikes)  # of the two pairs
 _SKINS: tuple[Color, ...] = ((250, 214, 184), (232, 184, 144), (198, 146, 104), (168, 118, 84))
 _HAIRS: tuple[Color, ...] = ((40, 30, 24), (96, 56, 24), (214, 178, 88), (150, 150, 156))
 

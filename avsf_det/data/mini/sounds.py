@@ -66,7 +66,7 @@ SOUNDS = {"sing": sing, "talk": talk, "hit": hit, "push": push}
 
 
 def ambience(duration: float, rate: int, level: float, seed: int) -> np.ndarray:
-    """Quiet room noise, ``level`` its root mean square: no film is digitally silent."""
+    """Quiet room noise, ``level`` its root mean square; 0 is digital silence."""
     noise = np.random.default_rng(seed).standard_normal(round(duration * rate) + 8)
     smooth = np.convolve(noise, np.exp(-np.arange(8) / 2), "valid")[: round(duration * rate)]
     return level * smooth / smooth.std()

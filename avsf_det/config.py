@@ -109,6 +109,12 @@ def _add_data(cfg: CfgNode) -> None:
     cfg.DATASETS.PROPOSAL_MIN_SCORE_TEST = 0.8
     # Share of unreadable clips above which training stops (they are logged and replaced).
     cfg.DATALOADER.MAX_BAD_CLIPS = 0.05
+    # Clips of a video that are scored at test, of clip classification: times, and crops of each.
+    cfg.TEST.VIEWS = CfgNode()
+    cfg.TEST.VIEWS.TEMPORAL = 10
+    cfg.TEST.VIEWS.SPATIAL = 3
+    # EPIC-Kitchens: score actions also with the training set's P(noun | verb).
+    cfg.TEST.EPIC_PRIOR = False
     # Sound at test: "normal", "mute" (none), "swap" (another clip's sound).
     cfg.TEST.AUDIO_MODE = "normal"
     # Matching rules of the AVA evaluation: "default" or "activitynet".

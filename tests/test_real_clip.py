@@ -9,7 +9,7 @@ from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 
 from avsf_det import add_avsf_config
-from avsf_det.data import ClipMapper
+from avsf_det.data import KeyframeMapper
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIP = ROOT.parent / "shared" / "data" / "video" / "v_ZNVhz7ctTq0.mp4"
@@ -39,8 +39,8 @@ def test_scores_of_a_real_clip_depend_on_its_sound():
         },
     }
     cfg = load_cfg()
-    clip = ClipMapper(cfg, is_train=False)(keyframe)
-    muted = ClipMapper(load_cfg("TEST.AUDIO_MODE", "mute"), is_train=False)(keyframe)
+    clip = KeyframeMapper(cfg, is_train=False)(keyframe)
+    muted = KeyframeMapper(load_cfg("TEST.AUDIO_MODE", "mute"), is_train=False)(keyframe)
     assert clip["frames"].shape == (3, 32, 256, 341)
     assert clip["audio"].shape == (1, 128, 40)
     assert (clip["has_audio"], muted["has_audio"]) == (True, False)

@@ -1,5 +1,5 @@
 from .build import build_clip_test_loader, build_clip_train_loader, person_box_file
-from .dataset_mapper import ClipMapper
+from .dataset_mapper import ClipMapper, KeyframeMapper, SegmentMapper
 from .datasets import (
     AnnotationError,
     register_ava_csv,
@@ -11,6 +11,8 @@ from .video import VideoDecodeError, VideoReader
 __all__ = [
     "AnnotationError",
     "ClipMapper",
+    "KeyframeMapper",
+    "SegmentMapper",
     "VideoDecodeError",
     "VideoReader",
     "build_clip_test_loader",

@@ -1,4 +1,5 @@
-"""Train and test loaders: Detectron2's, with person boxes joined to the keyframes."""
+"""Train and test loaders: Detectron2's, of keyframes with person boxes joined to them, or of clips
+in views."""
 
 import logging
 
@@ -11,8 +12,9 @@ from detectron2.data import (
     build_detection_train_loader,
     get_detection_dataset_dicts,
 )
+from torch.utils.data import Dataset
 
-from .dataset_mapper import ClipMapper
+from .dataset_mapper import ClipMapper, KeyframeMapper, SegmentMapper
 from .datasets.ava import add_detected_keyframes, load_excluded, load_person_boxes
 
 # Boxes float32 (N, 4) in 0..1 and scores float32 (N,) of a keyframe.
@@ -22,11 +24,23 @@ logger = logging.getLogger(__name__)
 
 
 def build_clip_train_loader(cfg):
-    """The training loader of ``cfg.DATASETS.TRAIN``: batches of model inputs (contract 2).
+    """The training loader of ``cfg.DATASETS.TRAIN``: batches of model inputs (contract 2)."""
+    if has_keyframes(cfg.DATASETS.TRAIN[0]):
+        dicts, mapper = _training_keyframes(cfg), KeyframeMapper(cfg, is_train=True)
+    else:
+        dicts, mapper = _training_clips(cfg), SegmentMapper(cfg, is_train=True)
+    clips = DatasetFromList(dicts, copy=False)
+    return build_detection_train_loader(cfg, dataset=clips, mapper=BadClipReplacer(mapper, clips))
 
-    Ground-truth boxes are the proposals, as published; ``DATASETS.PROPOSAL_FILES_TRAIN`` adds
-    detected person boxes, of which the model uses those that match one.
-    """
+
+def has_keyframes(dataset_name: str) -> bool:
+    """Whether a data set is of keyframes with person boxes, or else of clips with classes."""
+    return MetadataCatalog.get(dataset_name).evaluator_type == "ava"
+
+
+def _training_keyframes(cfg) -> list[dict]:
+    """Ground-truth boxes are the proposals, as published; ``DATASETS.PROPOSAL_FILES_TRAIN`` adds
+    detected person boxes, of which the model uses those that match one."""
     files = cfg.DATASETS.PROPOSAL_FILES_TRAIN
     if files and len(files) != len(cfg.DATASETS.TRAIN):
         raise ValueError("DATASETS.PROPOSAL_FILES_TRAIN needs one file per entry of DATASETS.TRAIN")
@@ -39,9 +53,22 @@ def build_clip_train_loader(cfg):
                 dataset, load_person_boxes(files[i]), cfg.DATASETS.PROPOSAL_MIN_SCORE_TRAIN
             )
         dicts += dataset
-    clips = DatasetFromList(dicts, copy=False)
-    mapper = BadClipReplacer(ClipMapper(cfg, is_train=True), clips)
-    return build_detection_train_loader(cfg, dataset=clips, mapper=mapper)
+    return dicts
+
+
+def _training_clips(cfg) -> list[dict]:
+    dicts = []
+    for name in cfg.DATASETS.TRAIN:
+        dataset = DatasetCatalog.get(name)
+        check_tasks(cfg, name)
+        unlabelled = next((d for d in dataset if not d["labels"]), None)
+        if unlabelled:
+            raise ValueError(
+                f"Data set '{name}' has clips without labels, the first at "
+                f"{unlabelled['source']}. It cannot be trained on."
+            )
+        dicts += dataset
+    return dicts
 
 
 class BadClipReplacer:
@@ -63,12 +90,42 @@ class BadClipReplacer:
 
 
 def build_clip_test_loader(cfg, dataset_name: str):
-    """The test loader of one data set: one keyframe a batch, each exactly once over all processes.
+    """The test loader of one data set: one clip a batch, each exactly once over all processes."""
+    if has_keyframes(dataset_name):
+        dicts = _test_keyframes(cfg, dataset_name)
+        dataset, mapper = dicts, KeyframeMapper(cfg, is_train=False)
+    else:
+        dicts = DatasetCatalog.get(dataset_name)
+        check_tasks(cfg, dataset_name)
+        views = cfg.TEST.VIEWS
+        dataset = ViewDataset(dicts, views.TEMPORAL * views.SPATIAL)
+        mapper = SegmentMapper(cfg, is_train=False)
+    if cfg.TEST.AUDIO_MODE == "swap":
+        swap_sounds(dicts)
+    return build_detection_test_loader(
+        dataset, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS
+    )
 
-    The person boxes come from ``DATASETS.PROPOSAL_FILES_TEST`` or else from the file that the data
-    set was registered with; keyframes that have only detected boxes are tested too, as the official
-    protocol asks. With ``MODEL.LOAD_PROPOSALS False`` the ground-truth boxes serve.
-    """
+
+class ViewDataset(Dataset):
+    """Every clip ``num_views`` times in a row, with the number of its ``view``."""
+
+    def __init__(self, dicts: list[dict], num_views: int):
+        self.clips = DatasetFromList(dicts, copy=False)
+        self.num_views = num_views
+
+    def __len__(self) -> int:
+        return len(self.clips) * self.num_views
+
+    def __getitem__(self, i: int) -> dict:
+        clip, view = divmod(i, self.num_views)
+        return {**self.clips[clip], "view": view}
+
+
+def _test_keyframes(cfg, dataset_name: str) -> list[dict]:
+    """The person boxes come from ``DATASETS.PROPOSAL_FILES_TEST`` or else from the file that the
+    data set was registered with; keyframes that have only detected boxes are tested too, as the
+    official protocol asks. With ``MODEL.LOAD_PROPOSALS False`` the ground-truth boxes serve."""
     dataset = DatasetCatalog.get(dataset_name)
     check_num_classes(cfg, dataset_name)
     file = person_box_file(cfg, dataset_name)
@@ -84,11 +141,40 @@ def build_clip_test_loader(cfg, dataset_name: str):
             f"No keyframe of '{dataset_name}' has a person box. Check the boxes' video ids and "
             "timestamps, and DATASETS.PROPOSAL_MIN_SCORE_TEST."
         )
-    if cfg.TEST.AUDIO_MODE == "swap":
-        swap_sounds(kept)
-    return build_detection_test_loader(
-        kept, mapper=ClipMapper(cfg, is_train=False), num_workers=cfg.DATALOADER.NUM_WORKERS
-    )
+    return kept
+
+
+def check_tasks(cfg, dataset_name: str) -> None:
+    """Compare the model's tasks with a data set's, which must have been loaded.
+
+    Raises:
+        ValueError: if a task is not the data set's, or has more classes than the model, or other
+            classes than in the first training set; or one of them has several labels per clip.
+    """
+    metadata, head = MetadataCatalog.get(dataset_name), cfg.MODEL.CLIP_HEAD
+    if metadata.multi_label != (head.LOSS == "sigmoid"):
+        raise ValueError(
+            f"Data set '{dataset_name}' has {'several labels' if metadata.multi_label else 'one label'}"
+            f" per clip, which does not go with MODEL.CLIP_HEAD.LOSS '{head.LOSS}'"
+        )
+    for task, given in zip(head.TASKS, head.NUM_CLASSES, strict=True):
+        names = metadata.task_classes.get(task)
+        if names is None:
+            raise ValueError(
+                f"Data set '{dataset_name}' has no task '{task}' of MODEL.CLIP_HEAD.TASKS; it has "
+                f"{', '.join(metadata.task_classes)}"
+            )
+        if given < len(names):
+            raise ValueError(
+                f"Data set '{dataset_name}' has {len(names)} classes of '{task}', the model "
+                f"{given}. Set MODEL.CLIP_HEAD.NUM_CLASSES."
+            )
+        trained = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("task_classes", {}).get(task)
+        if trained is not None and trained != names:
+            raise ValueError(
+                f"Data sets '{cfg.DATASETS.TRAIN[0]}' and '{dataset_name}' have different classes "
+                f"of '{task}'. Register both with the same list of classes."
+            )
 
 
 def check_num_classes(cfg, dataset_name: str) -> None:
@@ -172,13 +258,13 @@ def use_ground_truth_boxes(dataset_dict: dict) -> dict:
 
 
 def swap_sounds(dataset: list[dict]) -> None:
-    """Give each dict an ``audio_from``: the keyframe half a data set away, of another video."""
+    """Give each dict an ``audio_from``: the clip half a data set away, of another video."""
     videos = sorted({d["video_id"] for d in dataset})
     if len(videos) < 2:
         raise ValueError("TEST.AUDIO_MODE swap needs at least two videos")
     step = len(dataset) // 2
-    keys = ("file_name", "image_id", "timestamp", "offset", "source")
-    sources = [{key: d[key] for key in keys} for d in dataset]
+    keys = ("file_name", "source", "image_id", "timestamp", "offset", "start_sec", "end_sec")
+    sources = [{key: d[key] for key in keys if key in d} for d in dataset]
     for i, d in enumerate(dataset):
         j = (i + step) % len(dataset)
         while dataset[j]["video_id"] == d["video_id"]:

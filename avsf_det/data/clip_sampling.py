@@ -1,4 +1,6 @@
-"""Which seconds of a video make a clip. Pure functions; all times are seconds of the file."""
+"""Which seconds of a video make a clip. All times are seconds of the file."""
+
+import numpy as np
 
 
 def span_around(timestamp: float, length: float) -> tuple[float, float]:
@@ -16,3 +18,44 @@ def frame_times(start: float, num_frames: int, stride: float, fps: float) -> lis
     is the keyframe, as in PySlowFast.
     """
     return [start + i * stride / fps for i in range(num_frames)]
+
+
+def random_span(
+    length: float, duration: float, segment: tuple[float, float] | None = None
+) -> tuple[float, float]:
+    """(start, end) of a random span of ``length`` seconds within a file of ``duration`` seconds.
+
+    Uniform over all spans; with a segment, its middle is uniform in the segment, and the span may
+    exceed it (Wu et al. 2019, EPIC-Kitchens). A file that is too short gives its start.
+    """
+    if segment is None:
+        start = np.random.uniform(0, max(duration - length, 0))
+    else:
+        start = np.random.uniform(*segment) - length / 2
+    return _inside(start, length, duration)
+
+
+def ith_span(
+    i: int,
+    num_spans: int,
+    length: float,
+    duration: float,
+    segment: tuple[float, float] | None = None,
+) -> tuple[float, float]:
+    """(start, end) of the i-th of ``num_spans`` spans of a file or of a segment of it.
+
+    One span is in the middle. Several of a file start at i / num_spans of the last possible start
+    (as in PySlowFast, so the end is never reached); several of a segment have their middles in
+    equal parts of it.
+    """
+    if segment is not None:
+        first, last = segment
+        middle = first + (last - first) * (i + 0.5) / num_spans
+        return _inside(middle - length / 2, length, duration)
+    share = i / num_spans if num_spans > 1 else 0.5
+    return _inside(share * (duration - length), length, duration)
+
+
+def _inside(start: float, length: float, duration: float) -> tuple[float, float]:
+    start = max(min(start, duration - length), 0.0)
+    return start, start + length

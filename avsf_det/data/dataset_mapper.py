@@ -10,8 +10,8 @@ from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
 
 from .audio import LogMel, fit_columns, is_silent
-from .clip_sampling import frame_times, span_around
-from .transforms import ClipInput, build_clip_augmentations
+from .clip_sampling import frame_times, ith_span, random_span, span_around
+from .transforms import ClipInput, CropClipView, build_clip_augmentations
 from .video import VideoDecodeError, VideoReader
 
 # Clips seen by one worker before the share of bad ones is judged.
@@ -19,13 +19,13 @@ MIN_CLIPS_TO_JUDGE = 100
 
 
 class ClipMapper:
-    """Reads the clip around a keyframe, its sound and its boxes.
+    """Reads a clip and its sound. What they are the clip of, and what is to be learned from it,
+    is for the subclasses.
 
     In training a clip that cannot be read is logged and counted, and None is returned, so that the
     loader takes another one; above a set share the run stops. In testing it stops at once.
     """
 
-    @configurable
     def __init__(
         self,
         is_train: bool,
@@ -36,7 +36,6 @@ class ClipMapper:
         stride: int,
         fps: float,
         num_audio_frames: int,
-        num_classes: int,
         audio_mode: str = "normal",
         max_bad_clips: float = 0.05,
     ):
@@ -45,21 +44,19 @@ class ClipMapper:
             augmentations: applied to frames and boxes as one draw.
             num_frames, stride, fps: the clip has that many frames, ``stride / fps`` seconds apart.
             num_audio_frames: columns T_a of the spectrogram of the same span.
-            num_classes: K of the multi-hot ``gt_actions``.
-            audio_mode: "normal"; "mute": no sound; "swap": the sound of the keyframe that the
-                dataset dict names as ``audio_from``. The last two only in testing.
+            audio_mode: "normal"; "mute": no sound; "swap": the sound of the clip that the dataset
+                dict names as ``audio_from``. The last two only in testing.
             max_bad_clips: share of unreadable clips above which training stops.
         """
         if audio_mode not in ("normal", "mute", "swap"):
             raise ValueError(f"TEST.AUDIO_MODE must be normal, mute or swap, got '{audio_mode}'")
         self.is_train = is_train
-        self.augmentations = T.AugmentationList(augmentations)
+        self.augmentations = augmentations
         self.log_mel = log_mel
         self.num_frames = num_frames
         self.stride = stride
         self.fps = fps
         self.num_audio_frames = num_audio_frames
-        self.num_classes = num_classes
         self.audio_mode = audio_mode
         self.max_bad_clips = max_bad_clips
         self.num_clips = 0
@@ -81,19 +78,23 @@ class ClipMapper:
             "stride": cfg.INPUT.CLIP.STRIDE,
             "fps": cfg.INPUT.CLIP.FPS,
             "num_audio_frames": audio.NUM_FRAMES,
-            "num_classes": cfg.MODEL.ROI_ACTION_HEAD.NUM_CLASSES,
             "audio_mode": "normal" if is_train else cfg.TEST.AUDIO_MODE,
             "max_bad_clips": cfg.DATALOADER.MAX_BAD_CLIPS,
         }
 
+    @property
+    def clip_sec(self) -> float:
+        """Length of the clip in seconds."""
+        return self.num_frames * self.stride / self.fps
+
     def __call__(self, dataset_dict: dict) -> dict | None:
         """
         Args:
-            dataset_dict: one keyframe (contract 1 of docs/design.md).
+            dataset_dict: contract 1 of docs/design.md.
 
         Returns:
             The model input (contract 2): frames uint8 (3, T, H, W) RGB, audio float32 (1, T_a, F)
-            log-mel, boxes in pixels of the frames. None for an unreadable clip in training.
+            log-mel, and so on. None for an unreadable clip in training.
 
         Raises:
             VideoDecodeError: unreadable clip in testing, or too many of them in training.
@@ -119,26 +120,71 @@ class ClipMapper:
             ) from error
 
     def _map(self, dataset_dict: dict) -> dict:
+        """See :meth:`__call__`."""
+        raise NotImplementedError
+
+    def _span(self, dataset_dict: dict, reader: VideoReader) -> tuple[float, float]:
+        """The clip's start and end in seconds of the file."""
+        raise NotImplementedError
+
+    def _read(
+        self, dataset_dict: dict, need_frames: bool = True
+    ) -> tuple[np.ndarray | None, dict, list[float]]:
+        """Frames uint8 (T, H, W, 3); "audio" and "has_audio"; and the times of the frames."""
         with VideoReader(dataset_dict["file_name"]) as reader:
             start, end = self._span(dataset_dict, reader)
-            frames = reader.read_frames(frame_times(start, self.num_frames, self.stride, self.fps))
+            times = frame_times(start, self.num_frames, self.stride, self.fps)
+            frames = reader.read_frames(times) if need_frames else None
             sound = None if self.audio_mode == "swap" else self._read_sound(reader, start, end)
         if self.audio_mode == "swap":
             with VideoReader(dataset_dict["audio_from"]["file_name"]) as reader:
                 sound = self._read_sound(reader, *self._span(dataset_dict["audio_from"], reader))
-        audio, has_audio = self._spectrogram(sound, end - start)
+        return frames, self._spectrogram(sound), times
 
+    def _read_sound(self, reader: VideoReader, start: float, end: float) -> torch.Tensor | None:
+        if self.audio_mode == "mute" or not reader.has_audio:
+            return None
+        return reader.read_audio(start, end, self.log_mel.sample_rate)
+
+    def _spectrogram(self, sound: torch.Tensor | None) -> dict:
+        """float32 (1, T_a, F), and whether there is anything to hear in it."""
+        has_audio = sound is not None and not is_silent(sound)
+        if not has_audio:
+            sound = torch.zeros(round(self.clip_sec * self.log_mel.sample_rate))
+        audio = fit_columns(self.log_mel(sound), self.num_audio_frames)[None]
+        return {"audio": audio, "has_audio": has_audio}
+
+
+def _pack(clip: np.ndarray) -> torch.Tensor:
+    """(T, H, W, 3) to (3, T, H, W)."""
+    return torch.from_numpy(np.ascontiguousarray(clip.transpose(3, 0, 1, 2)))
+
+
+class KeyframeMapper(ClipMapper):
+    """The clip around a keyframe, and its person boxes."""
+
+    @configurable
+    def __init__(self, is_train: bool, *, num_classes: int, **kwargs):
+        """
+        Args:
+            num_classes: K of the multi-hot ``gt_actions``.
+            kwargs: of :class:`ClipMapper`.
+        """
+        super().__init__(is_train, **kwargs)
+        self.num_classes = num_classes
+
+    @classmethod
+    def from_config(cls, cfg, is_train: bool = True):
+        args = super().from_config(cfg, is_train)
+        return {**args, "num_classes": cfg.MODEL.ROI_ACTION_HEAD.NUM_CLASSES}
+
+    def _map(self, dataset_dict: dict) -> dict:
+        frames, sound, _ = self._read(dataset_dict)
         height, width = frames.shape[1:3]
         clip = ClipInput(frames)
-        transforms = self.augmentations(clip)
+        transforms = T.AugmentationList(self.augmentations)(clip)
         result = {key: dataset_dict[key] for key in ("image_id", "video_id", "timestamp")}
-        result |= {
-            "frames": torch.from_numpy(np.ascontiguousarray(clip.image.transpose(3, 0, 1, 2))),
-            "audio": audio,
-            "has_audio": has_audio,
-            "height": height,
-            "width": width,
-        }
+        result |= {"frames": _pack(clip.image), **sound, "height": height, "width": width}
         scale = np.array([width, height, width, height], np.float32)
         image_size = clip.image.shape[1:3]
         if "proposals" in dataset_dict:
@@ -156,7 +202,6 @@ class ClipMapper:
         return result
 
     def _span(self, dataset_dict: dict, reader: VideoReader) -> tuple[float, float]:
-        """The clip's start and end in seconds of the file."""
         second = dataset_dict["timestamp"] - dataset_dict["offset"]
         if not 0 <= second <= reader.duration + 1 / reader.fps:
             raise VideoDecodeError(
@@ -164,19 +209,115 @@ class ClipMapper:
                 f"{second:g} s of {dataset_dict['file_name']}, which lasts {reader.duration:g} s. "
                 f"Check the timestamp and the data set's offset ({dataset_dict['offset']:g} s)."
             )
-        return span_around(second, self.num_frames * self.stride / self.fps)
+        return span_around(second, self.clip_sec)
 
-    def _read_sound(self, reader: VideoReader, start: float, end: float) -> torch.Tensor | None:
-        if self.audio_mode == "mute" or not reader.has_audio:
-            return None
-        return reader.read_audio(start, end, self.log_mel.sample_rate)
 
-    def _spectrogram(self, sound: torch.Tensor | None, length: float) -> tuple[torch.Tensor, bool]:
-        """float32 (1, T_a, F), and whether there is anything to hear in it."""
-        has_audio = sound is not None and not is_silent(sound)
-        if not has_audio:
-            sound = torch.zeros(round(length * self.log_mel.sample_rate))
-        return fit_columns(self.log_mel(sound), self.num_audio_frames)[None], has_audio
+class SegmentMapper(ClipMapper):
+    """A clip of a video or of a segment of it, and its classes: a random one in training; in
+    testing view i of the temporal x spatial views that the dataset dict names."""
+
+    @configurable
+    def __init__(
+        self,
+        is_train: bool,
+        *,
+        num_classes: dict[str, int],
+        multi_label: bool,
+        crop_size: int,
+        views: tuple[int, int],
+        need_frames: bool,
+        **kwargs,
+    ):
+        """
+        Args:
+            num_classes: K of each task to be learned.
+            multi_label: whether a clip may have any number of classes.
+            crop_size: side of the square that a view shows in testing, in pixels.
+            views: temporal and spatial, in testing.
+            need_frames: False for models that listen only.
+            kwargs: of :class:`ClipMapper`.
+        """
+        super().__init__(is_train, **kwargs)
+        self.num_classes = num_classes
+        self.multi_label = multi_label
+        self.crop_size = crop_size
+        self.views = views
+        self.need_frames = need_frames
+
+    @classmethod
+    def from_config(cls, cfg, is_train: bool = True):
+        head = cfg.MODEL.CLIP_HEAD
+        return {
+            **super().from_config(cfg, is_train),
+            "num_classes": dict(zip(head.TASKS, head.NUM_CLASSES, strict=True)),
+            "multi_label": head.LOSS == "sigmoid",
+            "crop_size": cfg.INPUT.MIN_SIZE_TEST,
+            "views": (cfg.TEST.VIEWS.TEMPORAL, cfg.TEST.VIEWS.SPATIAL),
+            "need_frames": cfg.MODEL.BACKBONE.NAME != "build_audio_backbone",
+        }
+
+    def _map(self, dataset_dict: dict) -> dict:
+        frames, sound, times = self._read(dataset_dict, self.need_frames)
+        result = {"clip_id": dataset_dict["clip_id"], **sound}
+        if frames is not None:
+            result["frames"] = _pack(self._augment(frames, dataset_dict))
+        labels = dataset_dict["labels"]
+        if self.is_train and "segments" in dataset_dict:
+            labels = {task: _labels_at(times, dataset_dict["segments"]) for task in labels}
+        result["labels"] = {
+            task: self._target(labels[task], num_classes)
+            for task, num_classes in self.num_classes.items()
+            if task in labels
+        }
+        if not self.is_train:
+            result |= {"view": dataset_dict["view"], "num_views": self.views[0] * self.views[1]}
+        return result
+
+    def _augment(self, frames: np.ndarray, dataset_dict: dict) -> np.ndarray:
+        augmentations = self.augmentations
+        if not self.is_train:
+            _, spatial = self._place_of(dataset_dict["view"])
+            augmentations = [*augmentations, CropClipView(self.crop_size, spatial, self.views[1])]
+        clip = ClipInput(frames)
+        T.AugmentationList(augmentations)(clip)
+        return clip.image
+
+    def _target(self, label: int | list[int], num_classes: int) -> torch.Tensor:
+        """int64 scalar; of several labels, float32 (K,) of 0 and 1."""
+        if not self.multi_label:
+            return torch.tensor(label)
+        target = torch.zeros(num_classes)
+        target[label] = 1
+        return target
+
+    def _place_of(self, view: int) -> tuple[int, int]:
+        """Which temporal and which spatial view."""
+        return divmod(view, self.views[1])
+
+    def _span(self, dataset_dict: dict, reader: VideoReader) -> tuple[float, float]:
+        segment = None
+        if "start_sec" in dataset_dict:
+            segment = dataset_dict["start_sec"], dataset_dict["end_sec"]
+            if segment[0] > reader.duration:
+                raise VideoDecodeError(
+                    f"{dataset_dict['source']}: the segment starts at {segment[0]:g} s of "
+                    f"{dataset_dict['file_name']}, which lasts {reader.duration:g} s."
+                )
+        if self.is_train:
+            return random_span(self.clip_sec, reader.duration, segment)
+        temporal, _ = self._place_of(dataset_dict["view"])
+        return ith_span(temporal, self.views[0], self.clip_sec, reader.duration, segment)
+
+
+def _labels_at(times: list[float], segments: list[dict]) -> list[int]:
+    """Labels of the segments that any of the times lies in (Charades)."""
+    return sorted(
+        {
+            segment["label"]
+            for segment in segments
+            if any(segment["start_sec"] <= t <= segment["end_sec"] for t in times)
+        }
+    )
 
 
 def _move_boxes(

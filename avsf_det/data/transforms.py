@@ -92,6 +92,23 @@ class RandomCropClip(T.Augmentation):
         return CropTransform(x, y, crop_w, crop_h, orig_w=w, orig_h=h)
 
 
+class CropClipView(T.Augmentation):
+    """The j-th of ``num_views`` square windows along the longer side: left, centre, right of three
+    (top to bottom of upright clips). One is the centre."""
+
+    def __init__(self, size: int, view: int = 0, num_views: int = 1):
+        super().__init__()
+        self._init(locals())
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        h, w = image.shape[1:3]
+        crop_h, crop_w = min(h, self.size), min(w, self.size)
+        share = self.view / (self.num_views - 1) if self.num_views > 1 else 0.5
+        along_x, along_y = (share, 0.5) if w >= h else (0.5, share)
+        x, y = round((w - crop_w) * along_x), round((h - crop_h) * along_y)
+        return CropTransform(x, y, crop_w, crop_h, orig_w=w, orig_h=h)
+
+
 class RandomFlipClip(T.Augmentation):
     """Mirror the clip left to right with probability ``prob``."""
 

@@ -9,7 +9,7 @@ from detectron2.evaluation import DatasetEvaluator
 
 from avsf_det.checkpoint import AVSFCheckpointer
 from avsf_det.data import build_clip_test_loader, build_clip_train_loader, person_box_file
-from avsf_det.evaluation import AVAEvaluator
+from avsf_det.evaluation import AVAEvaluator, CharadesEvaluator, ClipEvaluator, EPICEvaluator
 
 
 class Trainer(DefaultTrainer):
@@ -25,16 +25,25 @@ class Trainer(DefaultTrainer):
     def build_evaluator(cls, cfg, dataset_name: str) -> DatasetEvaluator:
         """The evaluator of the data set's ``evaluator_type``; it writes to OUTPUT_DIR/inference."""
         evaluator_type = MetadataCatalog.get(dataset_name).evaluator_type
-        if evaluator_type != "ava":
-            raise ValueError(
-                f"Data set '{dataset_name}' has evaluator_type '{evaluator_type}'; known: 'ava'"
+        folder = os.path.join(cfg.OUTPUT_DIR, "inference")
+        if len(cfg.DATASETS.TEST) > 1:
+            folder = os.path.join(folder, dataset_name)
+        if evaluator_type == "ava":
+            return AVAEvaluator(
+                dataset_name,
+                folder,
+                protocol=cfg.TEST.AVA_PROTOCOL,
+                box_source=person_box_file(cfg, dataset_name) or "the ground truth",
             )
-        return AVAEvaluator(
-            dataset_name,
-            os.path.join(cfg.OUTPUT_DIR, "inference"),
-            protocol=cfg.TEST.AVA_PROTOCOL,
-            box_source=person_box_file(cfg, dataset_name) or "the ground truth",
-        )
+        if evaluator_type == "epic":
+            return EPICEvaluator(dataset_name, folder, use_prior=cfg.TEST.EPIC_PRIOR)
+        simple = {"clip": ClipEvaluator, "charades": CharadesEvaluator}
+        if evaluator_type not in simple:
+            raise ValueError(
+                f"Data set '{dataset_name}' has evaluator_type '{evaluator_type}'; known: 'ava', "
+                "'epic', 'clip', 'charades'"
+            )
+        return simple[evaluator_type](dataset_name, folder)
 
     def build_hooks(self) -> list[HookBase]:
         """Detectron2's hooks; precise BN reads with as many workers as training, not with none.

@@ -8,7 +8,7 @@ from detectron2.config import get_cfg
 from detectron2.structures import BoxMode
 
 from avsf_det import add_avsf_config
-from avsf_det.data import ClipMapper, VideoDecodeError
+from avsf_det.data import KeyframeMapper, VideoDecodeError
 from avsf_det.data import dataset_mapper as module
 
 from ..media import clicks, read_number, tone, write_video
@@ -32,7 +32,7 @@ def clicking(tmp_path_factory):
     return path
 
 
-def build_mapper(is_train: bool, *options) -> ClipMapper:
+def build_mapper(is_train: bool, *options) -> KeyframeMapper:
     cfg = get_cfg()
     add_avsf_config(cfg)
     cfg.merge_from_list(
@@ -46,7 +46,7 @@ def build_mapper(is_train: bool, *options) -> ClipMapper:
             *options,
         ]
     )
-    return ClipMapper(cfg, is_train)
+    return KeyframeMapper(cfg, is_train)
 
 
 def keyframe(path, timestamp=1.5, offset=0.0, **extra) -> dict:

@@ -153,9 +153,10 @@ def check_tasks(cfg, dataset_name: str) -> None:
     """
     metadata, head = MetadataCatalog.get(dataset_name), cfg.MODEL.CLIP_HEAD
     if metadata.multi_label != (head.LOSS == "sigmoid"):
+        number = "several labels" if metadata.multi_label else "one label"
         raise ValueError(
-            f"Data set '{dataset_name}' has {'several labels' if metadata.multi_label else 'one label'}"
-            f" per clip, which does not go with MODEL.CLIP_HEAD.LOSS '{head.LOSS}'"
+            f"Data set '{dataset_name}' has {number} per clip, which does not go with "
+            f"MODEL.CLIP_HEAD.LOSS '{head.LOSS}'"
         )
     for task, given in zip(head.TASKS, head.NUM_CLASSES, strict=True):
         names = metadata.task_classes.get(task)

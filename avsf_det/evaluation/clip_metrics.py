@@ -107,7 +107,8 @@ def pair_rank(
 
 def noun_prior(verb_noun_counts: np.ndarray) -> np.ndarray:
     """P(noun | verb), float64 (V, N), from counts (V, N); 1e-5 is added to each (as the
-    long-term feature banks do), so that every pair stays possible and a verb without clips has no preference."""
+    long-term feature banks do), so that every pair stays possible and a verb without clips has no
+    preference."""
     smoothed = np.asarray(verb_noun_counts, np.float64) + 1e-5
     return smoothed / smoothed.sum(axis=1, keepdims=True)
 

@@ -16,8 +16,8 @@ class EPICEvaluator(ClipEvaluator):
 
     An action is right if verb and noun are. Pairs rank by the product of their scores; with the
     prior, "action_prior" ranks them by the product times P(noun | verb) in training (as
-    Wu et al. 2019, long-term feature banks). The verbs and nouns of two models are joined afterwards by
-    ``ava_tools/evaluate_scores.py``. For the rest see :class:`ClipEvaluator`.
+    Wu et al. 2019, long-term feature banks). The verbs and nouns of two models are joined
+    afterwards by ``ava_tools/evaluate_scores.py``. For the rest see :class:`ClipEvaluator`.
     """
 
     def __init__(self, dataset_name: str, output_dir: str, *, use_prior: bool = False) -> None:

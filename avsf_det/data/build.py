@@ -92,16 +92,14 @@ class BadClipReplacer:
 def build_clip_test_loader(cfg, dataset_name: str):
     """The test loader of one data set: one clip a batch, each exactly once over all processes."""
     if has_keyframes(dataset_name):
-        dicts = _test_keyframes(cfg, dataset_name)
-        dataset, mapper = dicts, KeyframeMapper(cfg, is_train=False)
+        dataset, mapper = _test_keyframes(cfg, dataset_name), KeyframeMapper(cfg, is_train=False)
     else:
-        dicts = DatasetCatalog.get(dataset_name)
+        dataset, mapper = DatasetCatalog.get(dataset_name), SegmentMapper(cfg, is_train=False)
         check_tasks(cfg, dataset_name)
-        views = cfg.TEST.VIEWS
-        dataset = ViewDataset(dicts, views.TEMPORAL * views.SPATIAL)
-        mapper = SegmentMapper(cfg, is_train=False)
     if cfg.TEST.AUDIO_MODE == "swap":
-        swap_sounds(dicts)
+        swap_sounds(dataset)
+    if not has_keyframes(dataset_name):
+        dataset = ViewDataset(dataset, cfg.TEST.VIEWS.TEMPORAL * cfg.TEST.VIEWS.SPATIAL)
     return build_detection_test_loader(
         dataset, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS
     )

@@ -257,6 +257,9 @@ class SegmentMapper(ClipMapper):
         }
 
     def _map(self, dataset_dict: dict) -> dict:
+        if "audio_from" in dataset_dict:  # the same view of it
+            source = {**dataset_dict["audio_from"], "view": dataset_dict["view"]}
+            dataset_dict = {**dataset_dict, "audio_from": source}
         frames, sound, times = self._read(dataset_dict, self.need_frames)
         result = {"clip_id": dataset_dict["clip_id"], **sound}
         if frames is not None:

@@ -1,6 +1,7 @@
+import numpy as np
 import pytest
 
-from avsf_det.data.clip_sampling import frame_times, span_around
+from avsf_det.data.clip_sampling import frame_times, ith_span, random_span, span_around
 
 
 def test_span_has_the_keyframe_at_its_middle():
@@ -26,3 +27,52 @@ def test_frames_span_the_clip_with_the_keyframe_in_it(num_frames: int, stride: i
         7.0 + (k - num_frames * stride / 2) / fps for k in range(0, num_frames * stride, stride)
     ]
     assert times == pytest.approx(expected)
+
+
+def starts(**kwargs) -> np.ndarray:
+    np.random.seed(0)
+    spans = [random_span(**kwargs) for _ in range(1000)]
+    length = kwargs["length"]
+    assert all(end - start == pytest.approx(length) for start, end in spans)
+    return np.array([start for start, _ in spans])
+
+
+def test_random_spans_of_a_file_are_uniform_inside_it():
+    found = starts(length=2.0, duration=10.0)
+    assert found.min() >= 0 and found.max() <= 8
+    assert found.min() < 0.1 and found.max() > 7.9
+    assert found.mean() == pytest.approx(4, abs=0.25)  # 3 standard deviations
+
+
+def test_random_spans_of_a_segment_have_their_middle_in_it():
+    found = starts(length=2.0, duration=10.0, segment=(4.0, 5.0)) + 1
+    assert 4 <= found.min() < 4.01 and 4.99 < found.max() <= 5
+
+
+def test_random_spans_of_a_segment_stay_in_the_file():
+    found = starts(length=2.0, duration=10.0, segment=(0.0, 1.0))
+    assert found.min() == 0 and found.max() <= 0
+    assert starts(length=2.0, duration=10.0, segment=(9.5, 10.0)).min() == 8
+
+
+def test_a_file_that_is_too_short_gives_its_start():
+    assert random_span(5.0, 3.0) == (0, 5)
+    assert random_span(5.0, 3.0, (1.0, 2.0)) == (0, 5)
+    assert ith_span(1, 3, 5.0, 3.0) == (0, 5)
+
+
+def test_views_of_a_file_start_at_tenths_of_the_last_start():
+    spans = [ith_span(i, 10, 2.0, 12.0) for i in range(10)]
+    assert [start for start, _ in spans] == pytest.approx(list(range(10)))
+    assert spans[3][1] == pytest.approx(5)
+
+
+def test_one_view_is_in_the_middle():
+    assert ith_span(0, 1, 2.0, 12.0) == (5, 7)
+    assert ith_span(0, 1, 2.0, 12.0, (3.0, 5.0)) == (3, 5)
+    assert ith_span(0, 1, 2.0, 12.0, (0.0, 1.0)) == (0, 2)
+
+
+def test_views_of_a_segment_have_their_middles_in_equal_parts_of_it():
+    middles = [sum(ith_span(i, 4, 1.0, 100.0, (10.0, 18.0))) / 2 for i in range(4)]
+    assert middles == pytest.approx([11, 13, 15, 17])

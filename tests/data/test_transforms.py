@@ -7,6 +7,7 @@ from avsf_det import add_avsf_config
 from avsf_det.data.transforms import (
     ClipInput,
     ColorJitterClip,
+    CropClipView,
     RandomCropClip,
     RandomFlipClip,
     ResizeClipShortestEdge,
@@ -128,3 +129,18 @@ def test_recipe_from_the_config():
 def test_unknown_choices_are_refused(options, word):
     with pytest.raises(ValueError, match=word):
         build_clip_augmentations(build_cfg(*options), is_train=True)
+
+
+@pytest.mark.parametrize("upright", [False, True])
+def test_views_are_windows_along_the_longer_side(upright):
+    clip = np.broadcast_to(np.arange(10, dtype=np.uint8)[None, None, :, None], (2, 4, 10, 3))
+    if upright:
+        clip = clip.transpose(0, 2, 1, 3)
+    firsts = []
+    for view in range(3):
+        image = CropClipView(4, view, 3).get_transform(clip).apply_image(clip)
+        assert image.shape == (2, 4, 4, 3)
+        firsts.append(int(image[0, 0, 0, 0]))
+    assert firsts == [0, 3, 6]
+    (centre,) = {int(CropClipView(4).get_transform(clip).apply_image(clip)[0, 0, 0, 0])}
+    assert centre == 3

@@ -1,22 +1,18 @@
 #!/usr/bin/env python
 """Train variants of a config over several seeds, score them and compare them in a table.
 
-Writes table.md and table.json to OUTPUT/ABLATION. A run that was broken off is continued, a
-finished one is not done again.
+Writes table.md and table.json to OUTPUT/ABLATION. A run that was broken off goes on; a finished one
+is not done again, so seeds can be trained apart and then asked for together.
 """
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import NamedTuple
 
 from detectron2.config import get_cfg
 from tabulate import tabulate
@@ -25,22 +21,17 @@ from avsf_det import add_avsf_config
 from avsf_det.evaluation import ClipScores, fuse_scores, read_scores, score_clips, select_classes
 
 TRAIN_NET = Path(__file__).resolve().parents[1] / "train_net.py"
-EXAMPLE = """example (in Mini-Kinetics only sound tells sing from talk and hit from push):
-  python ava_tools/run_ablation.py fusion --seeds 1 2 3 --classes sing talk hit push"""
+EXAMPLE = """example: python ava_tools/run_ablation.py fusion --classes sing talk hit push
+(in Mini-Kinetics only sound tells sing from talk and hit from push)"""
 
-
-class Ablation(NamedTuple):
-    """Variants of a config, by their names in the table."""
-
-    trained: dict[str, tuple[str, ...]]  # its config options
-    fused: dict[str, tuple[str, ...]] = {}  # the trained variants whose scores are averaged
-
-
-ABLATIONS = {  # of a config of AVSlowFast
-    "drop_pathway": Ablation(  # the paper's Table 5c
-        {f"drop_{p}": ("MODEL.AUDIO.DROP_PATHWAY", p) for p in ("0.8", "0.5", "0.0")}
+Variants = dict[str, tuple[str, ...]]
+# Variants of an AVSlowFast config: trained ones -> config options; fused ones -> trained ones.
+ABLATIONS: dict[str, tuple[Variants, Variants]] = {
+    "drop_pathway": (  # the paper's Table 5c
+        {f"drop_{p}": ("MODEL.AUDIO.DROP_PATHWAY", p) for p in ("0.8", "0.5", "0.0")},
+        {},
     ),
-    "fusion": Ablation(  # "late" is the row "SlowFast+Audio" of Table 6
+    "fusion": (  # "late" is the row "SlowFast+Audio" of Table 6
         {
             "hierarchical": (),
             "pool5": ("MODEL.AUDIO.FUSION_STAGES", "['pool5']"),
@@ -50,71 +41,42 @@ ABLATIONS = {  # of a config of AVSlowFast
             ),
             "audio": ("MODEL.BACKBONE.NAME", "build_audio_backbone"),
         },
-        fused={"late": ("slowfast", "audio")},
+        {"late": ("slowfast", "audio")},
     ),
 }
 
 
-class Run(NamedTuple):
-    """One training and its evaluation; the arguments are train_net.py's besides the folder."""
-
-    folder: Path
-    arguments: list[str]
-
-    def is_finished(self) -> bool:
-        """Whether it was evaluated to its end; the folder of another run is an error."""
-        path = self.folder / "ablation.json"
-        record = json.loads(path.read_text()) if path.exists() else {"finished": False}
-        if record.get("arguments", self.arguments) != self.arguments:
-            raise SystemExit(
-                f"{self.folder} is of a run of train_net.py {' '.join(record['arguments'])}\n"
-                f"not {' '.join(self.arguments)}\nDelete it or give another --output."
-            )
-        return record["finished"]
-
-    def write_record(self, finished: bool) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        record = {"arguments": self.arguments, "finished": finished}
-        (self.folder / "ablation.json").write_text(json.dumps(record) + "\n")
-
-    def last_metrics(self) -> dict:
-        """What Detectron2 wrote last of the training, {} before; it does every 20 iterations."""
-        path = self.folder / "metrics.json"
-        lines = path.read_text().splitlines() if path.exists() else []
-        rows = [json.loads(line) for line in lines if line.endswith("}")]
-        return next((row for row in reversed(rows) if "eta_seconds" in row), {})
-
-
-def train(run: Run, num_threads: int) -> None:
-    """Start a run or go on with it, and wait; what it prints goes to a log file beside it."""
-    run.write_record(finished=False)
-    command = [sys.executable, TRAIN_NET, *run.arguments, "OUTPUT_DIR", run.folder]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(num_threads)}
-    with open(f"{run.folder}.log", "a") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
-    said = {}
+def train(folder: Path, arguments: list[str]) -> None:
+    """Run train_net.py into the folder, unless that is done; what it prints goes to a log file."""
+    path, new = folder / "ablation.json", {"arguments": arguments, "finished": False}
+    record = json.loads(path.read_text()) if path.exists() else new
+    if record["arguments"] != arguments:
+        raise SystemExit(f"{path} has other arguments: give another --output or delete {folder}")
+    if record["finished"]:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(new))
+    command = [sys.executable, TRAIN_NET, "--resume", *arguments, "OUTPUT_DIR", folder]
+    with open(f"{folder}.log", "a") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    said: dict = {}
     while process.poll() is None:
         time.sleep(1)
-        if (row := run.last_metrics()) != said:
+        if (row := last_metrics(folder)) != said:
             said = row
-            report = f"iteration {row['iteration'] + 1}, loss {row['total_loss']:.3f}"
-            print(f"{run.folder.name}: {report}, ETA {row['eta_seconds']:.0f} s", flush=True)
+            progress = f"iteration {row['iteration'] + 1}, loss {row['total_loss']:.3f}"
+            print(f"{folder.name}: {progress}, ETA {row.get('eta_seconds', 0):.0f} s", flush=True)
     if process.returncode:
-        raise SystemExit(f"{run.folder.name} failed; see {run.folder}.log")
-    run.write_record(finished=True)
+        raise SystemExit(f"{folder.name} failed; see {folder}.log")
+    path.write_text(json.dumps({**new, "finished": True}))
 
 
-def train_all(runs: Sequence[Run], jobs: int) -> None:
-    """Do those that are not finished, ``jobs`` at a time."""
-    todo = [run for run in runs if not run.is_finished()]
-    print(f"{len(runs)} runs, {len(runs) - len(todo)} of them done before", flush=True)
-    begin = time.monotonic()
-    with ThreadPoolExecutor(jobs) as pool:
-        results = pool.map(partial(train, num_threads=max(1, os.cpu_count() // jobs)), todo)
-        for done, _ in enumerate(results, 1):
-            left = len(todo) - done
-            minutes = (time.monotonic() - begin) / done * left / 60
-            print(f"{todo[done - 1].folder.name}: done; {left} left, {minutes:.0f} min", flush=True)
+def last_metrics(folder: Path) -> dict:
+    """What Detectron2 wrote last of the training, {} before; it does every 20 iterations."""
+    path = folder / "metrics.json"
+    lines = path.read_text().splitlines() if path.exists() else []
+    rows = [json.loads(line) for line in lines if line.endswith("}")]
+    return next((row for row in reversed(rows) if "total_loss" in row), {})
 
 
 def measure(scores: ClipScores, classes: Sequence[str]) -> dict[str, float]:
@@ -122,53 +84,80 @@ def measure(scores: ClipScores, classes: Sequence[str]) -> dict[str, float]:
     parts = {"all clips": scores}
     if classes:
         parts[f"clips of {', '.join(classes)}"] = select_classes(scores, classes)
-    figures = {}
-    for part, chosen in parts.items():
-        for task, result in score_clips(chosen).items():
-            metric, percent = next(iter(result.metrics.items()))
-            figures[f"{task} {metric}, {part}"] = percent
-    return figures
+    return {
+        f"{task} {metric}, {part}": result.metrics[metric]
+        for part, chosen in parts.items()
+        for task, result in score_clips(chosen).items()
+        for metric in [*result.metrics][:1]
+    }
 
 
 def run_ablation(args: argparse.Namespace) -> dict:
-    """Everything; returns what ``table.json`` holds."""
+    """Everything, by the command line; returns what ``table.json`` holds."""
     cfg = get_cfg()
     add_avsf_config(cfg)
     cfg.merge_from_file(args.config_file)
     cfg.merge_from_list(args.opts)
     (dataset,) = cfg.DATASETS.TEST
     trained, fused = ABLATIONS[args.ablation]
-    output = args.output / args.ablation
-    common = ["--resume", "--config-file", args.config_file, *args.opts]
-    runs = {
-        (variant, seed): Run(
-            output / f"{variant}_seed{seed}", [*common, *options, "SEED", str(seed)]
-        )
-        for seed in args.seeds
-        for variant, options in trained.items()
-    }
-    train_all([*runs.values()], args.jobs)
-    scores = {
-        key: read_scores(str(run.folder / "inference" / "scores.npz")) for key, run in runs.items()
-    }
-    for variant, parts in fused.items():
-        for seed in args.seeds:
-            scores[variant, seed] = fuse_scores([scores[part, seed] for part in parts])
-    figures = {key: measure(value, args.classes) for key, value in scores.items()}
-    what = {variant: " ".join(options) or "the config as it is" for variant, options in trained.items()}
-    what |= {variant: f"mean of the scores of {' and '.join(parts)}" for variant, parts in fused.items()}
-    iterations = {run.last_metrics()["iteration"] + 1 for run in runs.values()}
+    common = ["--config-file", args.config_file, *args.opts]
+    iterations, figures = set(), {}  # (measure, variant) -> seed -> percent
+    for i, seed in enumerate(args.seeds, 1):
+        scores = {}
+        for variant, options in trained.items():
+            print(f"Seed {seed} ({i} of {len(args.seeds)}), {variant}", flush=True)
+            folder = args.output / args.ablation / f"{variant}_seed{seed}"
+            train(folder, [*common, *options, "SEED", str(seed)])
+            scores[variant] = read_scores(str(folder / "inference" / "scores.npz"))
+            iterations.add(last_metrics(folder)["iteration"] + 1)
+        for variant, parts in fused.items():
+            scores[variant] = fuse_scores([scores[part] for part in parts])
+        for variant, clips in scores.items():
+            for name, percent in measure(clips, args.classes).items():
+                figures.setdefault((name, variant), {})[f"seed {seed}"] = percent
     return {
         "ablation": args.ablation,
-        "config": args.config_file,
-        "options": args.opts,
-        "dataset": dataset,
-        "generated_data": "mini" in dataset.split("_"),
+        "dataset": dataset + " (generated data)" * ("mini" in dataset.split("_")),
+        "run": "train_net.py " + " ".join(common),
         "iterations": sorted(iterations),
-        "seeds": args.seeds,
-        "variants": what,
-        "percent": {
-            m: {v: summarize({s: figures[v, s][m] for s in args.seeds}) for v in what}
-            for m in next(iter(figures.values()))
-        },
+        "variants": {name: " ".join(options) for name, options in trained.items()}
+        | {name: f"mean scores of {', '.join(parts)}" for name, parts in fused.items()},
+        "rows": [make_row(*key, figures[key]) for key in sorted(figures, key=lambda key: key[0])],
     }
+
+
+def make_row(name: str, variant: str, by_seed: dict[str, float]) -> dict:
+    spread = stdev(by_seed.values()) if len(by_seed) > 1 else None
+    mean = fmean(by_seed.values())
+    return {"percent": name, "variant": variant, "mean": mean, "spread": spread, **by_seed}
+
+
+def format_table(result: dict) -> str:
+    what = "\n".join(f"- {v}: {what or 'no change'}" for v, what in result["variants"].items())
+    return (
+        f"{result['ablation']} on {result['dataset']}, {result['iterations']} iterations of "
+        f"`{result['run']}`. Spread: standard deviation over the seeds.\n\n"
+        f"{tabulate(result['rows'], headers='keys', tablefmt='pipe', floatfmt='.2f')}\n\n{what}\n"
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("ablation", choices=ABLATIONS)
+    parser.add_argument("--config-file", default="configs/mini/avsf_kinetics_mini.yaml")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument("--classes", nargs="+", default=[], help="also score their clips alone")
+    parser.add_argument("--output", type=Path, default=Path("output/ablation"))
+    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE ...")
+    args = parser.parse_args(argv)
+    result = run_ablation(args)
+    table, folder = format_table(result), args.output / args.ablation
+    (folder / "table.json").write_text(json.dumps(result, indent=1) + "\n")
+    (folder / "table.md").write_text(table)
+    print("\n" + table, end="")
+
+
+if __name__ == "__main__":
+    main()

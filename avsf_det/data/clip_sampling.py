@@ -56,6 +56,25 @@ def ith_span(
     return _inside(share * (duration - length), length, duration)
 
 
+def misaligned_span(
+    start: float, length: float, duration: float, gap: float
+) -> tuple[float, float] | None:
+    """(start, end) of a random span of a file that starts at least ``gap`` seconds before or after
+    ``start`` (it may overlap); None if the file is too short for one.
+
+    The hard negatives of audiovisual synchronisation (paper, section 3.5).
+    """
+    last = duration - length
+    before = min(start - gap, last)  # starts are in [0, before] or in [after, last]
+    after = max(start + gap, 0.0)
+    room_before, room_after = max(before, 0.0), max(last - after, 0.0)
+    if before < 0 and last < after:
+        return None
+    drawn = np.random.uniform(0, room_before + room_after)
+    start = drawn if before >= 0 and drawn <= room_before else after + drawn - room_before
+    return start, start + length
+
+
 def _inside(start: float, length: float, duration: float) -> tuple[float, float]:
     start = max(min(start, duration - length), 0.0)
     return start, start + length

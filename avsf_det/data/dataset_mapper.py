@@ -1,6 +1,7 @@
 """From one dataset dict to one model input: the only place that joins video, sound and labels."""
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,7 +19,7 @@ from .video import VideoDecodeError, VideoReader
 MIN_CLIPS_TO_JUDGE = 100
 
 
-class ClipMapper:
+class ClipMapper(ABC):
     """Reads a clip and its sound. What they are the clip of, and what is to be learned from it,
     is for the subclasses.
 
@@ -119,13 +120,13 @@ class ClipMapper:
                 f"DATALOADER.MAX_BAD_CLIPS = {self.max_bad_clips}. The last one: {error}"
             ) from error
 
+    @abstractmethod
     def _map(self, dataset_dict: dict) -> dict:
         """See :meth:`__call__`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _span(self, dataset_dict: dict, reader: VideoReader) -> tuple[float, float]:
         """The clip's start and end in seconds of the file."""
-        raise NotImplementedError
 
     def _read(
         self, dataset_dict: dict, need_frames: bool = True

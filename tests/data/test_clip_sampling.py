@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from avsf_det.data.clip_sampling import frame_times, ith_span, random_span, span_around
+from avsf_det.data.clip_sampling import (
+    frame_times,
+    ith_span,
+    misaligned_span,
+    random_span,
+    span_around,
+)
 
 
 def test_span_has_the_keyframe_at_its_middle():
@@ -76,3 +82,33 @@ def test_one_view_is_in_the_middle():
 def test_views_of_a_segment_have_their_middles_in_equal_parts_of_it():
     middles = [sum(ith_span(i, 4, 1.0, 100.0, (10.0, 18.0))) / 2 for i in range(4)]
     assert middles == pytest.approx([11, 13, 15, 17])
+
+
+@pytest.mark.parametrize(
+    "start, duration, ranges",
+    [
+        (4.0, 10.0, [(0, 3.5), (4.5, 8)]),
+        (0.2, 10.0, [(0.7, 8)]),
+        (7.9, 10.0, [(0, 7.4)]),
+        (-1.0, 4.0, [(0, 2)]),  # the clip around an early keyframe starts before the file
+        (9.0, 4.0, [(0, 2)]),
+        (0.5, 3.0, [(0, 0), (1, 1)]),  # of two spans, as it comes
+    ],
+)
+def test_misaligned_spans_are_uniform_over_all_that_are_far_enough(start, duration, ranges):
+    np.random.seed(0)
+    spans = [misaligned_span(start, 2.0, duration, 0.5) for _ in range(1000)]
+    assert all(end - begin == pytest.approx(2) for begin, end in spans)
+    found = np.array([begin for begin, _ in spans])
+    assert all(any(low <= x <= high for low, high in ranges) for x in found)
+    total = sum(high - low for low, high in ranges)
+    for low, high in ranges if total else ():
+        inside = found[(found >= low) & (found <= high)]
+        assert len(inside) / 1000 == pytest.approx((high - low) / total, abs=0.05)
+        assert inside.min() - low < 0.1 and high - inside.max() < 0.1
+
+
+def test_a_short_file_has_no_misaligned_span():
+    assert misaligned_span(0.0, 2.0, 2.4, 0.5) is None
+    assert misaligned_span(0.0, 2.0, 1.0, 0.5) is None
+    assert misaligned_span(0.0, 2.0, 2.5, 0.5) == (0.5, 2.5)

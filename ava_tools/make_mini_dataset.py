@@ -15,7 +15,6 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 from tqdm import tqdm
@@ -29,8 +28,9 @@ from avsf_det.data.mini.film import frames, soundtrack
 from avsf_det.data.mini.folder import claim, replace_file
 from avsf_det.data.mini.kinetics import plan_kinetics
 from avsf_det.data.mini.mini_set import MiniSet
-from avsf_det.data.mini.script import FPS, HEIGHT, WIDTH, Movie
+from avsf_det.data.mini.script import FPS, Movie
 from avsf_det.data.mini.ucf_hmdb import plan_hmdb, plan_ucf
+from avsf_det.utils import video_writer
 from avsf_det.utils.video_writer import write_video
 
 logger = logging.getLogger("avsf_det.make_mini_dataset")
@@ -43,13 +43,11 @@ PLANS = {
     "ucf": plan_ucf,
     "hmdb": plan_hmdb,
 }
-# Suffix: format, codec of the frames and of the sound, with their options.
-_ENCODINGS = {
-    ".mp4": (
-        *("mp4", "libx264", {"crf": "31", "preset": "veryfast", "g": str(FPS)}),
-        *("aac", {"aac_coder": "fast", "b": "40k"}),
-    ),
-    ".avi": ("avi", "mpeg4", {"qmin": "8", "qmax": "8"}, "libmp3lame", {"b": "48k"}),
+_GOP = {"g": str(FPS)}
+_ENCODINGS = {  # options of the codecs of frames and sound
+    "ava": ({"crf": "31", "preset": "superfast", **_GOP}, {"aac_coder": "fast", "b": "56k"}),
+    ".mp4": ({"crf": "31", "preset": "veryfast", **_GOP}, {"aac_coder": "fast", "b": "40k"}),
+    ".avi": ({"qmin": "8", "qmax": "8"}, {"b": "48k"}),
 }
 
 
@@ -90,41 +88,19 @@ def make_mini_dataset(output: Path, planned: MiniSet, *, workers: int = 2) -> di
 
 
 def write_movie(movie: Movie, path: Path) -> None:
-    """Encode a movie of Mini-AVA as mp4 (H.264, AAC), the sound starting with the first frame."""
+    """Encode a movie as its suffix says, the sound starting with the first frame; or without."""
+    # Programs are Mini-AVA's, whose measured figures stand for its encoding, too.
+    encoding = "ava" if movie.shots[0].programs else path.suffix.lower()
+    video_options, audio_options = _ENCODINGS[encoding]
     write_video(
         path,
         frames(movie),
         FPS,
-        np.repeat(soundtrack(movie)[None], movie.channels, 0),
+        np.repeat(soundtrack(movie)[None], movie.channels, 0) if movie.channels else None,
         movie.sample_rate,
-        video_options={"crf": "31", "preset": "superfast", "g": str(FPS)},
-        audio_options={"aac_coder": "fast", "b": "56k"},
+        video_options=video_options,
+        audio_options=audio_options,
     )
-
-
-def write_clip(movie: Movie, path: Path) -> None:
-    """Encode a movie of another set as its suffix says, with a sound track or without."""
-    form, video_codec, video_options, audio_codec, audio_options = _ENCODINGS[path.suffix.lower()]
-    # AVI counts frames from second 0: sound that must begin earlier (MP3) may not push them on.
-    options = {"avoid_negative_ts": "disabled"}
-    with av.open(str(path), "w", format=form, options=options) as container:
-        video = container.add_stream(video_codec, rate=FPS, options=dict(video_options))
-        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        video.codec_context.thread_count = 1
-        if movie.channels:
-            layout = {1: "mono", 2: "stereo"}[movie.channels]
-            audio = container.add_stream(
-                audio_codec, rate=movie.sample_rate, layout=layout, options=dict(audio_options)
-            )
-        for image in frames(movie):
-            container.mux(video.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
-        container.mux(video.encode(None))
-        if movie.channels:
-            track = np.repeat(soundtrack(movie)[None], movie.channels, 0)
-            sound = av.AudioFrame.from_ndarray(track, "fltp", layout)
-            sound.sample_rate, sound.pts = movie.sample_rate, 0
-            container.mux(audio.encode(sound))
-            container.mux(audio.encode(None))
 
 
 def _write_movies(output: Path, movies: dict[str, Movie], workers: int) -> None:
@@ -135,11 +111,9 @@ def _write_movies(output: Path, movies: dict[str, Movie], workers: int) -> None:
     context.set_forkserver_preload([__name__])
     pool = ProcessPoolExecutor(workers, context, cv2.setNumThreads, (1,))
     try:
-        pending = []
-        for path, movie in todo:
-            # Programs are Mini-AVA's, whose measured figures stand for its encoding, too.
-            write = write_movie if movie.shots[0].programs else write_clip
-            pending.append(pool.submit(replace_file, path, partial(write, movie)))
+        pending = [
+            pool.submit(replace_file, path, partial(write_movie, movie)) for path, movie in todo
+        ]
         done = as_completed(pending)
         made = len(movies) - len(todo)
         for future in tqdm(done, output.name, len(movies), initial=made, mininterval=2):
@@ -150,7 +124,8 @@ def _write_movies(output: Path, movies: dict[str, Movie], workers: int) -> None:
 
 def _code_digest() -> str:
     """Of the generator's own source: another drawing is another data set."""
-    sources = sorted(Path(mini.__file__).parent.glob("*.py")) + [Path(__file__)]
+    sources = sorted(Path(mini.__file__).parent.glob("*.py"))
+    sources += [Path(__file__), Path(video_writer.__file__)]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 
 

@@ -1,8 +1,7 @@
 #!/usr/bin/env python
 """Train variants of a config over several seeds, score them and compare them in a table.
 
-Writes table.md and table.json to OUTPUT/ABLATION. A run that was broken off goes on; a finished one
-is not done again, so seeds can be trained apart and then asked for together.
+Writes table.md and table.json to OUTPUT/ABLATION. A broken-off run goes on; a finished one is kept.
 """
 
 import argparse
@@ -22,7 +21,7 @@ from avsf_det.evaluation import ClipScores, fuse_scores, read_scores, score_clip
 
 TRAIN_NET = Path(__file__).resolve().parents[1] / "train_net.py"
 EXAMPLE = """example: python ava_tools/run_ablation.py fusion --classes sing talk hit push
-(in Mini-Kinetics only sound tells sing from talk and hit from push)"""
+(classes that in Mini-Kinetics only sound tells apart)"""
 
 Variants = dict[str, tuple[str, ...]]
 # Variants of an AVSlowFast config: trained ones -> config options; fused ones -> trained ones.
@@ -52,7 +51,7 @@ def train(folder: Path, arguments: list[str]) -> None:
     record = json.loads(path.read_text()) if path.exists() else new
     if record["arguments"] != arguments:
         raise SystemExit(f"{path} has other arguments: give another --output or delete {folder}")
-    if record["finished"]:
+    if record["finished"] and (folder / "inference" / "scores.npz").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(new))
@@ -127,9 +126,9 @@ def run_ablation(args: argparse.Namespace) -> dict:
 
 
 def make_row(name: str, variant: str, by_seed: dict[str, float]) -> dict:
-    spread = stdev(by_seed.values()) if len(by_seed) > 1 else None
-    mean = fmean(by_seed.values())
-    return {"percent": name, "variant": variant, "mean": mean, "spread": spread, **by_seed}
+    values = [*by_seed.values()]
+    spread = stdev(values) if len(values) > 1 else None
+    return {"percent": name, "variant": variant, "mean": fmean(values), "spread": spread, **by_seed}
 
 
 def format_table(result: dict) -> str:
@@ -142,9 +141,7 @@ def format_table(result: dict) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE)
     parser.add_argument("ablation", choices=ABLATIONS)
     parser.add_argument("--config-file", default="configs/mini/avsf_kinetics_mini.yaml")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])

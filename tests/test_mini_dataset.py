@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from ava_tools.make_mini_dataset import PLANS, main, make_mini_dataset, write_clip, write_movie
+from ava_tools.make_mini_dataset import PLANS, main, make_mini_dataset, write_movie
 from avsf_det.data.mini.annotations import plan_ava
 from avsf_det.data.mini.figures import MOUTH_COLOR
 from avsf_det.data.mini.kinetics import plan_kinetics
@@ -254,7 +254,7 @@ def test_sound_is_in_time_whatever_the_format(tmp_path: Path, name: str):
         for path, movie in planned.movies.items()
         if {sound.kind for sound in movie.sounds} == {"hit"}
     )
-    write_clip(movie, tmp_path / Path(path).name)
+    write_movie(movie, tmp_path / Path(path).name)
     with VideoReader(str(tmp_path / Path(path).name)) as reader:
         for event in movie.sounds:
             near = np.abs(reader.read_audio(event.start - 0.1, event.start + 0.1, 16000).numpy())

@@ -1,5 +1,7 @@
 """Which seconds of a video make a clip. All times are seconds of the file."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 
@@ -57,12 +59,19 @@ def ith_span(
 
 
 def misaligned_span(
-    start: float, length: float, duration: float, gap: float
+    start: float,
+    length: float,
+    duration: float,
+    gap: float,
+    uniform: Callable[[float, float], float] = np.random.uniform,
 ) -> tuple[float, float] | None:
     """(start, end) of a random span of a file that starts at least ``gap`` seconds before or after
     ``start`` (it may overlap); None if the file is too short for one.
 
     The hard negatives of audiovisual synchronisation (paper, section 3.5).
+
+    Args:
+        uniform: draws a number between two.
     """
     last = duration - length
     before = min(start - gap, last)  # starts are in [0, before] or in [after, last]
@@ -70,7 +79,7 @@ def misaligned_span(
     room_before, room_after = max(before, 0.0), max(last - after, 0.0)
     if before < 0 and last < after:
         return None
-    drawn = np.random.uniform(0, room_before + room_after)
+    drawn = uniform(0, room_before + room_after)
     start = drawn if before >= 0 and drawn <= room_before else after + drawn - room_before
     return start, start + length
 

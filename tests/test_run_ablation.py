@@ -1,0 +1,192 @@
+"""The ablation tool: which trainings it asks for, which it keeps, and the table's figures."""
+
+import json
+import statistics
+from pathlib import Path
+
+import numpy as np
+import pytest
+from detectron2.config import get_cfg
+from detectron2.modeling import build_backbone
+
+from ava_tools import run_ablation as tool
+from avsf_det import add_avsf_config
+from avsf_det.evaluation import ClipScores, write_scores
+
+from .media import tone, write_video
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = str(ROOT / "configs" / "mini" / "avsf_kinetics_mini.yaml")
+NAMES = ["wave", "sing", "talk"]
+LABELS = np.array([0, 0, 0, 1, 1, 2, 2, 2])
+# Probability of the right class of each clip, by what is trained; the rest is the next class's.
+RIGHT = {
+    "build_slowfast_backbone": [0.9, 0.9, 0.9, 0.4, 0.4, 0.4, 0.4, 0.4],
+    "build_audio_backbone": [0.4, 0.4, 0.4, 0.9, 0.9, 0.9, 0.9, 0.55],
+}
+
+
+class FakeTraining:
+    """Stands for subprocess.Popen: writes what train_net.py does, and keeps the command lines."""
+
+    commands: list[list[str]]  # of one test
+    returncode = 0
+
+    def __init__(self, command: list, **_) -> None:
+        command = [str(part) for part in command]
+        self.commands.append(command)
+        options = dict(zip(command[5::2], command[6::2], strict=True))
+        folder = Path(options["OUTPUT_DIR"])
+        row = {"iteration": 19, "total_loss": 1.0, "eta_seconds": 0.0}
+        (folder / "metrics.json").write_text(f'{json.dumps(row)}\n{{"action/top1": 50}}\n')
+        (folder / "inference").mkdir()
+        seed = int(options["SEED"])
+        self.write(folder, options.get("MODEL.BACKBONE.NAME", "build_slowfast_backbone"), seed)
+
+    def write(self, folder: Path, backbone: str, seed: int) -> None:
+        right = np.array(RIGHT[backbone])
+        right[:seed] = 0.0  # seed 1 gets the first clip wrong, seed 2 the first two
+        scores = np.zeros((len(LABELS), len(NAMES)), np.float32)
+        rows = np.arange(len(LABELS))
+        scores[rows, LABELS], scores[rows, (LABELS + 1) % len(NAMES)] = right, 1 - right
+        clips = [f"clip{row}" for row in rows]
+        made = ClipScores("", clips, {"action": scores}, {"action": LABELS}, {"action": NAMES})
+        write_scores(made, str(folder / "inference" / "scores.npz"))
+
+    def poll(self) -> int:
+        return self.returncode
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    monkeypatch.setattr(FakeTraining, "commands", [], raising=False)
+    monkeypatch.setattr(tool.subprocess, "Popen", FakeTraining)
+    return FakeTraining.commands
+
+
+def run(output: Path, *arguments: str) -> dict:
+    tool.main([arguments[0], "--config-file", CONFIG, "--output", str(output), *arguments[1:]])
+    return json.loads((output / arguments[0] / "table.json").read_text())
+
+
+def figures(result: dict, measure: str) -> dict[str, list[float]]:
+    """Variant -> mean, spread and the figure of each seed."""
+    return {
+        row["variant"]: list(row.values())[2:]
+        for row in result["rows"]
+        if row["percent"] == measure
+    }
+
+
+def test_table_has_every_seed_mean_and_spread(tmp_path, commands, capsys, monkeypatch):
+    parts = {name: tool.ABLATIONS["fusion"][0][name] for name in ("slowfast", "audio")}
+    monkeypatch.setitem(tool.ABLATIONS, "fusion", (parts, {"late": ("slowfast", "audio")}))
+    result = run(tmp_path, "fusion", "--seeds", "1", "2", "--classes", "sing", "talk")
+    assert len(commands) == 4
+    # SlowFast is right on clips 0-2 and Audio on 3-7, less the first of each seed. Fused, a clip
+    # is right where its two probabilities sum to more than 1: 0-6, not 7 (0.95).
+    everything = figures(result, "action top1, all clips")
+    assert everything["slowfast"] == [18.75, statistics.stdev([25, 12.5]), 25, 12.5]
+    assert everything["audio"] == [62.5, 0, 62.5, 62.5]
+    assert everything["late"] == [68.75, statistics.stdev([75, 62.5]), 75, 62.5]
+    by_sound = figures(result, "action top1, clips of sing, talk")
+    assert by_sound == {
+        "slowfast": [0, 0, 0, 0],
+        "audio": [100, 0, 100, 100],
+        "late": [80, 0] + [80] * 2,
+    }
+    assert result["iterations"] == [20]
+    assert result["dataset"] == "kinetics_mini_val (generated data)"
+    printed = capsys.readouterr().out
+    assert (tmp_path / "fusion" / "table.md").read_text() in printed
+    cells = [[cell.strip() for cell in line.split("|")[2:-1]] for line in printed.splitlines()]
+    assert ["late", "68.75", "8.84", "75.00", "62.50"] in cells
+    assert "- audio: MODEL.BACKBONE.NAME build_audio_backbone" in printed
+    assert "- late: mean scores of slowfast, audio" in printed
+
+
+def test_one_seed_has_no_spread(tmp_path, commands):
+    result = run(tmp_path, "drop_pathway", "--seeds", "2")
+    assert figures(result, "action top1, all clips")["drop_0.8"] == [12.5, None, 12.5]
+
+
+def test_variant_and_seed_come_after_the_users_options(tmp_path, commands):
+    run(tmp_path, "drop_pathway", "--seeds", "7", "--opts", "MODEL.AUDIO.DROP_PATHWAY", "0.1")
+    assert [command[1:] for command in commands] == [
+        [
+            *(str(ROOT / "train_net.py"), "--resume", "--config-file", CONFIG),
+            *("MODEL.AUDIO.DROP_PATHWAY", "0.1", "MODEL.AUDIO.DROP_PATHWAY", rate),
+            *("SEED", "7", "OUTPUT_DIR", str(tmp_path / "drop_pathway" / f"drop_{rate}_seed7")),
+        ]
+        for rate in ("0.8", "0.5", "0.0")
+    ]
+
+
+def test_finished_runs_are_kept_and_others_continued(tmp_path, commands, monkeypatch):
+    monkeypatch.setattr(FakeTraining, "returncode", 1)
+    with pytest.raises(SystemExit, match=r"drop_0.8_seed1 failed; see .*drop_0.8_seed1.log"):
+        run(tmp_path, "drop_pathway", "--seeds", "1")
+    monkeypatch.setattr(FakeTraining, "returncode", 0)
+    (tmp_path / "drop_pathway" / "drop_0.8_seed1" / "inference" / "scores.npz").unlink()
+    (tmp_path / "drop_pathway" / "drop_0.8_seed1" / "inference").rmdir()
+    first = run(tmp_path, "drop_pathway", "--seeds", "1")
+    assert len(commands) == 1 + 3
+    assert run(tmp_path, "drop_pathway", "--seeds", "1") == first
+    assert len(commands) == 1 + 3
+    run(tmp_path, "drop_pathway", "--seeds", "2", "1")
+    assert len(commands) == 1 + 3 + 3
+
+
+def test_a_folder_of_other_options_is_refused(tmp_path, commands):
+    run(tmp_path, "drop_pathway", "--seeds", "1")
+    with pytest.raises(SystemExit, match=r"other arguments: give another --output"):
+        run(tmp_path, "drop_pathway", "--seeds", "1", "--opts", "SOLVER.MAX_ITER", "9")
+    assert len(commands) == 3
+
+
+def built(options: tuple[str, ...]) -> tuple[set[str], set[str], float]:
+    """Pathways, places of audio fusion, and DropPathway's probability."""
+    cfg = get_cfg()
+    add_avsf_config(cfg)
+    cfg.merge_from_file(CONFIG)
+    cfg.merge_from_list(["MODEL.SLOWFAST.WIDTH", 8, "MODEL.AUDIO.FUSION_WIDTH", 4, *options])
+    names = {name.split(".")[0] for name in build_backbone(cfg).state_dict()}
+    return names, set(cfg.MODEL.AUDIO.FUSION_STAGES), cfg.MODEL.AUDIO.DROP_PATHWAY
+
+
+def test_variants_are_the_models_of_their_names():
+    fusion, _ = tool.ABLATIONS["fusion"]
+    hierarchical = {"slow", "fast", "f2s", "audio", "a2fs"}
+    assert built(fusion["hierarchical"])[:2] == (hierarchical, {"res3", "res4", "pool5"})
+    assert built(fusion["pool5"])[:2] == (hierarchical - {"a2fs"}, {"pool5"})
+    assert built(fusion["slowfast"])[0] == {"slow", "fast", "f2s"}
+    assert built(fusion["audio"])[0] == {"audio"}
+    rates = [built(options)[2] for options in tool.ABLATIONS["drop_pathway"][0].values()]
+    assert rates == [0.8, 0.5, 0.0]
+
+
+def write_clips(folder: Path) -> None:
+    """Two clips, each of a class of its own, to train on and to test."""
+    header = "label,youtube_id,time_start,time_end,split"
+    for split in ("train", "val"):
+        rows = [f"{name},{name * 11},0,2,{split}" for name in "ab"]
+        (folder / "annotations").mkdir(parents=True, exist_ok=True)
+        (folder / "annotations" / f"{split}.csv").write_text("\n".join([header, *rows, ""]))
+        (folder / "videos" / split).mkdir(parents=True)
+        for name in "ab":
+            path = folder / "videos" / split / f"{name * 11}_000000_000002.mp4"
+            write_video(path, num_frames=75, sound=tone(440, 2.5, 48000))
+
+
+def test_trains_for_real(tmp_path, monkeypatch):
+    """Two iterations of the Audio pathway."""
+    write_clips(tmp_path / "kinetics_mini")
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    audio = {"audio": tool.ABLATIONS["fusion"][0]["audio"]}
+    monkeypatch.setitem(tool.ABLATIONS, "drop_pathway", (audio, {}))
+    options = ("SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "2", "DATALOADER.NUM_WORKERS", "0")
+    result = run(tmp_path, "drop_pathway", "--seeds", "1", "--opts", *options)
+    (row,) = result["rows"]
+    assert row["seed 1"] in (0, 50, 100)
+    assert result["iterations"] == [2]

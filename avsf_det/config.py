@@ -9,6 +9,7 @@ def add_avsf_config(cfg: CfgNode) -> None:
     _add_input(cfg)
     _add_backbone(cfg)
     _add_head(cfg)
+    _add_self_supervision(cfg)
     _add_data(cfg)
 
 
@@ -100,6 +101,32 @@ def _add_head(cfg: CfgNode) -> None:
     # Positions (h and w) of res5 that are pooled into one: those of a training crop. On a larger
     # map the classifier slides, and its scores are averaged.
     cfg.MODEL.CLIP_HEAD.POOL_WINDOW = 7
+
+
+def _add_self_supervision(cfg: CfgNode) -> None:
+    # Audiovisual synchronisation (AVS): a loss next to those of any model, in training only.
+    cfg.MODEL.AVSYNC = CfgNode()
+    cfg.MODEL.AVSYNC.ENABLED = False
+    cfg.MODEL.AVSYNC.LEVELS = ["res3", "res4", "res5"]  # after which stages; any of res2..res5
+    # Compare at res5, too, what laterals give; these exist for that alone. False: pooled maps.
+    cfg.MODEL.AVSYNC.RES5_LATERALS = True
+    cfg.MODEL.AVSYNC.DIM = 64  # of the embeddings
+    cfg.MODEL.AVSYNC.LOSS = "contrastive"  # or "bce": classify pairs as in sync or not
+    cfg.MODEL.AVSYNC.MARGIN = 0.99  # of "contrastive"; distances are at most 1
+    cfg.MODEL.AVSYNC.WEIGHT = 1.0  # of each level's loss
+    # Clips without loss: one of two normalised spectrograms is of this variance or less (silent),
+    # or their cosine similarity is this or more (the same).
+    cfg.MODEL.AVSYNC.MIN_VARIANCE = 0.01
+    cfg.MODEL.AVSYNC.MAX_SIMILARITY = 0.99999
+    # Negatives are easy (another video's sound) up to this share of SOLVER.MAX_ITER; from then on
+    # EASY_RATIO of them, the others are hard (the same video's, at another time).
+    cfg.MODEL.AVSYNC.HARD_AFTER = 0.5
+    cfg.MODEL.AVSYNC.EASY_RATIO = 0.75
+
+    # META_ARCHITECTURE "AVPretrainer": by which multiple of 90 degrees has the clip been turned?
+    cfg.MODEL.ROTATION = CfgNode()
+    cfg.MODEL.ROTATION.ENABLED = True
+    cfg.MODEL.ROTATION.WEIGHT = 1.0  # of the loss
 
 
 def _add_data(cfg: CfgNode) -> None:

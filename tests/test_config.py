@@ -51,16 +51,20 @@ def test_adding_keys_changes_no_default_of_detectron2():
 def test_config_builds_and_trains_one_step(path):
     cfg = load(path, *TINY)
     model = build_model(cfg).train()
-    losses = train_step[cfg.MODEL.META_ARCHITECTURE](cfg, model, make_clip(cfg))
+    with EventStorage():
+        losses = train_step[cfg.MODEL.META_ARCHITECTURE](cfg, model, make_clip(cfg))
     sum(losses.values()).backward()
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
 
 
 def make_clip(cfg) -> dict:
+    sounds = torch.randn(2, 1, cfg.INPUT.AUDIO.NUM_FRAMES, cfg.INPUT.AUDIO.NUM_MELS) - 7
     return {
         "frames": torch.randint(0, 256, (3, cfg.INPUT.CLIP.NUM_FRAMES, 32, 32)).byte(),
-        "audio": torch.randn(1, cfg.INPUT.AUDIO.NUM_FRAMES, cfg.INPUT.AUDIO.NUM_MELS) - 7,
+        "audio": sounds[0],
         "has_audio": True,
+        "audio_negative": sounds[1],
+        "has_audio_negative": True,
         "height": 32,
         "width": 32,
     }
@@ -72,8 +76,7 @@ def train_detector(cfg, model, clip: dict) -> dict:
     instances.gt_classes = torch.zeros(1, dtype=torch.int64)
     instances.gt_actions = torch.zeros(1, cfg.MODEL.ROI_ACTION_HEAD.NUM_CLASSES)
     clip["instances"] = instances
-    with EventStorage():
-        losses = model([clip, clip])
+    losses = model([clip, clip])
     # The classifier starts near zero: sigmoid 0.5 for each class, so a loss of ln 2.
     assert abs(losses["loss_action"].item() - math.log(2)) < 0.1
     return losses
@@ -93,7 +96,18 @@ def train_classifier(cfg, model, clip: dict) -> dict:
     return losses
 
 
-train_step = {"ActionDetector": train_detector, "ClipClassifier": train_classifier}
+def train_self_supervised(cfg, model, clip: dict) -> dict:
+    losses = model([clip, clip])
+    if cfg.MODEL.ROTATION.ENABLED:
+        assert abs(losses["loss_rotation"].item() - math.log(4)) < 0.3
+    return losses
+
+
+train_step = {
+    "ActionDetector": train_detector,
+    "AVPretrainer": train_self_supervised,
+    "ClipClassifier": train_classifier,
+}
 
 
 @pytest.mark.parametrize("path", LEAVES, ids=config_id)

@@ -1,3 +1,4 @@
+from .hooks import NegativeCurriculumHook
 from .trainer import Trainer
 
-__all__ = ["Trainer"]
+__all__ = ["NegativeCurriculumHook", "Trainer"]

@@ -1,3 +1,4 @@
+from .avsync_head import AVSyncHead
 from .backbone import (
     SlowFast,
     build_audio_backbone,
@@ -6,10 +7,12 @@ from .backbone import (
     build_slowfast_backbone,
 )
 from .clip_head import ClipHead
-from .meta_arch import ActionDetector, ClipClassifier, ClipModel
+from .meta_arch import ActionDetector, AVPretrainer, ClipClassifier, ClipModel
 from .roi_heads import ActionROIHeads
 
 __all__ = [
+    "AVPretrainer",
+    "AVSyncHead",
     "ActionDetector",
     "ActionROIHeads",
     "ClipClassifier",

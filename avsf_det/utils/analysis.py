@@ -19,7 +19,8 @@ def build_without_data(cfg: CfgNode) -> nn.Module:
 
 
 def analyze_model(cfg: CfgNode, crop_size: tuple[int, int] | None = None) -> dict:
-    """Count the model of ``cfg`` for one clip (with one person).
+    """Count the model of ``cfg`` for one clip (with one person), as it is for inference: without
+    the synchronisation head of training.
 
     Args:
         cfg: is not changed.
@@ -31,6 +32,7 @@ def analyze_model(cfg: CfgNode, crop_size: tuple[int, int] | None = None) -> dic
         "slow", "fast", "audio", the laterals "f2s" and "a2fs", and "head", as far as there are any.
     """
     model = build_without_data(cfg)
+    model.avsync_head = None
     size = cfg.INPUT.MIN_SIZE_TEST
     is_detector = cfg.MODEL.META_ARCHITECTURE == "ActionDetector"
     height, width = crop_size or (size, size * 5 // 4 if is_detector else size)

@@ -59,6 +59,14 @@ def make_features(num_clips: int = 2, seed: int = 0) -> dict[str, torch.Tensor]:
     }
 
 
+def add_negatives(x: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Hard negatives to what a backbone takes."""
+    generator = torch.Generator().manual_seed(9)
+    negative = torch.randn(x["audio"].shape, generator=generator)
+    has_audio = torch.ones(len(negative), dtype=torch.bool)
+    return {**x, "audio_negative": negative, "has_audio_negative": has_audio}
+
+
 def make_inputs(num_clips: int = 2, num_boxes: int = 2, num_actions: int = 5) -> list[dict]:
     """What a model takes, in training or not."""
     generator = torch.Generator().manual_seed(1)
@@ -69,6 +77,8 @@ def make_inputs(num_clips: int = 2, num_boxes: int = 2, num_actions: int = 5) ->
             "frames": torch.randint(256, (3, NUM_FRAMES, *SIZE), generator=generator).byte(),
             "audio": 4 * torch.randn(1, NUM_COLUMNS, NUM_MELS, generator=generator) - 7,
             "has_audio": True,
+            "audio_negative": 4 * torch.randn(1, NUM_COLUMNS, NUM_MELS, generator=generator) - 7,
+            "has_audio_negative": True,
             "proposals": Instances(
                 SIZE,
                 proposal_boxes=Boxes(boxes.clone()),

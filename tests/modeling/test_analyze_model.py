@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ava_tools.analyze_model import main
+from ava_tools.analyze_model import load_config, main
+from avsf_det.utils.analysis import build_without_data, count_params
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 # What the paper prints, cannot be had from the layers it describes.
@@ -41,10 +42,31 @@ def test_table_of_published_figures(monkeypatch, capsys):
 
 
 def test_the_classifier_for_inference_has_no_synchronisation_block(capsys):
-    main(["--config-file", str(CONFIGS / "Kinetics" / "avsf_r50_4x16.yaml"), "--json"])
+    path = str(CONFIGS / "Kinetics" / "avsf_r50_4x16.yaml")
+    main(["--config-file", path, "--json", "MODEL.AVSYNC.ENABLED", "True"])
     result = json.loads(capsys.readouterr().out)
     assert result["gflops"] == pytest.approx(39.604, abs=5e-4)
     assert result["params"] == pytest.approx(41.821e6, abs=500)
+
+
+def test_what_training_adds():
+    """The authors' 4x16: 44.20 M parameters, of which 2.38 M are for synchronisation."""
+    path = CONFIGS / "Kinetics" / "avsf_r50_4x16.yaml"
+    model = build_without_data(load_config(path, ["MODEL.AVSYNC.ENABLED", True]))
+    assert count_params(model) == pytest.approx(44.20e6, abs=5e3)
+    assert count_params(model.avsync_head) == (
+        (640 + 1280 + 2560) * 64 * 2  # projections
+        + 6 * 64
+        + (256 * 5 + 2) * 512  # Fast to Slow
+        + (1024 * 5 + 2) * 64  # audio
+        + (64 * 5 + 2) * 2560
+    )
+    layers = {
+        f"{level}.{kind}" for level in ("res3", "res4", "res5") for kind in ("visual", "audio")
+    }
+    layers |= {"f2s.conv", "f2s.conv.norm"}
+    layers |= {f"a2fs.conv{i}{norm}" for i in (1, 2) for norm in ("", ".norm")}
+    assert {name.rpartition(".")[0] for name in model.avsync_head.state_dict()} == layers
 
 
 def test_parameters_by_pathway(capsys):

@@ -6,7 +6,7 @@ from torch import nn
 
 from avsf_det.layers import NonLocalBlock
 
-from .builders import make_cfg, make_features, randomize
+from .builders import add_negatives, make_cfg, make_features, randomize
 
 
 @pytest.fixture
@@ -143,6 +143,75 @@ def test_every_parameter_has_a_gradient_in_a_dropped_step(avslowfast):
     for name, parameter in avslowfast.named_parameters():
         assert parameter.grad is not None, name
         assert name.startswith(("slow", "fast", "f2s")) or not parameter.grad.any(), name
+
+
+@pytest.mark.parametrize("fusion_type", ["a_fs", "a_f_s", "av_nonlocal"])
+def test_negatives_are_fused_nowhere(fusion_type):
+    cfg = make_cfg(audio=True)
+    cfg.MODEL.AUDIO.FUSION_TYPE = fusion_type
+    backbone = randomize(build_backbone(cfg)).eval()
+    x = add_negatives(make_features())
+    features = run(backbone, x)
+    assert_same(features, run(backbone, {**x, "audio_negative": x["audio_negative"].flip(0)}))
+    for name, expected in run(backbone, make_features()).items():
+        assert torch.allclose(features[name], expected, atol=1e-5), name
+
+
+def test_junctions_hold_what_meets_before_it_is_fused(avslowfast):
+    """At res3 the lateral's term and what it is summed onto, at res5 the pathways' own maps."""
+    x = add_negatives(make_features())
+    features = avslowfast(x, junctions=True)
+    junctions = features.pop("junctions")
+    assert list(junctions) == ["stem", "res2", "res3", "res4", "res5"]
+    (seen,), term, _ = junctions["res3"]
+    assert term.shape == (4, 80, 2, 1, 1)
+    res4 = avslowfast.slow["res4"](seen + term[:2])
+    assert torch.allclose(junctions["res4"].visual[0][:, :128], res4, atol=1e-5)
+    assert torch.equal(junctions["res5"].visual[0], features["slow_res5"])
+    assert torch.equal(junctions["res5"].visual[1], features["fast_res5"])
+    assert torch.equal(junctions["res5"].audio[:2], features["audio_res5"])
+    swapped = {**x, "audio": x["audio_negative"], "audio_negative": x["audio"]}
+    others = avslowfast(swapped, junctions=True)["junctions"]
+    for stage in ("res2", "res3", "res5"):  # after which sight is the same, or does not matter
+        assert torch.allclose(others[stage].audio.roll(2, 0), junctions[stage].audio, atol=1e-5)
+
+
+def test_junctions_know_which_clips_have_been_fused(avslowfast):
+    x = make_features(3)
+    x["has_audio"][1] = False
+    junctions = avslowfast(x, junctions=True)["junctions"]
+    for stage, junction in junctions.items():
+        after = stage in ("res4", "res5")
+        assert junction.unfused.tolist() == ([0, 1, 0] if after else [1, 1, 1]), stage
+
+
+@pytest.mark.parametrize("fusion_type", ["a_fs", "a_f_s", "av_nonlocal"])
+@pytest.mark.parametrize("stages", [["pool5"], ["res2", "res4", "pool5"], ["res4"]])
+@pytest.mark.parametrize("visual", [[], ["res2", "res3"]])
+def test_channels_of_junctions(fusion_type, stages, visual):
+    cfg = make_cfg(audio=True, FUSION_STAGES=visual)
+    cfg.MODEL.AUDIO.FUSION_TYPE, cfg.MODEL.AUDIO.FUSION_STAGES = fusion_type, stages
+    backbone = build_backbone(cfg).eval()
+    junctions = {
+        stage: (sum(x.shape[1] for x in junction.visual), junction.audio.shape[1])
+        for stage, junction in backbone(make_features(), junctions=True)["junctions"].items()
+    }
+    del junctions["stem"]
+    assert backbone.junction_channels() == junctions
+
+
+def test_the_negatives_of_silent_clips_do_not_reach_the_audio_statistics(avslowfast):
+    avslowfast.train()
+    x = add_negatives(make_features(num_clips=3))
+    x["has_audio"][:2] = x["has_audio_negative"][1] = False
+    norm = avslowfast.audio["stem"].norm
+    means = []
+    for fill in (-2.444, 7.0):
+        norm.reset_running_stats()
+        x["audio"][:2] = x["audio_negative"][1] = fill
+        run(avslowfast, x)
+        means.append(norm.running_mean.clone())
+    assert torch.equal(*means)
 
 
 def test_freezing_covers_all_pathways_and_the_laterals_that_leave_them():

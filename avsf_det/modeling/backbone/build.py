@@ -18,11 +18,12 @@ from .slowfast import JUNCTIONS, STAGES, SlowFast
 SLOW_KERNELS = (1, 1, 1, 3, 3)  # temporal, of the stem and of res2..res5
 FAST_KERNELS = (5, 3, 3, 3, 3)
 AUDIO_FUSION_TYPES = ("a_fs", "a_f_s", "av_nonlocal")
+PLACES = tuple(place for _, place in STAGES)
 
 
-def _junction_channels(width: int) -> dict[str, int]:
-    """Channels of a pathway at the junctions; ``width`` is its stem's."""
-    return {"pool1": width, "res2": 4 * width, "res3": 8 * width, "res4": 16 * width}
+def _place_channels(width: int) -> dict[str, int]:
+    """Channels of a pathway at the places between and after stages; ``width`` is its stem's."""
+    return {place: width * factor for place, factor in zip(PLACES, (1, 4, 8, 16, 32), strict=True)}
 
 
 def _check_places(key: str, names: list[str], known: tuple[str, ...]) -> None:
@@ -81,14 +82,8 @@ def _make_slow_and_fast(cfg: CfgNode, input_shape: ShapeSpec) -> dict:
     _check_places("MODEL.SLOWFAST.FUSION_STAGES", c.FUSION_STAGES, JUNCTIONS)
     width = _divided_width(cfg, "BETA_INV", c.BETA_INV)
     f2s = {
-        junction: FastToSlow(
-            channels,
-            channels * c.FUSION_RATIO,
-            kernel=c.FUSION_KERNEL,
-            stride=c.ALPHA,
-            norm=_norm(cfg),
-        )
-        for junction, channels in _junction_channels(width).items()
+        junction: _fast_lateral(cfg, junction)
+        for junction in JUNCTIONS
         if junction in c.FUSION_STAGES
     }
     lateral_channels = [_lateral_channels(f2s, junction) for junction in JUNCTIONS]
@@ -100,6 +95,18 @@ def _make_slow_and_fast(cfg: CfgNode, input_shape: ShapeSpec) -> dict:
         "fast": fast,
         "f2s": nn.ModuleDict(f2s),
     }
+
+
+def _fast_lateral(cfg: CfgNode, place: str) -> FastToSlow:
+    c = cfg.MODEL.SLOWFAST
+    channels = _place_channels(_divided_width(cfg, "BETA_INV", c.BETA_INV))[place]
+    return FastToSlow(
+        channels,
+        channels * c.FUSION_RATIO,
+        kernel=c.FUSION_KERNEL,
+        stride=c.ALPHA,
+        norm=_norm(cfg),
+    )
 
 
 def _lateral_channels(f2s: Mapping[str, FastToSlow], junction: str) -> int:
@@ -118,41 +125,57 @@ def _make_audio(cfg: CfgNode, last_stage: str) -> nn.ModuleDict:
     )
 
 
-def _audio_lateral(cfg: CfgNode, junction: str, visual_channels: int) -> nn.Module:
-    """The lateral of MODEL.AUDIO.FUSION_TYPE at a junction.
+def _audio_lateral(
+    cfg: CfgNode, place: str, visual_channels: int, fusion_type: str
+) -> AudioToVisual | AudioVisualNonLocal:
+    """
+    Args:
+        place: where it is.
+        visual_channels: of what its term is summed onto.
+        fusion_type: as MODEL.AUDIO.FUSION_TYPE.
 
     Raises:
-        ValueError: if the type is unknown, or the columns of the Audio pathway at the junction are
+        ValueError: if the type is unknown, or the columns of the Audio pathway at the place are
             not a multiple of the frames that they are summed onto.
     """
     c, alpha = cfg.MODEL.AUDIO, cfg.MODEL.SLOWFAST.ALPHA
-    if c.FUSION_TYPE not in AUDIO_FUSION_TYPES:
+    if fusion_type not in AUDIO_FUSION_TYPES:
         raise ValueError(
-            f"MODEL.AUDIO.FUSION_TYPE is '{c.FUSION_TYPE}'; it can be "
-            f"{', '.join(AUDIO_FUSION_TYPES)}"
+            f"MODEL.AUDIO.FUSION_TYPE is '{fusion_type}'; it can be {', '.join(AUDIO_FUSION_TYPES)}"
         )
-    reduction = math.prod(c.STRIDES[: JUNCTIONS.index(junction)])
-    reduction *= alpha if c.FUSION_TYPE == "a_f_s" else 1
+    reduction = math.prod(c.STRIDES[: PLACES.index(place)])
+    reduction *= alpha if fusion_type == "a_f_s" else 1
     if c.ALPHA % reduction:
         raise ValueError(
             f"MODEL.AUDIO.ALPHA {c.ALPHA} is not a multiple of {reduction}: by then "
             f"MODEL.AUDIO.STRIDES {c.STRIDES} leave the Audio pathway too few columns at "
-            f"{junction} for {c.FUSION_TYPE}"
+            f"{place} for {fusion_type}"
         )
-    channels = _junction_channels(_divided_width(cfg, "MODEL.AUDIO.BETA_INV", c.BETA_INV))
+    channels = _place_channels(_divided_width(cfg, "MODEL.AUDIO.BETA_INV", c.BETA_INV))
     lateral: Callable[..., nn.Module] = partial(
         AudioToVisual, inner_channels=c.FUSION_WIDTH, kernel=c.FUSION_KERNEL
     )
-    if c.FUSION_TYPE == "av_nonlocal":
+    if fusion_type == "av_nonlocal":
         lateral = partial(
             AudioVisualNonLocal,
             inner_channels=c.FUSION_WIDTH,
             pool=c.NONLOCAL_POOL,
             attention=c.NONLOCAL_TYPE,
         )
-    return lateral(
-        channels[junction], visual_channels, stride=c.ALPHA // reduction, norm=_norm(cfg)
-    )
+    return lateral(channels[place], visual_channels, stride=c.ALPHA // reduction, norm=_norm(cfg))
+
+
+def build_sync_laterals(cfg: CfgNode) -> dict[str, nn.Module]:
+    """Laterals after res5, Fast-to-Slow "f2s" and A->FS "a2fs": nothing is fused there, but sight
+    and sound can be compared as they are at the other stages (:class:`AVSyncHead`).
+
+    Raises:
+        ValueError: see :func:`_audio_lateral`.
+    """
+    f2s = _fast_lateral(cfg, "pool5")
+    slow_channels = _place_channels(cfg.MODEL.SLOWFAST.WIDTH)["pool5"]
+    a2fs = _audio_lateral(cfg, "pool5", slow_channels + f2s.conv.out_channels, "a_fs")
+    return {"f2s": f2s, "a2fs": a2fs}
 
 
 @BACKBONE_REGISTRY.register()
@@ -185,8 +208,7 @@ def build_avslowfast_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SlowFast:
         ValueError: if the Audio pathway would lead nowhere; see also :func:`_audio_lateral`.
     """
     c = cfg.MODEL.AUDIO
-    places = [place for _, place in STAGES]
-    _check_places("MODEL.AUDIO.FUSION_STAGES", c.FUSION_STAGES, tuple(places))
+    _check_places("MODEL.AUDIO.FUSION_STAGES", c.FUSION_STAGES, PLACES)
     if not c.FUSION_STAGES:
         raise ValueError("MODEL.AUDIO.FUSION_STAGES is empty: use build_slowfast_backbone")
     if c.DROP_FILL not in ("zeros", "mean"):
@@ -194,12 +216,14 @@ def build_avslowfast_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SlowFast:
     visual = _make_slow_and_fast(cfg, input_shape)
     into_fast = c.FUSION_TYPE == "a_f_s"
     stem = visual["fast"]["stem"] if into_fast else visual["slow"]["stem"]
-    visual_channels = _junction_channels(stem.conv1.out_channels)
+    visual_channels = _place_channels(stem.conv1.out_channels)
     a2fs = {}
     for junction in JUNCTIONS:
         if junction in c.FUSION_STAGES:
             joined = 0 if into_fast else _lateral_channels(visual["f2s"], junction)
-            a2fs[junction] = _audio_lateral(cfg, junction, visual_channels[junction] + joined)
+            a2fs[junction] = _audio_lateral(
+                cfg, junction, visual_channels[junction] + joined, c.FUSION_TYPE
+            )
     means = {place: lateral.out_channels for place, lateral in a2fs.items()}
     last_stage, _ = max(
         (stage for stage in STAGES if stage[1] in c.FUSION_STAGES), key=STAGES.index

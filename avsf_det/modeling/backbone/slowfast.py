@@ -7,17 +7,31 @@ place between two stages where pathways meet: pool1 (after the stem), res2, res3
 last stage, pool5, they are pooled and concatenated by the head.
 """
 
+from typing import NamedTuple
+
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
 from torch import nn
 
 from ...layers import freeze
-from .lateral import DropPathway
+from .lateral import AudioToVisual, DropPathway
 
 JUNCTIONS = ("pool1", "res2", "res3", "res4")
 # A stage and the place that follows it.
 STAGES = tuple(zip(("stem", "res2", "res3", "res4", "res5"), (*JUNCTIONS, "pool5"), strict=True))
+
+
+class Junction(NamedTuple):
+    """What is seen and what is heard after a stage, before the two are fused there.
+
+    Where a lateral makes a term of the audio alone, these are the map that the term is summed onto
+    and the term; elsewhere Slow (with what has joined it) and Fast, and the Audio map.
+    """
+
+    visual: tuple[torch.Tensor, ...]  # each (N, C, T, H, W)
+    audio: torch.Tensor  # (N, C, T, F) or (N, C, T, 1, 1); (2N, ...) with the negatives, behind
+    unfused: torch.Tensor  # (N,) float32: 1 where no audio is in ``visual``, else 0
 
 
 class SlowFast(Backbone):
@@ -86,51 +100,100 @@ class SlowFast(Backbone):
             if "res5" in stages
         }
 
-    def forward(self, x: dict[str, torch.Tensor | None]) -> dict[str, torch.Tensor]:
+    def junction_channels(self) -> dict[str, tuple[int, int]]:
+        """Stage to the channels of sight (of all maps together) and of sound of its
+        :class:`Junction`; of the stages from res2 on that have both."""
+        channels = {}
+        if self.audio is None or self.slow is None:
+            return channels
+        for stage, place in STAGES[1:]:
+            lateral = self._audio_lateral(place)
+            if isinstance(lateral, AudioToVisual):
+                channels[stage] = (lateral.out_channels, lateral.out_channels)
+            elif stage in self.audio:
+                maps = {
+                    p: stages[stage][0].conv3.out_channels for p, stages in self.pathways.items()
+                }
+                if self.audio_into == "slow" and self.f2s is not None and place in self.f2s:
+                    maps["slow"] += self.f2s[place].conv.out_channels
+                audio = maps.pop("audio")
+                channels[stage] = (sum(maps.values()), audio)
+        return channels
+
+    def forward(
+        self, x: dict[str, torch.Tensor | None], *, junctions: bool = False
+    ) -> dict[str, torch.Tensor | dict[str, Junction]]:
         """
         Args:
             x: "frames" (N, 3, T, H, W) float, normalised, for the visual pathways. For the Audio
                 pathway "audio" (N, 1, T_a, F) float, normalised, T_a = alpha_A * T / alpha_F, and
                 "has_audio" (N,) bool, False for clips whose audio must have no effect; an "audio"
-                of None is the same as none having audio.
+                of None is the same as none having audio. Of the same form "audio_negative" and
+                "has_audio_negative", which go through the Audio pathway and its laterals in one
+                batch with the others, but are fused nowhere: they are for the junctions.
+            junctions: whether to return "junctions".
 
         Returns:
             of the pathways that there are: "slow_res5" (N, C, T / alpha_F, H / stride, W /
             stride), "fast_res5" (N, C, T, H / stride, W / stride), "audio_res5" (N, C, T_a / 8, F
-            / 8), which stands behind the gate.
+            / 8), which stands behind the gate. And "junctions", stage ("res2", ...) to
+            :class:`Junction`, of the stages of the Audio pathway.
 
         Raises:
             ValueError: if T or T_a does not fit.
         """
         maps, gate = self._enter(x)
+        met = {}
         for stage, place in STAGES:
             for name, stages in self.pathways.items():
                 if stage in stages:
                     maps[name] = stages[stage](maps[name])
             if self.audio_into == "fast":
-                self._add_audio(maps, gate, place)
+                junction = self._add_audio(maps, gate, place)
             if self.f2s is not None and place in self.f2s:
                 maps["slow"] = torch.cat([maps["slow"], self.f2s[place](maps["fast"])], dim=1)
             if self.audio_into == "slow":
-                self._add_audio(maps, gate, place)
+                junction = self._add_audio(maps, gate, place)
+            if junctions and stage in self.audio:
+                met[stage] = junction
         outputs = {name: maps[name.removesuffix("_res5")] for name in self.output_shape()}
         if "audio_res5" in outputs:
-            outputs["audio_res5"] = self.drop_pathway(maps["audio"], gate["pool5"], "pool5")
-        return outputs
+            audio = maps["audio"][: len(gate["pool5"])]
+            outputs["audio_res5"] = self.drop_pathway(audio, gate["pool5"], "pool5")
+        return {**outputs, "junctions": met} if junctions else outputs
+
+    def _audio_lateral(self, place: str) -> nn.Module | None:
+        return self.a2fs[place] if self.a2fs is not None and place in self.a2fs else None
 
     def _add_audio(
         self, maps: dict[str, torch.Tensor], gate: dict[str, torch.Tensor], place: str
-    ) -> None:
-        """Sum the audio lateral at ``place``, if there is one, onto the map it goes to."""
-        if self.a2fs is not None and place in self.a2fs:
-            visual = maps[self.audio_into]
-            term = self.a2fs[place](maps["audio"], visual)
-            maps[self.audio_into] = visual + self.drop_pathway(term, gate["laterals"], place)
+    ) -> Junction:
+        """Sum the audio lateral at ``place``, if there is one, onto the map it goes to.
+
+        Returns:
+            what met there; from then on, gate["unfused"] knows of it.
+        """
+        visual = tuple(maps[name] for name in ("slow", "fast") if name in maps)
+        junction = Junction(visual, maps.get("audio"), gate.get("unfused"))
+        lateral = self._audio_lateral(place)
+        if lateral is None:
+            return junction
+        target = maps[self.audio_into]
+        if isinstance(lateral, AudioToVisual):
+            term = lateral(maps["audio"], target)
+            junction = junction._replace(visual=(target,), audio=term)
+        else:  # it looks at the clip, whose negatives are not to be seen with it
+            term = lateral(maps["audio"][: len(target)], target)
+        term = self.drop_pathway(term[: len(target)], gate["laterals"], place)
+        maps[self.audio_into] = target + term
+        gate["unfused"] = gate["unfused"] * (1 - gate["laterals"])
+        return junction
 
     def _enter(
         self, x: dict[str, torch.Tensor | None]
     ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-        """Returns: what each pathway sees; and the gates, see :meth:`DropPathway.draw`."""
+        """Returns: what each pathway sees; and the gates, "laterals" and "pool5" of
+        :meth:`DropPathway.draw`, and "unfused" of :class:`Junction`."""
         maps = {}
         if self.fast is not None:
             maps["fast"] = x["frames"]
@@ -141,7 +204,8 @@ class SlowFast(Backbone):
         num_columns = self.audio_alpha * maps["slow"].shape[2] if "slow" in maps else None
         maps["audio"], has_audio = self._pick_audio(x, num_columns)
         laterals, pool5 = self.drop_pathway.draw(has_audio)
-        return maps, {"laterals": laterals, "pool5": pool5}
+        unfused = torch.ones_like(laterals)
+        return maps, {"laterals": laterals, "pool5": pool5, "unfused": unfused}
 
     def _pick_slow_frames(self, frames: torch.Tensor) -> torch.Tensor:
         """(N, 3, T, H, W) to (N, 3, T / alpha_F, H, W), from the first frame to the last."""
@@ -155,7 +219,8 @@ class SlowFast(Backbone):
     def _pick_audio(
         self, x: dict[str, torch.Tensor | None], num_columns: int | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns: what the Audio pathway sees (N, 1, T_a, F), and which clips have sound (N,)."""
+        """Returns: what the Audio pathway sees (N, 1, T_a, F), or (2N, ...) with the negatives
+        behind, and which clips have sound (N,)."""
         audio, has_audio = x.get("audio"), x.get("has_audio")
         if audio is None:
             if num_columns is None:
@@ -168,7 +233,11 @@ class SlowFast(Backbone):
                 f"the spectrogram has {audio.shape[2]} columns; expected {num_columns}: alpha_A = "
                 f"{self.audio_alpha} times {num_columns // self.audio_alpha} Slow frames"
             )
+        heard = has_audio
+        if x.get("audio_negative") is not None:
+            audio = torch.cat([audio, x["audio_negative"]])
+            heard = torch.cat([has_audio, x["has_audio_negative"]])
         if self.training:
-            donor = has_audio.int().argmax(dim=0, keepdim=True)
-            audio = torch.where(has_audio.view(-1, 1, 1, 1), audio, audio.index_select(0, donor))
+            donor = heard.int().argmax(dim=0, keepdim=True)
+            audio = torch.where(heard.view(-1, 1, 1, 1), audio, audio.index_select(0, donor))
         return audio, has_audio

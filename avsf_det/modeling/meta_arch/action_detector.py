@@ -37,8 +37,9 @@ class ActionDetector(ClipModel):
                 optionally "height" and "width" of the source. Boxes are in pixels of the frames.
 
         Returns:
-            In training the losses, {"loss_action"}; else N of {"instances"} in pixels of the
-            source, with the fields of :meth:`ActionROIHeads.inference`, one for each proposal.
+            In training the losses, "loss_action" and those of :meth:`extract`; else N of
+            {"instances"} in pixels of the source, with the fields of
+            :meth:`ActionROIHeads.inference`, one for each proposal.
 
         Raises:
             ValueError: if, not in training, a clip comes without proposals.
@@ -51,9 +52,10 @@ class ActionDetector(ClipModel):
             targets = [x["instances"].to(self.device) for x in batched_inputs]
         elif proposals is None:
             raise ValueError("person boxes are missing: every clip needs 'proposals'")
-        results, losses = self.roi_heads(clips, self.backbone(x), proposals, targets)
+        features, sync_losses = self.extract(x)
+        results, losses = self.roi_heads(clips, features, proposals, targets)
         if self.training:
-            return losses
+            return {**losses, **sync_losses}
         return [
             {"instances": _rescale(result, x.get("height"), x.get("width"))}
             for result, x in zip(results, batched_inputs, strict=True)

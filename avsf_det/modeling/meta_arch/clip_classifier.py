@@ -35,13 +35,15 @@ class ClipClassifier(ClipModel):
                 :meth:`ClipHead.losses`.
 
         Returns:
-            In training the losses, "loss_<task>"; else N of {"scores": {task: (K,)}}, float32
-            probabilities.
+            In training the losses, "loss_<task>" and those of :meth:`extract`; else N of
+            {"scores": {task: (K,)}}, float32 probabilities.
         """
         _, x = self.preprocess(batched_inputs)
-        logits = self.head(self.backbone(x))
+        features, losses = self.extract(x)
+        logits = self.head(features)
         if self.training:
-            return self.head.losses(logits, [clip["labels"] for clip in batched_inputs])
+            labels = [clip["labels"] for clip in batched_inputs]
+            return {**self.head.losses(logits, labels), **losses}
         scores = self.head.scores(logits)
         return [
             {"scores": {task: rows[i] for task, rows in scores.items()}}

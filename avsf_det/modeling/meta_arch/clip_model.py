@@ -11,12 +11,16 @@ from detectron2.modeling import Backbone, build_backbone
 from detectron2.structures import ImageList
 from torch import nn
 
+from ..avsync_head import AVSyncHead
+
 
 class ClipModel(nn.Module):
-    """A backbone and the mean and deviation of what goes into it.
+    """A backbone and the mean and deviation of what goes into it; and, for training, the head that
+    compares sight and sound.
 
     Args:
         backbone: takes what :meth:`preprocess` gives.
+        avsync_head: adds its losses to those of the model; then every clip needs a negative.
         pixel_mean, pixel_std: per channel (RGB), in 0..255.
         audio_mean, audio_std: of the log-mel values (natural log of power).
     """
@@ -29,9 +33,11 @@ class ClipModel(nn.Module):
         pixel_std: Sequence[float],
         audio_mean: float,
         audio_std: float,
+        avsync_head: AVSyncHead | None = None,
     ):
         super().__init__()
         self.backbone = backbone
+        self.avsync_head = avsync_head
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1, 1), False)
         self.register_buffer("audio_mean", torch.tensor(audio_mean), False)
@@ -39,8 +45,10 @@ class ClipModel(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
+        backbone = build_backbone(cfg)
         return {
-            "backbone": build_backbone(cfg),
+            "backbone": backbone,
+            "avsync_head": AVSyncHead(cfg, backbone) if cfg.MODEL.AVSYNC.ENABLED else None,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "audio_mean": cfg.MODEL.AUDIO_MEAN,
@@ -58,13 +66,19 @@ class ClipModel(nn.Module):
         Args:
             batched_inputs: N, with "frames" (3, T, H, W) uint8, which the Audio pathway alone does
                 without; and, all or none of them, "audio" (1, T_a, F) float32 and "has_audio" bool.
+                If there is a head that compares sight and sound also the same of the hard
+                negative, "audio_negative" and "has_audio_negative".
 
         Returns:
             The clips, normalised and padded on the right and below to a common size; and the
             backbone's input: "frames" (N, 3, T, H, W), "audio" (N, 1, T_a, F), "has_audio" (N,)
-            bool. What was not given is None.
+            bool. What was not given is None. If there is a head, also the negatives: in training
+            those that it chooses.
+
+        Raises:
+            ValueError: in training, if the head is there and the negatives are not.
         """
-        clips = frames = audio = has_audio = None
+        clips = frames = None
         if "frames" in batched_inputs[0]:
             clips = ImageList.from_tensors(
                 [
@@ -74,8 +88,42 @@ class ClipModel(nn.Module):
                 self.backbone.size_divisibility,
             )
             frames = clips.tensor
-        if "audio" in batched_inputs[0]:
-            audio = torch.stack([x["audio"].to(self.device) for x in batched_inputs])
-            audio = (audio - self.audio_mean) / self.audio_std
-            has_audio = torch.tensor([x["has_audio"] for x in batched_inputs], device=self.device)
-        return clips, {"frames": frames, "audio": audio, "has_audio": has_audio}
+        x = {"frames": frames, **self._sound(batched_inputs, "audio")}
+        if self.avsync_head is not None:
+            x.update(self._sound(batched_inputs, "audio_negative"))
+            if self.training:
+                if x["audio"] is None or x["audio_negative"] is None:
+                    raise ValueError(
+                        "MODEL.AVSYNC.ENABLED: every training clip needs 'audio' and "
+                        "'audio_negative'"
+                    )
+                x = self.avsync_head.choose_negatives(x)
+        return clips, x
+
+    def _sound(self, batched_inputs: list[dict], name: str) -> dict[str, torch.Tensor | None]:
+        """``name`` (N, 1, T_a, F), normalised, and has_``name`` (N,) bool, or both None."""
+        if name not in batched_inputs[0]:
+            return {name: None, f"has_{name}": None}
+        audio = torch.stack([x[name].to(self.device) for x in batched_inputs])
+        return {
+            name: (audio - self.audio_mean) / self.audio_std,
+            f"has_{name}": torch.tensor(
+                [x[f"has_{name}"] for x in batched_inputs], device=self.device
+            ),
+        }
+
+    def extract(
+        self, x: dict[str, torch.Tensor | None]
+    ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """
+        Args:
+            x: of :meth:`preprocess`.
+
+        Returns:
+            the backbone's features; and, in training with the head that compares sight and sound,
+            its losses, "loss_avs_<level>".
+        """
+        if self.avsync_head is None or not self.training:
+            return self.backbone(x), {}
+        features = self.backbone(x, junctions=True)
+        return features, self.avsync_head(features.pop("junctions"), x)

@@ -1,0 +1,37 @@
+import pytest
+from detectron2.engine import TrainerBase
+from torch import nn
+
+from avsf_det.engine import NegativeCurriculumHook
+
+
+class Recorder(TrainerBase):
+    """Does nothing in a step but write down what its negatives would be."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = nn.Module()
+        self.model.avsync_head = nn.Module()
+        self.model.avsync_head.easy_ratio = 1.0
+        self.ratios = {}
+
+    def run_step(self):
+        self.ratios[self.iter] = self.model.avsync_head.easy_ratio
+
+
+def run(start: int, stop: int) -> dict[int, float]:
+    trainer = Recorder()
+    trainer.register_hooks([NegativeCurriculumHook(hard_after=3, easy_ratio=0.75)])
+    trainer.train(start, stop)
+    return trainer.ratios
+
+
+def test_negatives_get_harder_at_the_iteration():
+    assert run(0, 5) == {0: 1.0, 1: 1.0, 2: 1.0, 3: 0.75, 4: 0.75}
+
+
+@pytest.mark.parametrize("start", [1, 2, 3, 4])
+def test_resuming_changes_nothing(start):
+    """A new process, a new model: the hook knows nothing but the iteration."""
+    everything = run(0, 5)
+    assert run(start, 5) == {i: everything[i] for i in range(start, 5)}

@@ -1,0 +1,89 @@
+"""The losses of synchronisation, in closed form."""
+
+import math
+
+import pytest
+import torch
+
+from avsf_det.modeling.losses import (
+    margin_contrastive_loss,
+    pair_distances,
+    sync_classification_loss,
+    tell_apart,
+)
+
+ALL = torch.ones(2)
+
+
+def test_distances():
+    a, b = torch.tensor([[3.0, 0], [1, 1]]), torch.tensor([[0.0, 4], [1, 1]])
+    assert pair_distances(a, b).tolist() == pytest.approx([5, 1e-6])
+
+
+def test_the_gradient_at_distance_zero_is_finite():
+    a = torch.ones(1, 4, requires_grad=True)
+    pair_distances(a, torch.ones(1, 4)).sum().backward()
+    assert a.grad.tolist() == [[0.0] * 4]
+
+
+def test_contrastive_loss():
+    """Pairs of 0.1^2 + 0.49^2 and of 0.3^2 + 0: the second negative is far enough."""
+    own, other = torch.tensor([0.1, 0.3]), torch.tensor([0.5, 1.0])
+    loss = margin_contrastive_loss(own, other, ALL, 0.99)
+    assert loss.item() == pytest.approx((0.01 + 0.49**2 + 0.09) / 4)
+    masked = margin_contrastive_loss(own, other, torch.tensor([0.0, 1]), 0.99)
+    assert masked.item() == pytest.approx(0.09 / 4)  # 2N pairs, whatever counts
+
+
+def test_classification_loss():
+    own, other = torch.tensor([math.log(3), 0]), torch.tensor([-math.log(3), 0])
+    loss = sync_classification_loss(own, other, ALL)
+    assert loss.item() == pytest.approx((2 * math.log(4 / 3) + 2 * math.log(2)) / 4)
+    masked = sync_classification_loss(own, other, torch.tensor([0.0, 1]))
+    assert masked.item() == pytest.approx(2 * math.log(2) / 4)
+
+
+@pytest.mark.parametrize(
+    "loss", [sync_classification_loss, lambda *args: margin_contrastive_loss(*args, 0.99)]
+)
+def test_what_does_not_count_has_no_loss_and_no_gradient(loss):
+    own, other = torch.rand(2, requires_grad=True), torch.rand(2, requires_grad=True)
+    value = loss(own, other, torch.zeros(2))
+    value.backward()
+    assert value.item() == 0
+    assert not own.grad.any() and not other.grad.any()
+
+
+def test_processes_with_the_mean_of_their_gradients_are_one_with_all_clips():
+    own, other, mask = torch.rand(6), torch.rand(6), torch.tensor([1.0, 0, 0, 1, 1, 1])
+    apart = [
+        margin_contrastive_loss(own[s], other[s], mask[s], 0.99) for s in (slice(3), slice(3, 6))
+    ]
+    together = margin_contrastive_loss(own, other, mask, 0.99)
+    assert sum(apart).item() / 2 == pytest.approx(together.item())
+
+
+def spectrograms(deviation: float) -> torch.Tensor:
+    """(1, 1, 2, 8), of mean 1 and this standard deviation."""
+    return 1 + deviation * torch.tensor([1.0, -1.0]).repeat(8).view(1, 1, 2, 8)
+
+
+def test_silence_cannot_be_told_apart():
+    sound = torch.randn(1, 1, 2, 8, generator=torch.Generator().manual_seed(0))
+
+    def differ(a, b):
+        return tell_apart(a, b, min_variance=0.01, max_similarity=0.99999).tolist()
+
+    assert differ(sound, spectrograms(0.11)) == differ(spectrograms(0.11), sound) == [True]
+    assert differ(sound, spectrograms(0.09)) == differ(spectrograms(0.09), sound) == [False]
+    assert differ(torch.cat([sound, sound]), torch.cat([spectrograms(1), sound])) == [True, False]
+
+
+def test_duplicates_cannot_be_told_apart():
+    sound = torch.zeros(1, 1, 2, 8)
+    sound[..., 0] = 1  # variance 7 / 64
+    other = sound.clone()
+    for turned, expected in ((0.004, False), (0.005, True)):  # cosines 0.999992 and 0.9999875
+        other[:, :, 0, 0], other[:, :, 1, 0] = 1 - turned, 1 + turned
+        told = tell_apart(sound, other, min_variance=0.01, max_similarity=0.99999)
+        assert told.tolist() == [expected]

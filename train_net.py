@@ -30,6 +30,8 @@ def setup(args) -> CfgNode:
     if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
         notes.append("No CUDA device here: MODEL.DEVICE is cpu")
+    if args.eval_only and cfg.MODEL.META_ARCHITECTURE != "AVPretrainer":
+        cfg.MODEL.AVSYNC.ENABLED = False  # a loss, and layers that nothing else needs
     if "SOLVER.IMS_PER_BATCH" in args.opts and "SOLVER.REFERENCE_WORLD_SIZE" not in args.opts:
         cfg.SOLVER.REFERENCE_WORLD_SIZE = 0
         notes.append(

@@ -32,6 +32,8 @@ def _add_input(cfg: CfgNode) -> None:
     cfg.INPUT.AUDIO.HOP_SEC = 0.016  # seconds
     cfg.INPUT.AUDIO.NUM_MELS = 80  # frequency bins F
     cfg.INPUT.AUDIO.NUM_FRAMES = 128  # the span is resampled to this many columns T_a
+    # Hard negatives of MODEL.AVSYNC: how much earlier or later than the clip's sound, at least.
+    cfg.INPUT.AUDIO.NEGATIVE_GAP_SEC = 0.5
 
 
 def _add_backbone(cfg: CfgNode) -> None:

@@ -62,7 +62,7 @@ def _training_clips(cfg) -> list[dict]:
         dataset = DatasetCatalog.get(name)
         check_tasks(cfg, name)
         unlabelled = next((d for d in dataset if not d["labels"]), None)
-        if unlabelled:
+        if unlabelled and cfg.MODEL.CLIP_HEAD.TASKS:
             raise ValueError(
                 f"Data set '{name}' has clips without labels, the first at "
                 f"{unlabelled['source']}. It cannot be trained on."
@@ -150,7 +150,7 @@ def check_tasks(cfg, dataset_name: str) -> None:
             classes than in the first training set; or one of them has several labels per clip.
     """
     metadata, head = MetadataCatalog.get(dataset_name), cfg.MODEL.CLIP_HEAD
-    if metadata.multi_label != (head.LOSS == "sigmoid"):
+    if head.TASKS and metadata.multi_label != (head.LOSS == "sigmoid"):
         number = "several labels" if metadata.multi_label else "one label"
         raise ValueError(
             f"Data set '{dataset_name}' has {number} per clip, which does not go with "

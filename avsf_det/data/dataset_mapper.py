@@ -1,6 +1,8 @@
 """From one dataset dict to one model input: the only place that joins video, sound and labels."""
 
 import logging
+import os
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
@@ -11,7 +13,7 @@ from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
 
 from .audio import LogMel, fit_columns, is_silent
-from .clip_sampling import frame_times, ith_span, random_span, span_around
+from .clip_sampling import frame_times, ith_span, misaligned_span, random_span, span_around
 from .transforms import ClipInput, CropClipView, build_clip_augmentations
 from .video import VideoDecodeError, VideoReader
 
@@ -38,6 +40,7 @@ class ClipMapper(ABC):
         fps: float,
         num_audio_frames: int,
         audio_mode: str = "normal",
+        negative_gap: float | None = None,
         max_bad_clips: float = 0.05,
     ):
         """
@@ -47,6 +50,8 @@ class ClipMapper(ABC):
             num_audio_frames: columns T_a of the spectrogram of the same span.
             audio_mode: "normal"; "mute": no sound; "swap": the sound of the clip that the dataset
                 dict names as ``audio_from``. The last two only in testing.
+            negative_gap: give a sound of the same video, too, that is at least this many seconds
+                out of sync; None gives none.
             max_bad_clips: share of unreadable clips above which training stops.
         """
         if audio_mode not in ("normal", "mute", "swap"):
@@ -59,6 +64,7 @@ class ClipMapper(ABC):
         self.fps = fps
         self.num_audio_frames = num_audio_frames
         self.audio_mode = audio_mode
+        self.negative_gap = negative_gap
         self.max_bad_clips = max_bad_clips
         self.num_clips = 0
         self.num_bad_clips = 0
@@ -66,6 +72,7 @@ class ClipMapper(ABC):
     @classmethod
     def from_config(cls, cfg, is_train: bool = True):
         audio = cfg.INPUT.AUDIO
+        compares = is_train or cfg.MODEL.META_ARCHITECTURE == "AVPretrainer"
         return {
             "is_train": is_train,
             "augmentations": build_clip_augmentations(cfg, is_train),
@@ -80,6 +87,9 @@ class ClipMapper(ABC):
             "fps": cfg.INPUT.CLIP.FPS,
             "num_audio_frames": audio.NUM_FRAMES,
             "audio_mode": "normal" if is_train else cfg.TEST.AUDIO_MODE,
+            "negative_gap": audio.NEGATIVE_GAP_SEC
+            if cfg.MODEL.AVSYNC.ENABLED and compares
+            else None,
             "max_bad_clips": cfg.DATALOADER.MAX_BAD_CLIPS,
         }
 
@@ -95,7 +105,8 @@ class ClipMapper(ABC):
 
         Returns:
             The model input (contract 2): frames uint8 (3, T, H, W) RGB, audio float32 (1, T_a, F)
-            log-mel, and so on. None for an unreadable clip in training.
+            log-mel, and so on; with ``negative_gap`` also audio_negative and has_audio_negative,
+            which is False where the file is too short. None for an unreadable clip in training.
 
         Raises:
             VideoDecodeError: unreadable clip in testing, or too many of them in training.
@@ -131,29 +142,42 @@ class ClipMapper(ABC):
     def _read(
         self, dataset_dict: dict, need_frames: bool = True
     ) -> tuple[np.ndarray | None, dict, list[float]]:
-        """Frames uint8 (T, H, W, 3); "audio" and "has_audio"; and the times of the frames."""
+        """Frames uint8 (T, H, W, 3); "audio", "has_audio" and so on; and the frames' times."""
         with VideoReader(dataset_dict["file_name"]) as reader:
             start, end = self._span(dataset_dict, reader)
             times = frame_times(start, self.num_frames, self.stride, self.fps)
             frames = reader.read_frames(times) if need_frames else None
             sound = None if self.audio_mode == "swap" else self._read_sound(reader, start, end)
+            negative = self._read_negative(reader, start, dataset_dict["file_name"])
         if self.audio_mode == "swap":
             with VideoReader(dataset_dict["audio_from"]["file_name"]) as reader:
                 sound = self._read_sound(reader, *self._span(dataset_dict["audio_from"], reader))
-        return frames, self._spectrogram(sound), times
+        heard = self._spectrogram(sound, "audio")
+        if self.negative_gap is not None:
+            heard |= self._spectrogram(negative, "audio_negative")
+        return frames, heard, times
 
     def _read_sound(self, reader: VideoReader, start: float, end: float) -> torch.Tensor | None:
         if self.audio_mode == "mute" or not reader.has_audio:
             return None
         return reader.read_audio(start, end, self.log_mel.sample_rate)
 
-    def _spectrogram(self, sound: torch.Tensor | None) -> dict:
-        """float32 (1, T_a, F), and whether there is anything to hear in it."""
+    def _read_negative(self, reader: VideoReader, start: float, name: str) -> torch.Tensor | None:
+        """Sound of another time; the same at every test."""
+        if self.negative_gap is None:
+            return None
+        seed = zlib.crc32(f"{os.path.basename(name)} {start:.3f}".encode())
+        uniform = np.random.uniform if self.is_train else np.random.default_rng(seed).uniform
+        span = misaligned_span(start, self.clip_sec, reader.duration, self.negative_gap, uniform)
+        return None if span is None else self._read_sound(reader, *span)
+
+    def _spectrogram(self, sound: torch.Tensor | None, name: str) -> dict:
+        """``name`` float32 (1, T_a, F), and has_``name``: whether it is more than silence."""
         has_audio = sound is not None and not is_silent(sound)
         if not has_audio:
             sound = torch.zeros(round(self.clip_sec * self.log_mel.sample_rate))
         audio = fit_columns(self.log_mel(sound), self.num_audio_frames)[None]
-        return {"audio": audio, "has_audio": has_audio}
+        return {name: audio, f"has_{name}": has_audio}
 
 
 def _pack(clip: np.ndarray) -> torch.Tensor:

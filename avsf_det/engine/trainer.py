@@ -9,7 +9,15 @@ from detectron2.evaluation import DatasetEvaluator
 
 from avsf_det.checkpoint import AVSFCheckpointer
 from avsf_det.data import build_clip_test_loader, build_clip_train_loader, person_box_file
-from avsf_det.evaluation import AVAEvaluator, CharadesEvaluator, ClipEvaluator, EPICEvaluator
+from avsf_det.evaluation import (
+    AVAEvaluator,
+    CharadesEvaluator,
+    ClipEvaluator,
+    EPICEvaluator,
+    SyncEvaluator,
+)
+
+from .hooks import NegativeCurriculumHook
 
 
 class Trainer(DefaultTrainer):
@@ -23,8 +31,11 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(cls, cfg, dataset_name: str) -> DatasetEvaluator:
-        """The evaluator of the data set's ``evaluator_type``; it writes to OUTPUT_DIR/inference."""
+        """The evaluator of the data set's ``evaluator_type``, or of a model that learns without
+        labels; it writes to OUTPUT_DIR/inference."""
         evaluator_type = MetadataCatalog.get(dataset_name).evaluator_type
+        if cfg.MODEL.META_ARCHITECTURE == "AVPretrainer":
+            return SyncEvaluator()
         folder = os.path.join(cfg.OUTPUT_DIR, "inference")
         if len(cfg.DATASETS.TEST) > 1:
             folder = os.path.join(folder, dataset_name)
@@ -57,10 +68,15 @@ class Trainer(DefaultTrainer):
             min_matched=self.cfg.MODEL.WEIGHTS_MIN_MATCHED,
             trainer=weakref.proxy(self),
         )
-        return [
+        built = [
             self._build_precise_bn() if isinstance(hook, hooks.PreciseBN) else hook
             for hook in super().build_hooks()
         ]
+        sync = self.cfg.MODEL.AVSYNC
+        if sync.ENABLED:
+            hard_after = round(sync.HARD_AFTER * self.cfg.SOLVER.MAX_ITER)
+            built.insert(0, NegativeCurriculumHook(hard_after, sync.EASY_RATIO))
+        return built
 
     def _build_precise_bn(self) -> hooks.PreciseBN:
         return hooks.PreciseBN(

@@ -31,6 +31,7 @@ from .clip_scores import (
     write_scores,
 )
 from .epic_evaluation import EPICEvaluator, read_verb_noun_counts
+from .sync_evaluation import SyncEvaluator
 
 __all__ = [
     "AVAEvaluationError",
@@ -42,6 +43,7 @@ __all__ = [
     "ClipEvaluator",
     "ClipScores",
     "EPICEvaluator",
+    "SyncEvaluator",
     "TaskResult",
     "average_precision",
     "check_same_clips",

@@ -1,0 +1,245 @@
+"""The recipes of clip classification have the published numbers, also when scaled to other GPUs."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.data import DatasetCatalog
+from detectron2.engine import DefaultTrainer
+from detectron2.solver import build_lr_scheduler
+
+from avsf_det import add_avsf_config
+from avsf_det.layers import wrappers
+from avsf_det.utils.analysis import build_without_data
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+FOLDERS = ("Kinetics", "EPIC", "Charades", "UCF101", "HMDB51")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    leaves: str  # glob below configs/
+    data: str  # of training and testing, up to the names of their halves
+    epoch: int  # training clips
+    epochs: float
+    batch: int  # clips of a step, of all processes
+    lr: float
+    iterations: int
+    clips: int  # of a step and a process
+    classes: int
+    task: str = "action"
+    steps: tuple[float, ...] | None = None  # in shares of the iterations; None: half a cosine
+    warmup: tuple[int, float] = (0, 1.0)  # iterations, share of lr at the start
+    dropout: float = 0.5
+    loss: str = "softmax"
+    views: tuple[int, int] = (10, 3)
+    jitter: tuple[int, int] = (256, 320)
+    norm: str = "BN"
+    halves: tuple[str, str] = ("train", "val")
+
+
+KINETICS = {
+    "data": "kinetics400",
+    "epoch": 240_000,
+    "batch": 1024,
+    "lr": 1.6,
+    "clips": 8,
+    "classes": 400,
+    "warmup": (8000, 0.1),
+}
+EPIC = {
+    "batch": 32,
+    "clips": 4,
+    "views": (1, 1),
+    "jitter": (256, 340),
+    "norm": "FrozenBN",
+    "steps": (2 / 3, 5 / 6),
+}
+VERB = {**EPIC, "task": "verb", "lr": 0.01}
+NOUN = {**EPIC, "task": "noun", "lr": 0.0006}
+EPIC55 = {"data": "epic55", "epoch": 23_191}
+EPIC100 = {"data": "epic100", "epoch": 67_217}
+UCF = {"data": "ucf101_split1", "epoch": 9_537, "classes": 101, "halves": ("train", "test")}
+HMDB = {"data": "hmdb51_split1", "epoch": 3_570, "classes": 51, "halves": ("train", "test")}
+ALL_LAYERS = {"batch": 16, "clips": 8, "epochs": 134.3}
+LINEAR = {"batch": 64, "clips": 8, "lr": 0.01, "iterations": 320_000}
+
+# Appendices A.4 (Kinetics), A.5 (EPIC), A.6 (Charades) and A.8 (UCF101, HMDB51) of the paper.
+RECIPES = [
+    Recipe("Kinetics/**/*_4x16*.yaml", iterations=60_000, epochs=256, **KINETICS),
+    Recipe("Kinetics/audio_r50.yaml", iterations=60_000, epochs=256, **KINETICS),
+    Recipe("Kinetics/*_r50_8x8.yaml", iterations=46_000, epochs=196, **KINETICS),
+    Recipe("Kinetics/*_r101_*.yaml", iterations=46_000, epochs=196, jitter=(256, 340), **KINETICS),
+    Recipe("EPIC/*_verb.yaml", iterations=24_000, epochs=33.1, classes=125, **VERB, **EPIC55),
+    Recipe("EPIC/*_noun.yaml", iterations=30_000, epochs=41.4, classes=352, **NOUN, **EPIC55),
+    Recipe("EPIC/*_verb_epic100.yaml", iterations=69_000, epochs=33, classes=97, **VERB, **EPIC100),
+    Recipe(
+        "EPIC/*_noun_epic100.yaml", iterations=87_000, epochs=41.4, classes=300, **NOUN, **EPIC100
+    ),
+    Recipe(
+        "Charades/*.yaml",
+        data="charades",
+        epoch=7_985,
+        epochs=40,
+        batch=8,
+        lr=0.07,
+        iterations=40_000,
+        clips=1,
+        classes=157,
+        steps=(0.8,),
+        warmup=(1000, 0.001),
+        dropout=0.7,
+        loss="sigmoid",
+        jitter=(256, 340),
+        norm="SyncBN",
+    ),
+    Recipe("UCF101/*_4x16.yaml", lr=0.005, iterations=80_000, **ALL_LAYERS, **UCF),
+    Recipe("HMDB51/*_4x16.yaml", lr=0.01, iterations=30_000, **ALL_LAYERS, **HMDB),
+    Recipe("UCF101/*_linear.yaml", epochs=2147, **LINEAR, **UCF),
+    Recipe("HMDB51/*_linear.yaml", epochs=5737, **LINEAR, **HMDB),
+]
+
+
+def load(path: Path | str, *options) -> CfgNode:
+    cfg = get_cfg()
+    add_avsf_config(cfg)
+    cfg.merge_from_file(str(CONFIGS / path))
+    cfg.merge_from_list(list(options))
+    return cfg
+
+
+def leaves_of(recipe: Recipe) -> list[Path]:
+    paths = sorted(CONFIGS.glob(recipe.leaves))
+    return [path for path in paths if not path.name.startswith("Base-")]
+
+
+each_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.leaves)
+
+
+def test_every_config_has_one_recipe():
+    known = [path for recipe in RECIPES for path in leaves_of(recipe)]
+    files = [path for folder in FOLDERS for path in (CONFIGS / folder).rglob("*.yaml")]
+    assert sorted(known) == sorted(p for p in files if not p.name.startswith("Base-"))
+
+
+@each_recipe
+def test_recipe_has_the_published_numbers(recipe):
+    for path in leaves_of(recipe):
+        cfg = load(path)
+        solver, head, views = cfg.SOLVER, cfg.MODEL.CLIP_HEAD, cfg.TEST.VIEWS
+        assert (solver.IMS_PER_BATCH, solver.BASE_LR) == (recipe.batch, recipe.lr), path
+        assert solver.IMS_PER_BATCH / solver.REFERENCE_WORLD_SIZE == recipe.clips
+        assert solver.MAX_ITER == recipe.iterations
+        assert recipe.iterations * recipe.batch / recipe.epoch == pytest.approx(
+            recipe.epochs, rel=0.005
+        )
+        assert solver.WEIGHT_DECAY == 1e-4 and solver.WEIGHT_DECAY_NORM == 0
+        assert solver.NESTEROV and solver.MOMENTUM == 0.9
+        assert (head.DROPOUT, head.LOSS) == (recipe.dropout, recipe.loss)
+        assert (views.TEMPORAL, views.SPATIAL) == recipe.views
+        assert cfg.INPUT.MIN_SIZE_TRAIN == recipe.jitter
+        assert cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING == "range"
+        assert (cfg.INPUT.CROP.SIZE, cfg.INPUT.MIN_SIZE_TEST) == ([224, 224], 256)
+        assert cfg.MODEL.SLOWFAST.NORM == recipe.norm
+        assert cfg.TEST.PRECISE_BN.ENABLED == (recipe.norm != "FrozenBN")
+        assert cfg.TEST.PRECISE_BN.NUM_ITER == 200
+
+
+@each_recipe
+def test_recipe_names_its_task_and_registered_data(recipe):
+    train, test = (f"{recipe.data}_{half}" for half in recipe.halves)
+    assert {train, test} <= set(DatasetCatalog.list())
+    for path in leaves_of(recipe):
+        cfg = load(path)
+        assert (cfg.DATASETS.TRAIN, cfg.DATASETS.TEST) == ((train,), (test,)), path
+        assert cfg.MODEL.META_ARCHITECTURE == "ClipClassifier"
+        head = cfg.MODEL.CLIP_HEAD
+        assert (head.TASKS, head.NUM_CLASSES) == ([recipe.task], [recipe.classes])
+
+
+def rates(cfg: CfgNode, iterations: list[int]) -> list[float]:
+    """The learning rate of a step, by Detectron2's own scheduler."""
+    weight = torch.zeros(1, requires_grad=True)
+    scheduler = build_lr_scheduler(cfg, torch.optim.SGD([weight], lr=cfg.SOLVER.BASE_LR))
+    result = []
+    for scheduler.last_epoch in iterations:
+        result += scheduler.get_lr()
+    return result
+
+
+@pytest.mark.parametrize("processes", [1, 8])
+@each_recipe
+def test_scaling_keeps_rate_per_clip_and_epochs(recipe, processes):
+    cfg = DefaultTrainer.auto_scale_workers(load(leaves_of(recipe)[0]), processes)
+    batch, total = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.MAX_ITER
+    assert batch == recipe.clips * processes
+    assert cfg.SOLVER.BASE_LR / batch == pytest.approx(recipe.lr / recipe.batch)
+    assert total * batch / recipe.epoch == pytest.approx(recipe.epochs, rel=0.005)
+
+    scale = batch / recipe.batch
+    peak, (warmup, start) = recipe.lr * scale, recipe.warmup
+    if warmup:
+        # Warm-up is linear, to what the schedule has by its end.
+        end = round(warmup / scale)
+        first, half, last = rates(cfg, [0, end // 2, end])
+        assert first == pytest.approx(peak * start)
+        assert half == pytest.approx((first + last) / 2, rel=1e-3)
+    if recipe.steps is None:
+        points = [round(total * share) for share in (0.3, 0.5, 0.9)]
+        expected = [peak * (1 + math.cos(math.pi * i / total)) / 2 for i in points]
+    else:
+        places = [round(total * share) for share in recipe.steps]
+        points = [i + side for i in places for side in (-2, 2)]
+        expected = [peak * 0.1 ** (k + after) for k in range(len(places)) for after in (0, 1)]
+    assert rates(cfg, points) == pytest.approx(expected, rel=1e-6)
+
+
+def backbone_shapes(config: str) -> dict[str, torch.Size]:
+    """Of what a checkpoint holds of the backbone, except counters."""
+    backbone = build_without_data(load(config, "MODEL.SLOWFAST.WIDTH", 8)).backbone
+    shapes = {name: value.shape for name, value in backbone.state_dict().items()}
+    return {name: shape for name, shape in shapes.items() if "num_batches" not in name}
+
+
+@pytest.mark.parametrize(
+    "pretrained, fine_tuned",
+    [
+        ("Kinetics/avsf_r50_4x16.yaml", "AVA/avsf_r50_4x16.yaml"),
+        ("Kinetics/avsf_r50_4x16.yaml", "UCF101/avsf_r50_4x16_linear.yaml"),
+        ("Kinetics/slowfast_r50_4x16.yaml", "HMDB51/slowfast_r50_4x16.yaml"),
+        ("Kinetics/avsf_r101_8x8.yaml", "EPIC/avsf_r101_8x8_noun.yaml"),
+        ("Kinetics/slowfast_r101_8x8.yaml", "EPIC/slowfast_r101_8x8_verb_epic100.yaml"),
+        ("Kinetics/avsf_r101_16x8_nl.yaml", "Charades/avsf_r101_16x8_nl.yaml"),
+        ("Kinetics/slowfast_r101_16x8_nl.yaml", "Charades/slowfast_r101_16x8_nl.yaml"),
+    ],
+)
+def test_pretraining_fits_what_is_fine_tuned(pretrained, fine_tuned):
+    assert backbone_shapes(pretrained) == backbone_shapes(fine_tuned)
+
+
+@pytest.mark.parametrize("model", ["slowfast", "avsf"])
+def test_detector_adds_only_nonlocal_blocks_to_its_pretraining(model):
+    pretrained = backbone_shapes(f"Kinetics/{model}_r101_8x8.yaml")
+    fine_tuned = backbone_shapes(f"AVA/{model}_r101_8x8.yaml")
+    added = fine_tuned.keys() - pretrained.keys()
+    assert pretrained.items() <= fine_tuned.items()
+    assert added and all(".nonlocal" in name for name in added)
+
+
+@pytest.mark.parametrize("folder", ["UCF101", "HMDB51"])
+def test_linear_probe_trains_the_classifier_alone(folder):
+    cfg = load(f"{folder}/avsf_r50_4x16_linear.yaml", "MODEL.SLOWFAST.WIDTH", 8)
+    model = build_without_data(cfg).train()
+    trained = [name for name, p in model.named_parameters() if p.requires_grad]
+    assert trained == ["head.predictors.action.weight", "head.predictors.action.bias"]
+    assert not any(isinstance(m, wrappers.BATCH_NORMS) for m in model.modules())
+    assert cfg.MODEL.AUDIO.DROP_PATHWAY == 0
+
+
+def test_batch_norm_is_fixed_on_epic():
+    model = build_without_data(load("EPIC/avsf_r101_8x8_verb.yaml", "MODEL.SLOWFAST.WIDTH", 8))
+    assert not any(isinstance(m, wrappers.BATCH_NORMS) for m in model.modules())
+    assert all(p.requires_grad for p in model.parameters())  # all else is trained

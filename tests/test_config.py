@@ -11,6 +11,7 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 
 from avsf_det import add_avsf_config
+from avsf_det.layers.wrappers import BATCH_NORMS
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
@@ -90,9 +91,14 @@ def train_classifier(cfg, model, clip: dict) -> dict:
         task: torch.zeros(k) if several else torch.tensor(k - 1) for task, k in sizes.items()
     }
     losses = model([clip, clip])
+    # Fixed batch norms leave the features of an untrained backbone at any scale.
+    normalized = any(
+        isinstance(module, BATCH_NORMS) and module.training for module in model.modules()
+    )
     for task, k in sizes.items():
+        loss = losses[f"loss_{task}"].item()
         expected = math.log(2) if several else math.log(k)
-        assert abs(losses[f"loss_{task}"].item() - expected) < 0.3
+        assert abs(loss - expected) < 0.3 if normalized else math.isfinite(loss)
     return losses
 
 
@@ -110,8 +116,7 @@ train_step = {
 }
 
 
-@pytest.mark.parametrize("path", LEAVES, ids=config_id)
-def test_leaves_are_short_and_write_to_a_folder_of_their_own(path):
-    assert len(path.read_text().splitlines()) <= 50
-    output = load(path).OUTPUT_DIR
-    assert [other for other in LEAVES if load(other).OUTPUT_DIR == output] == [path]
+def test_leaves_are_short_and_write_to_a_folder_of_their_own():
+    assert [path for path in LEAVES if len(path.read_text().splitlines()) > 50] == []
+    outputs = [load(path).OUTPUT_DIR for path in LEAVES]
+    assert [output for output in outputs if outputs.count(output) > 1] == []

@@ -43,7 +43,8 @@ class SyncEvaluator(DatasetEvaluator):
         """
         Returns:
             percent: "sync" to "<level>_easy" and "<level>_hard", and "clips", how many were
-            compared; "rotation" to "accuracy". On other processes than the main one, nothing.
+            compared, two at least; "rotation" to "accuracy". On other processes than the main
+            one, nothing.
         """
         parts = comm.gather(self._clips)
         if not comm.is_main_process():
@@ -52,7 +53,7 @@ class SyncEvaluator(DatasetEvaluator):
         ordered = [clips[key] for key in sorted(clips)]
         results = OrderedDict()
         compared = [clip["embeddings"] for clip in ordered if clip["valid"]]
-        if compared:
+        if len(compared) > 1:
             results["sync"] = {**_accuracies(compared), "clips": len(compared)}
         turns = [clip["turns_found"] for clip in ordered if "turns_found" in clip]
         if turns:

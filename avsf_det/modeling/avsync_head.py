@@ -25,7 +25,8 @@ class AVSyncHead(nn.Module):
     """Is this the sound of this clip? Asked at each level, of its own sound and of a negative.
 
     A negative is hard, sound of the same video at another time, or easy, sound of another video:
-    then it is the hard negative of the previous clip in the batch.
+    then it is the hard negative of the previous clip in the batch, or its own sound if that has no
+    hard one.
 
     A level counts only for clips whose sight has no audio in it already, and only where two sounds
     can be told apart; a factor of 0 takes the others out, so that every parameter is in every
@@ -130,10 +131,13 @@ class AVSyncHead(nn.Module):
         """
         easy = self.is_easy(len(x["audio"])).to(x["audio"].device)
         hard, has_hard = x["audio_negative"], x["has_audio_negative"]
+        # A file that is too short for a hard negative lends its own sound.
+        lent = torch.where(has_hard.view(-1, 1, 1, 1), hard, x["audio"])
+        has_lent = has_hard | x["has_audio"]
         return {
             **x,
-            "audio_negative": torch.where(easy.view(-1, 1, 1, 1), hard.roll(1, 0), hard),
-            "has_audio_negative": torch.where(easy, has_hard.roll(1, 0), has_hard),
+            "audio_negative": torch.where(easy.view(-1, 1, 1, 1), lent.roll(1, 0), hard),
+            "has_audio_negative": torch.where(easy, has_lent.roll(1, 0), has_hard),
         }
 
     def embed(

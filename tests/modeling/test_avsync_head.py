@@ -142,12 +142,25 @@ def test_nothing_counts(storage):
 def test_easy_negatives_are_the_sound_of_the_clip_before(num_clips, ratio, sources):
     head, x = make_head(), make_sounds(num_clips)
     x["audio_negative"] = torch.arange(float(num_clips)).view(-1, 1, 1, 1)
+    x["audio"] = x["audio_negative"] + 10
+    x["has_audio"] = torch.zeros(num_clips, dtype=torch.bool)
     x["has_audio_negative"] = torch.arange(num_clips) != 0
     head.easy_ratio = ratio
     chosen = head.choose_negatives(x)
-    assert chosen["audio_negative"].flatten().tolist() == sources
+    # The first clip has no hard negative and lends its own sound, which is silent here.
+    easy = head.is_easy(num_clips)
+    lent = [10 if source == 0 and easy[i] else source for i, source in enumerate(sources)]
+    assert chosen["audio_negative"].flatten().tolist() == lent
     assert chosen["has_audio_negative"].tolist() == [source != 0 for source in sources]
     assert chosen["audio"] is x["audio"]
+
+
+def test_a_short_video_lends_its_own_sound_as_an_easy_negative():
+    head, x = make_head(), make_sounds(2)
+    x["has_audio_negative"] = torch.zeros(2, dtype=torch.bool)
+    chosen = head.choose_negatives(x)
+    assert torch.equal(chosen["audio_negative"], x["audio"].roll(1, 0))
+    assert chosen["has_audio_negative"].tolist() == [True, True]
 
 
 def test_a_clip_alone_has_a_hard_negative(storage):

@@ -13,6 +13,8 @@ from avsf_det.evaluation import read_scores, score_clips
 
 from .test_end_to_end import run
 
+pytestmark = pytest.mark.xdist_group("clip_recipes")  # its data sets are made once
+
 TINY = [
     *("MODEL.SLOWFAST.WIDTH", "8", "MODEL.AUDIO.FUSION_WIDTH", "4", "INPUT.MIN_SIZE_TEST", "64"),
     *("INPUT.MIN_SIZE_TRAIN", "(64, 64)", "INPUT.CROP.SIZE", "[64, 64]"),

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+pytestmark = pytest.mark.xdist_group("end_to_end")  # its data set is made once
+
 ROOT = Path(__file__).resolve().parents[1]
 OPTIONS = [
     *("MODEL.SLOWFAST.WIDTH", "8", "MODEL.AUDIO.FUSION_WIDTH", "4", "INPUT.MIN_SIZE_TEST", "64"),

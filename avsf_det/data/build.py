@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 def build_clip_train_loader(cfg):
     """The training loader of ``cfg.DATASETS.TRAIN``: batches of model inputs (contract 2)."""
-    if has_keyframes(cfg.DATASETS.TRAIN[0]):
+    if has_keyframes(cfg, cfg.DATASETS.TRAIN[0]):
         dicts, mapper = _training_keyframes(cfg), KeyframeMapper(cfg, is_train=True)
     else:
         dicts, mapper = _training_clips(cfg), SegmentMapper(cfg, is_train=True)
@@ -33,9 +33,22 @@ def build_clip_train_loader(cfg):
     return build_detection_train_loader(cfg, dataset=clips, mapper=BadClipReplacer(mapper, clips))
 
 
-def has_keyframes(dataset_name: str) -> bool:
-    """Whether a data set is of keyframes with person boxes, or else of clips with classes."""
-    return MetadataCatalog.get(dataset_name).evaluator_type == "ava"
+def has_keyframes(cfg, dataset_name: str) -> bool:
+    """Whether a data set is of keyframes with person boxes, or else of clips with classes.
+
+    Raises:
+        ValueError: if it is of the kind that the model cannot take.
+    """
+    keyframes = MetadataCatalog.get(dataset_name).evaluator_type == "ava"
+    model = cfg.MODEL.META_ARCHITECTURE
+    takes_keyframes = {"ActionDetector": True, "ClipClassifier": False, "AVPretrainer": False}
+    if takes_keyframes.get(model, keyframes) != keyframes:
+        kind = "keyframes with person boxes" if keyframes else "clips without person boxes"
+        raise ValueError(
+            f"Data set '{dataset_name}' is of {kind}, which is not for MODEL.META_ARCHITECTURE "
+            f"'{model}'"
+        )
+    return keyframes
 
 
 def _training_keyframes(cfg) -> list[dict]:
@@ -91,14 +104,14 @@ class BadClipReplacer:
 
 def build_clip_test_loader(cfg, dataset_name: str):
     """The test loader of one data set: one clip a batch, each exactly once over all processes."""
-    if has_keyframes(dataset_name):
+    if has_keyframes(cfg, dataset_name):
         dataset, mapper = _test_keyframes(cfg, dataset_name), KeyframeMapper(cfg, is_train=False)
     else:
         dataset, mapper = DatasetCatalog.get(dataset_name), SegmentMapper(cfg, is_train=False)
         check_tasks(cfg, dataset_name)
     if cfg.TEST.AUDIO_MODE == "swap":
         swap_sounds(dataset)
-    if not has_keyframes(dataset_name):
+    if not has_keyframes(cfg, dataset_name):
         dataset = ViewDataset(dataset, cfg.TEST.VIEWS.TEMPORAL * cfg.TEST.VIEWS.SPATIAL)
     return build_detection_test_loader(
         dataset, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS

@@ -161,3 +161,8 @@ def test_swapped_sounds_come_from_another_video():
     assert all(d["audio_from"]["file_name"] != d["video_id"] for d in dicts)
     with pytest.raises(ValueError, match="two videos"):
         swap_sounds(dicts[:1])
+
+
+def test_keyframes_are_not_for_a_classifier(dataset):
+    with pytest.raises(ValueError, match="is of keyframes with person boxes, which is not for"):
+        build_clip_test_loader(build_cfg("MODEL.META_ARCHITECTURE", "ClipClassifier"), NAME)

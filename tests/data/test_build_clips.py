@@ -86,6 +86,7 @@ def test_swapped_sounds_are_of_other_videos(dataset):
         (("MODEL.CLIP_HEAD.NUM_CLASSES", [2]), "has 3 classes of 'action', the model 2"),
         (("MODEL.CLIP_HEAD.TASKS", ["verb"]), "has no task 'verb'"),
         (("MODEL.CLIP_HEAD.LOSS", "sigmoid"), "has one label per clip"),
+        (("MODEL.META_ARCHITECTURE", "ActionDetector"), "is of clips without person boxes"),
     ],
 )
 def test_a_model_for_another_data_set(dataset, options, message):

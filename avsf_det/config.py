@@ -94,6 +94,13 @@ def _add_head(cfg: CfgNode) -> None:
     cfg.MODEL.ROI_ACTION_HEAD.POOLER_TYPE = "ROIAlignV2"  # "ROIAlign" for Caffe2 weights
     cfg.MODEL.ROI_ACTION_HEAD.DROPOUT = 0.5
 
+    # Persons for the action detector's boxes where no boxes are given: any Detectron2 detector whose
+    # category 0 is the person. CONFIG_FILE is a path, or a name in Detectron2's model zoo.
+    cfg.MODEL.PERSON_DETECTOR = CfgNode()
+    cfg.MODEL.PERSON_DETECTOR.CONFIG_FILE = "COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml"
+    cfg.MODEL.PERSON_DETECTOR.WEIGHTS = ""  # path or URL; "": those of the model zoo
+    cfg.MODEL.PERSON_DETECTOR.SCORE_THRESH = 0.8
+
     # Of clips as a whole. One classifier for each task.
     cfg.MODEL.CLIP_HEAD = CfgNode()
     cfg.MODEL.CLIP_HEAD.TASKS = ["action"]

@@ -7,11 +7,18 @@ import torch.nn.functional as F
 from detectron2.layers import FrozenBatchNorm2d
 from torch import nn
 
+# Taps times output channels up to which a convolution over time and space is thin: one register of
+# the convolution kernels.
+_MAX_THIN_CHANNELS = 16
+
 BATCH_NORMS = nn.modules.batchnorm._BatchNorm  # the base of BatchNorm2d, BatchNorm3d and SyncBN
 
 
 class Conv3d(nn.Conv3d):
     """A 3-D convolution followed by a norm and an activation, as Detectron2's ``Conv2d``.
+
+    On a CPU, 1 x k x k kernels and thin t x k x k ones run as 2-D convolutions of the frames, which
+    is several times faster and equal up to rounding (docs/performance.md).
 
     Args:
         norm: a module applied to the convolution's output, if any.
@@ -32,12 +39,41 @@ class Conv3d(nn.Conv3d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C_in, T, H, W) to (N, C_out, T', H', W')."""
-        x = super().forward(x)
+        x = self._conv_frames(x) if self._is_thin(x) else super().forward(x)
         if self.norm is not None:
             x = self.norm(x)
         if self.activation is not None:
             x = self.activation(x)
         return x
+
+    def _is_thin(self, x: torch.Tensor) -> bool:
+        """Whether :meth:`_conv_frames` can do it, and pays."""
+        taps, *window = self.kernel_size
+        return (
+            x.device.type == "cpu"
+            and window != [1, 1]
+            and self.padding[0] == taps // 2
+            and self.stride[0] == self.dilation[0] == self.groups == 1
+            and (taps == 1 or taps * self.out_channels <= _MAX_THIN_CHANNELS)
+        )
+
+    def _conv_frames(self, x: torch.Tensor) -> torch.Tensor:
+        """The convolution of each frame for each tap of the kernel; and the sum of these, shifted.
+        (N, C_in, T, H, W) to (N, C_out, T, H', W')."""
+        num_frames, taps = x.shape[2], self.kernel_size[0]
+        maps = F.conv2d(
+            x.transpose(1, 2).flatten(0, 1),
+            self.weight.permute(2, 0, 1, 3, 4).flatten(0, 1),
+            None,
+            *(pair[1:] for pair in (self.stride, self.padding, self.dilation)),
+        )
+        maps = maps.unflatten(0, (-1, num_frames))
+        if taps > 1:
+            maps = maps.unflatten(2, (taps, -1))
+            maps = F.pad(maps, (0,) * 8 + (taps // 2,) * 2)
+            maps = sum(maps[:, tap : tap + num_frames, tap] for tap in range(taps))
+        maps = maps.transpose(1, 2)
+        return maps if self.bias is None else maps + self.bias.view(-1, 1, 1, 1)
 
 
 class FrozenBatchNorm3d(FrozenBatchNorm2d):

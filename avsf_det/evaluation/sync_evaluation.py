@@ -10,9 +10,9 @@ from detectron2.utils import comm
 
 
 class SyncEvaluator(DatasetEvaluator):
-    """For each level, the share of clips whose sight is nearer to their own sound than to a
-    negative: an easy one, the sound of another clip, or the hard one that comes with the clip. And
-    the share of clips whose turn, of all four, is found.
+    """For each level, and for all together, the share of clips whose sight is nearer to their own
+    sound than to a negative: an easy one, the sound of another clip, or the hard one that comes
+    with the clip. And the share of clips whose turn, of all four, is found.
 
     Clips are compared if their sounds can be told apart ("valid"). The easy negative of a clip is
     the sound of the clip half of them away, in the order of their ids.
@@ -42,7 +42,8 @@ class SyncEvaluator(DatasetEvaluator):
     def evaluate(self) -> OrderedDict:
         """
         Returns:
-            percent: "sync" to "<level>_easy" and "<level>_hard", and "clips", how many were
+            percent: "sync" to "<level>_easy" and "<level>_hard", and those of "all" levels (their
+            embeddings end to end, so the mean of their cosines), and "clips", how many were
             compared, two at least; "rotation" to "accuracy". On other processes than the main
             one, nothing.
         """
@@ -66,9 +67,9 @@ class SyncEvaluator(DatasetEvaluator):
 def _accuracies(clips: list[dict]) -> dict[str, float]:
     """Percent by "<level>_<kind>"; 50 is chance."""
     results = {}
-    for level in clips[0]:
+    for level, parts in {**{level: [level] for level in clips[0]}, "all": [*clips[0]]}.items():
         visual, own, hard = (
-            np.stack([clip[level][name] for clip in clips])
+            np.stack([np.concatenate([clip[part][name] for part in parts]) for clip in clips])
             for name in ("visual", "audio", "audio_negative")
         )
         near = _distance(visual, own)

@@ -32,6 +32,15 @@ def make_pair(i: int, levels: dict[str, dict], *, valid: bool = True, view: int 
     return {"clip_id": f"clip_{i}", "view": view}, {"embeddings": levels, "valid": valid}
 
 
+def both(level: str, easy: float, hard: float) -> dict[str, float]:
+    """Of the only level there is, and so of all."""
+    return {
+        f"{name}_{kind}": x
+        for name in (level, "all")
+        for kind, x in (("easy", easy), ("hard", hard))
+    }
+
+
 def evaluate(pairs: list[Pair], batch: int = 3) -> dict:
     evaluator = SyncEvaluator()
     evaluator.reset()
@@ -59,6 +68,7 @@ def test_all_none_and_half_of_the_clips():
         **{"res3_easy": 100, "res3_hard": 100},
         **{"res4_easy": 0, "res4_hard": 0},
         **{"res5_easy": 50, "res5_hard": 50},
+        **{"all_easy": 50, "all_hard": 50},  # two levels against one
         "clips": 8,
     }
     assert "rotation" not in results
@@ -69,12 +79,12 @@ def test_easy_and_hard_are_judged_apart():
         make_pair(i, {"res4": compare(angle, angle + 20, angle + (10 if i == 3 else 30))})
         for i, angle in enumerate(around(4))
     ]
-    assert evaluate(pairs)["sync"] == {"res4_easy": 100, "res4_hard": 75, "clips": 4}
+    assert evaluate(pairs)["sync"] == {**both("res4", 100, 75), "clips": 4}
 
 
 def test_sounds_at_the_same_distance_are_not_told_apart():
     pairs = [make_pair(i, {"res4": compare(0, 40, 40)}) for i in range(2)]
-    assert evaluate(pairs)["sync"] == {"res4_easy": 0, "res4_hard": 0, "clips": 2}
+    assert evaluate(pairs)["sync"] == {**both("res4", 0, 0), "clips": 2}
 
 
 def test_the_easy_negative_is_half_of_the_clips_away_in_the_order_of_ids():
@@ -96,7 +106,7 @@ def test_views_are_clips_of_their_own():
         for i, angle in enumerate(around(4))
         for view in (0, 1)
     ]
-    assert evaluate(pairs)["sync"] == {"res4_easy": 100, "res4_hard": 50, "clips": 8}
+    assert evaluate(pairs)["sync"] == {**both("res4", 100, 50), "clips": 8}
 
 
 def test_clips_whose_sounds_cannot_be_told_apart_do_not_count():

@@ -12,7 +12,8 @@ from random import Random
 from typing import Literal
 
 from avsf_det.data.mini.figures import Look
-from avsf_det.data.mini.motion import Actor, Beat
+from avsf_det.data.mini.motion import Actor, Beat, noises
+from avsf_det.data.mini.places import Stay
 from avsf_det.data.mini.script import (
     BEATS,
     LEGS_OF_PAIR,
@@ -93,29 +94,49 @@ def shoot(
     *,
     track: Track = "heard",
     offscreen: str | None = None,
+    stays: Sequence[Stay] = (),
+    noisy: bool = False,
 ) -> Movie:
-    """The film of ``acts``, all on one background, a shot from each change to the next.
+    """The film of ``acts``, a shot from each change to the next.
 
     Args:
         duration: seconds.
         offscreen: one of ``SOUND_ACTIONS``, heard all the time from somebody who is not seen.
+        stays: where it is filmed, and heard; all on one background, without noise, if empty.
+        noisy: steps, jumps, creaks and waves are heard (``motion.noises``).
     """
     visible, audible = Random(f"{seed}/{video_id}/scene"), Random(f"{seed}/{video_id}/sound")
     backdrop = draw_backdrop(visible)
-    cuts = sorted({0.0, duration, *(time for act in acts for time in (act.start, act.end))})
+    times = [time for part in (*acts, *stays) for time in (part.start, part.end)]
+    cuts = sorted({0.0, duration, *times})
     shots = []
     for start, end in pairwise(cuts):
         on = [act for act in acts if act.start <= start < act.end]
         actors, labels = (act.actor for act in on), (act.actions for act in on)
-        shots.append(Shot(start, end, backdrop, tuple(actors), tuple(labels)))
+        tints = [stay.place.color for stay in stays if stay.start <= start < stay.end]
+        scenery = replace(backdrop, tint=tints[0]) if tints else backdrop
+        shots.append(Shot(start, end, scenery, tuple(actors), tuple(labels)))
 
     heard = [(act.action, beat) for act in acts for beat in act.actor.beats]
     if offscreen is not None:
         pair = next(i for i, kinds in enumerate(SOUND_PAIRS) if offscreen in kinds)
         heard += [(offscreen, beat) for beat in BEATS[pair](audible, 0.1, duration - 0.1)]
+    if noisy:
+        heard += [noise for act in acts for noise in noises(act.actor, act.start, act.end)]
     sounds = tuple(
         SoundEvent(kind, start, length, audible.uniform(0.2, 0.5), audible.getrandbits(32))
         for kind, (start, length) in heard
+    )
+    sounds += tuple(
+        SoundEvent(
+            stay.place.noise,
+            stay.start,
+            stay.end - stay.start,
+            audible.uniform(0.1, 0.2),
+            audible.getrandbits(32),
+        )
+        for stay in stays
+        if stay.place.noise is not None
     )
     return Movie(
         video_id,

@@ -13,6 +13,15 @@ LEGS = ("stand", "walk", "jump", "crouch")
 ARMS = ("idle", "wave", "speak", "strike")
 Beat = tuple[float, float]  # start and duration, seconds
 
+_SWAY_RATE, _STRIDE_RATE, _JUMP_RATE, _WAVE_RATE = 0.7, 1.4, 1.25, 2.0  # cycles per second
+_FLIGHT = 0.65  # share of a jump that is in the air
+# Of a motion: its noise, how often per second, where in that cycle, how long in seconds.
+_NOISES = {
+    "walk": ("step", 2 * _STRIDE_RATE, 0.5, 0.08),  # a foot comes down when the thighs turn
+    "jump": ("land", _JUMP_RATE, _FLIGHT, 0.2),
+    "crouch": ("creak", 2 * _SWAY_RATE, 0.5, 0.25),
+    "wave": ("swish", _WAVE_RATE, 0.25, 0.2),
+}
 _WINDUP, _HOLD, _RETURN = 0.14, 0.08, 0.20  # of a strike, seconds before and after the contact
 
 
@@ -39,12 +48,12 @@ class Actor:
 def pose_at(actor: Actor, t: float) -> Pose:
     """The pose at ``t`` seconds."""
     cycles = actor.tempo * t + actor.phase
-    sway = 0.05 * math.sin(2 * math.pi * 0.7 * cycles)
+    sway = 0.05 * math.sin(2 * math.pi * _SWAY_RATE * cycles)
     legs, arms, lift = _LEG_MOTIONS[actor.legs](cycles, sway, 1 if actor.speed >= 0 else -1)
     lean, mouth, side = 0.4 * sway, 0.0, actor.side
 
     if actor.arms == "wave":
-        arm = (side * 2.3, side * 2.7 + 0.7 * math.sin(2 * math.pi * 2.0 * cycles))
+        arm = (side * 2.3, side * 2.7 + 0.7 * math.sin(2 * math.pi * _WAVE_RATE * cycles))
     elif actor.arms == "speak":
         mouth = loudness(actor.beats, t)
         arm = (side * 0.5, side * (2.6 - 0.6 * mouth))
@@ -57,6 +66,21 @@ def pose_at(actor: Actor, t: float) -> Pose:
     arms = (arm, arms[1]) if side < 0 else (arms[0], arm)
     x = actor.x + actor.speed * (t - actor.home)
     return Pose(x, actor.ground, arms, legs, lean, lift, mouth)
+
+
+def noises(actor: Actor, start: float, end: float) -> list[tuple[str, Beat]]:
+    """What of the motion can be heard from ``start`` to ``end`` seconds: feet that touch the
+    ground, the floor under one who crouches, an arm that swings down. Keys of ``sounds.SOUNDS``."""
+    heard = []
+    for motion in (actor.legs, actor.arms):
+        if motion in _NOISES:
+            kind, rate, part, duration = _NOISES[motion]
+            cycle = 1 / (rate * actor.tempo)  # seconds
+            time = start + cycle * ((part - rate * (actor.tempo * start + actor.phase)) % 1.0)
+            while time + duration <= end:
+                heard.append((kind, (time, duration)))
+                time += cycle
+    return heard
 
 
 def loudness(syllables: tuple[Beat, ...], t: float) -> float:
@@ -95,7 +119,7 @@ def _crouch(cycles: float, sway: float, forward: int) -> _Limbs:
 
 
 def _walk(cycles: float, sway: float, forward: int) -> _Limbs:
-    swing = 2 * math.pi * 1.4 * cycles
+    swing = 2 * math.pi * _STRIDE_RATE * cycles
     legs = []
     for angle in (swing, swing + math.pi):
         thigh = 0.6 * math.sin(angle)
@@ -107,12 +131,11 @@ def _walk(cycles: float, sway: float, forward: int) -> _Limbs:
 
 
 def _jump(cycles: float, sway: float, forward: int) -> _Limbs:
-    flight = 0.65  # share of the cycle in the air
-    part = (1.25 * cycles) % 1.0
-    if part < flight:
-        height, bend = math.sin(math.pi * part / flight), 0.0
+    part = (_JUMP_RATE * cycles) % 1.0
+    if part < _FLIGHT:
+        height, bend = math.sin(math.pi * part / _FLIGHT), 0.0
     else:
-        height, bend = 0.0, 0.7 * math.sin(math.pi * (part - flight) / (1 - flight))
+        height, bend = 0.0, 0.7 * math.sin(math.pi * (part - _FLIGHT) / (1 - _FLIGHT))
     thigh, shin = 0.12 + 0.15 * height + bend, 0.1 + 0.1 * height - bend
     upper, fore = 0.3 + 1.7 * height, 0.2 + 2.1 * height
     return ((-thigh, -shin), (thigh, shin)), ((-upper, -fore), (upper, fore)), 0.24 * height

@@ -62,7 +62,67 @@ def push(duration: float, rate: int, rng: np.random.Generator) -> np.ndarray:
     return (tone + 0.3 * muffled) * (1 - np.exp(-t / 0.008)) * np.exp(-t / 0.08)
 
 
-SOUNDS = {"sing": sing, "talk": talk, "hit": hit, "push": push}
+def step(duration: float, rate: int, rng: np.random.Generator) -> np.ndarray:
+    """A sole on the floor: a click between 1 and 2 kHz."""
+    t = _times(duration, rate)
+    return np.sin(2 * np.pi * rng.uniform(1000, 2000) * t) * np.exp(-t / 0.012)
+
+
+def land(duration: float, rate: int, rng: np.random.Generator) -> np.ndarray:
+    """Two feet on boards: a low knock, and the boards rattle."""
+    t = _times(duration, rate)
+    rattle = np.sign(np.sin(2 * np.pi * rng.uniform(38, 46) * t)) * rng.standard_normal(len(t))
+    knock = np.sin(2 * np.pi * rng.uniform(170, 230) * t)
+    return (knock + 0.4 * np.convolve(rattle, np.ones(8) / 3, "same")) * np.exp(-t / 0.07)
+
+
+def creak(duration: float, rate: int, rng: np.random.Generator) -> np.ndarray:
+    """A floor board: a thin tone that climbs."""
+    t = _times(duration, rate)
+    low = rng.uniform(600, 800)
+    return _swell(t, duration) * np.sin(2 * np.pi * (low * t + low / duration * t**2 / 2))
+
+
+def swish(duration: float, rate: int, rng: np.random.Generator) -> np.ndarray:
+    """A sleeve through the air: hiss that swells and dies."""
+    t = _times(duration, rate)
+    return np.diff(rng.standard_normal(len(t) + 1)) * np.sin(np.pi * t / duration) ** 2
+
+
+def surf(duration: float, rate: int, rng: np.random.Generator) -> np.ndarray:
+    """Waves that break, one a second: low noise that swells and sinks."""
+    t = _times(duration, rate)
+    noise = np.convolve(rng.standard_normal(len(t) + 63), np.hanning(64), "valid")
+    return noise * (1 + 0.8 * np.sin(2 * np.pi * t + rng.uniform(0, 6)))
+
+
+def birds(duration: float, rate: int, rng: np.random.Generator) -> np.ndarray:
+    """Trills of 3 to 5 kHz, four a second."""
+    t = _times(duration, rate)
+    trill = rng.uniform(3000, 4500) * t + 50 * np.sin(2 * np.pi * 8 * t)
+    return np.sin(2 * np.pi * trill) * (np.sin(2 * np.pi * 4 * t) > 0)
+
+
+def traffic(duration: float, rate: int, rng: np.random.Generator) -> np.ndarray:
+    """A rumble below 150 Hz."""
+    t = _times(duration, rate)
+    return sum(np.sin(2 * np.pi * f * t + rng.uniform(0, 6)) for f in (60, 83, 97, 140))
+
+
+def rain(duration: float, rate: int, rng: np.random.Generator) -> np.ndarray:
+    """Hiss."""
+    return np.diff(rng.standard_normal(len(_times(duration, rate)) + 1))
+
+
+def motor(duration: float, rate: int, rng: np.random.Generator) -> np.ndarray:
+    """A steady buzz of 220 Hz and its odd harmonics."""
+    t = _times(duration, rate)
+    return sum(np.sin(2 * np.pi * k * 220 * t) / k for k in (1, 3, 5, 7))
+
+
+EVENTS = (sing, talk, hit, push, step, land, creak, swish)
+NOISES = (surf, birds, traffic, rain, motor)  # of a place, for as long as it is seen
+SOUNDS = {sound.__name__: sound for sound in (*EVENTS, *NOISES)}
 
 
 def ambience(duration: float, rate: int, level: float, seed: int) -> np.ndarray:

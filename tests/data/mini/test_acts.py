@@ -8,6 +8,8 @@ import pytest
 from avsf_det.data.mini.acts import SOUND_ACTIONS, plan_act, shoot, with_pauses
 from avsf_det.data.mini.figures import PROPS, Look
 from avsf_det.data.mini.film import frames, soundtrack
+from avsf_det.data.mini.motion import noises, pose_at
+from avsf_det.data.mini.places import PLACES, Stay
 from avsf_det.data.mini.script import ACTIONS, FPS, SOUND_PAIRS
 
 LOOK = Look(90.0, skin=(250, 214, 184), shirt=(200, 20, 30), trousers=(20, 40, 210), hair=(9, 9, 9))
@@ -55,6 +57,65 @@ def test_pauses_fill_the_time_between_acts():
     assert (pause.legs, pause.arms, pause.prop) == ("stand", "idle", None)
     assert pause.look == acts[0].actor.look
     assert len(with_pauses(acts[:1], 1.9)) == 2
+
+
+@pytest.mark.parametrize(
+    ("action", "kind", "moving", "per_second"),
+    [
+        ("walk", "step", lambda pose: pose.legs[0][0], 2.8),
+        ("crouch", "creak", lambda pose: pose.arms[0][0], 1.4),
+        ("wave", "swish", lambda pose: max(pose.arms, key=lambda arm: abs(arm[0]))[1], 2.0),
+    ],
+)
+def test_noises_are_heard_when_limbs_turn(action: str, kind: str, moving, per_second: float):
+    for seed in range(10):
+        actor = replace(plan_act(Random(seed), action, 1.0, 5.0).actor, tempo=1.0)
+        times = [beat for name, beat in noises(actor, 1.0, 5.0) if name == kind]
+        assert 4 * per_second - 2 < len(times) < 4 * per_second + 1
+        assert all(1.0 <= start and start + length <= 5.0 for start, length in times)
+        for start, _ in times:
+            before, at, after = (moving(pose_at(actor, start + dt)) for dt in (-0.05, 0.0, 0.05))
+            assert (at - before) * (after - at) < 0
+
+
+def test_a_landing_is_heard_when_the_feet_are_down():
+    for seed in range(10):
+        actor = plan_act(Random(seed), "jump", 1.0, 5.0).actor
+        heard = noises(actor, 1.0, 5.0)
+        assert {kind for kind, _ in heard} == {"land"}
+        for _, (start, _) in heard:
+            assert pose_at(actor, start - 0.02).lift > 0.005
+            assert pose_at(actor, start + 0.001).lift == 0
+    assert noises(plan_act(Random(1), "stand", 0.0, 3.0).actor, 0.0, 3.0) == []
+
+
+def test_only_a_noisy_film_lets_motion_be_heard():
+    act = plan_act(Random(3), "jump", 1.0, 5.0)
+    quiet, loud = (shoot("film", 0, 6.0, [act], noisy=noisy) for noisy in (False, True))
+    assert quiet.shots == loud.shots
+    assert quiet.sounds == ()
+    heard = [(sound.kind, (sound.start, sound.duration)) for sound in loud.sounds]
+    assert heard == noises(act.actor, 1.0, 5.0)
+
+
+def test_a_film_cuts_from_place_to_place_in_sight_and_sound():
+    beach, hall = PLACES[0], PLACES[-1]
+    stays = [Stay(beach, 0.0, 1.2), Stay(hall, 1.2, 3.0)]
+    act = plan_act(Random(1), "stand", 0.0, 3.0, look=LOOK)
+    film = shoot("film", 0, 3.0, [act], stays=stays)
+    assert [(shot.start, shot.end, shot.labels) for shot in film.shots] == [
+        (0.0, 1.2, (("stand",),)),
+        (1.2, 3.0, (("stand",),)),
+    ]
+    images = list(frames(film))
+    for image, place in ((images[35], beach), (images[36], hall)):
+        np.testing.assert_allclose(image[:, :30].mean((0, 1)), place.color, atol=25)
+    track = soundtrack(film)
+    cut = round(1.2 * film.sample_rate)
+    assert track[:cut].std() > 5 * track[cut:].std()
+    assert [(sound.kind, sound.start, sound.duration) for sound in film.sounds] == [
+        ("surf", 0.0, 1.2)
+    ]
 
 
 def test_acts_overlap_on_screen_and_in_the_labels():

@@ -70,10 +70,11 @@ def test_kinetics_rows_name_what_is_acted():
             movie = planned.movies[f"videos/{split}/{row['label']}/{clip}"]
             assert end - start == movie.duration
             assert len(row["youtube_id"]) == 11
-            actor, labels = movie.shots[0].actors[0], movie.shots[0].labels[0]
+            shot = next(shot for shot in movie.shots if shot.labels[0])  # not a rest
+            actor, labels = shot.actors[0], shot.labels[0]
             acted = labels[-1] if actor.arms != "idle" else actor.legs
             assert row["label"] == acted
-            kinds = {sound.kind for sound in movie.sounds}
+            kinds = {sound.kind for sound in movie.sounds} & set(SOUND_ACTIONS)
             if row["label"] in SOUND_ACTIONS and track(movie) == "heard":
                 assert kinds == {row["label"]}
             tracks[split, row["label"] in SOUND_ACTIONS, track(movie)] += 1
@@ -232,7 +233,7 @@ def test_hmdb_lists():
 
 # Of the text of the annotations; to be changed only together with the scripts.
 GOLDEN = {
-    "kinetics": "2c8dd96219a6fb7d",
+    "kinetics": "4a38a5cb75a6be14",
     "epic": "4076117531b9295a",
     "charades": "d777c887ece47028",
     "ucf": "6193105d38ec2530",

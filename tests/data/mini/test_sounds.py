@@ -36,6 +36,14 @@ def test_sing_is_pitched_and_talk_is_spread():
     assert mean_of("talk", top_ten) < 0.45
 
 
+def test_noises_of_motion_lie_where_their_names_say():
+    assert 1000 < mean_of("step", centroid) < 2100
+    assert 100 < mean_of("land", centroid) < 2500
+    assert mean_of("swish", centroid) > 8000
+    halves = [mean_of("creak", lambda wave, i=i: centroid(np.split(wave, 2)[i])) for i in (0, 1)]
+    assert halves[0] < 1000 < halves[1]
+
+
 @pytest.mark.parametrize("kind", SOUNDS)
 def test_event_is_where_and_as_loud_as_asked(kind: str):
     track = np.zeros(RATE)

@@ -9,6 +9,7 @@ from detectron2.evaluation import DatasetEvaluator
 
 from avsf_det.checkpoint import AVSFCheckpointer
 from avsf_det.data import build_clip_test_loader, build_clip_train_loader, person_box_file
+from avsf_det.data.build import PERSON_DETECTORS
 from avsf_det.evaluation import (
     AVAEvaluator,
     CharadesEvaluator,
@@ -60,14 +61,15 @@ class Trainer(DefaultTrainer):
         """Detectron2's hooks; precise BN reads with as many workers as training, not with none.
 
         Also the place to put a checkpointer that reads everybody's weights: Detectron2 makes its
-        own just before, and the hooks that save with it here.
+        own just before, and the hooks that save with it here. A person detector keeps that one.
         """
-        self.checkpointer = AVSFCheckpointer(
-            self.model,
-            self.cfg.OUTPUT_DIR,
-            min_matched=self.cfg.MODEL.WEIGHTS_MIN_MATCHED,
-            trainer=weakref.proxy(self),
-        )
+        if self.cfg.MODEL.META_ARCHITECTURE not in PERSON_DETECTORS:
+            self.checkpointer = AVSFCheckpointer(
+                self.model,
+                self.cfg.OUTPUT_DIR,
+                min_matched=self.cfg.MODEL.WEIGHTS_MIN_MATCHED,
+                trainer=weakref.proxy(self),
+            )
         built = [
             self._build_precise_bn() if isinstance(hook, hooks.PreciseBN) else hook
             for hook in super().build_hooks()

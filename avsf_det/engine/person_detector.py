@@ -1,0 +1,162 @@
+"""Person boxes in video frames, by any of Detectron2's image detectors."""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from detectron2 import model_zoo
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode, get_cfg
+from detectron2.data import transforms as T
+from detectron2.modeling import build_model
+from detectron2.structures import Instances
+from torch import nn
+
+from avsf_det.checkpoint.file_formats import CheckpointError, find_state, read_file
+
+PERSON = 0  # the category, in COCO and in detectors trained on AVA's csv files
+
+
+class PersonDetectorError(ValueError):
+    """A detector that cannot be built, or weights that do not fit it."""
+
+
+class PersonDetector:
+    """Finds the persons in frames.
+
+    Attributes:
+        config_file, weights: where it comes from: a path, and a path or URL.
+    """
+
+    def __init__(self, cfg: CfgNode):
+        """
+        Args:
+            cfg: its MODEL.PERSON_DETECTOR and MODEL.DEVICE are used, and kept unchanged.
+
+        Raises:
+            PersonDetectorError: there is no such config, or no such weights, or they do not fit.
+        """
+        options = cfg.MODEL.PERSON_DETECTOR
+        self.config_file, self.weights = find_detector(options.CONFIG_FILE, options.WEIGHTS)
+        detector_cfg = _read_config(cfg, self.config_file)
+        detector_cfg.MODEL.DEVICE = cfg.MODEL.DEVICE
+        detector_cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = options.SCORE_THRESH
+        detector_cfg.MODEL.RETINANET.SCORE_THRESH_TEST = options.SCORE_THRESH
+        channels = detector_cfg.INPUT.FORMAT
+        if channels not in ("RGB", "BGR"):
+            raise PersonDetectorError(
+                f"{self.config_file}: INPUT.FORMAT is {channels}, must be RGB or BGR"
+            )
+        self._reverse_channels = channels == "BGR"
+        size = detector_cfg.INPUT.MIN_SIZE_TEST
+        self._resize = T.ResizeShortestEdge([size, size], detector_cfg.INPUT.MAX_SIZE_TEST)
+        self._model = build_model(detector_cfg).eval()
+        _load(self._model, self.weights)
+
+    @torch.no_grad()
+    def __call__(self, frames: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """
+        Args:
+            frames: uint8 (H, W, 3) RGB each; one batch.
+
+        Returns:
+            for each frame float32 (N, 5): x1, y1, x2, y2 in 0..1 of the frame, and the score; the
+            highest first.
+        """
+        if not len(frames):
+            return []
+        outputs = self._model([self._to_input(frame) for frame in frames])
+        return [_to_array(output["instances"]) for output in outputs]
+
+    def _to_input(self, frame: np.ndarray) -> dict:
+        height, width = frame.shape[:2]
+        image = frame[..., ::-1] if self._reverse_channels else frame
+        image = self._resize.get_transform(image).apply_image(image)
+        image = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        return {"image": image, "height": height, "width": width}
+
+
+def find_detector(config_file: str, weights: str) -> tuple[str, str]:
+    """
+    Args:
+        config_file: a path, or a name in Detectron2's model zoo.
+        weights: a path or URL, or "" for those of the model zoo.
+
+    Returns:
+        path of the config; path or URL of the weights.
+
+    Raises:
+        PersonDetectorError: one of them does not exist.
+    """
+    key = "MODEL.PERSON_DETECTOR"
+    if weights and "://" not in weights and not os.path.isfile(weights):
+        raise PersonDetectorError(f"{key}.WEIGHTS: there is no file {weights}")
+    if os.path.isfile(config_file):
+        if not weights:
+            raise PersonDetectorError(
+                f"{key}.WEIGHTS is empty; give the weights that belong to {config_file}"
+            )
+        return config_file, weights
+    try:
+        path = model_zoo.get_config_file(config_file)
+        return path, weights or model_zoo.get_checkpoint_url(config_file)
+    except RuntimeError as error:
+        raise PersonDetectorError(
+            f"{key}.CONFIG_FILE: {config_file} is neither a file nor a model of Detectron2's zoo "
+            f"({error}). Give the path of a config, and its weights in {key}.WEIGHTS"
+        ) from None
+
+
+def _read_config(cfg: CfgNode, path: str) -> CfgNode:
+    """Detectron2's defaults and the file; it may have keys that only ``cfg`` knows, as the config
+    that a training writes to its folder does."""
+    detector_cfg = cfg.clone()
+    detector_cfg.defrost()
+    detector_cfg.merge_from_other_cfg(get_cfg())
+    try:
+        detector_cfg.merge_from_file(path)
+    except (KeyError, ValueError, AssertionError) as error:
+        raise PersonDetectorError(f"{path}: is no config of Detectron2 ({error})") from None
+    return detector_cfg
+
+
+class _StrictCheckpointer(DetectionCheckpointer):
+    """Runs nothing that is in a file, and leaves nothing of a model as it was drawn at random."""
+
+    def _load_file(self, filename: str) -> dict:
+        state, rest = find_state(read_file(filename), filename)
+        return {**rest, "model": state}
+
+    def _load_model(self, checkpoint: dict) -> object:
+        incompatible = super()._load_model(checkpoint)
+        wrong = [*incompatible.missing_keys, *(name for name, *_ in incompatible.incorrect_shapes)]
+        wrong = [name for name in wrong if not name.endswith("num_batches_tracked")]
+        if wrong:
+            raise PersonDetectorError(
+                f"{len(set(wrong))} weights of the detector, such as {wrong[0]}, are not in the "
+                "file or have another shape there. Config and weights must belong together"
+            )
+        return incompatible
+
+
+def _load(model: nn.Module, weights: str) -> None:
+    try:
+        _StrictCheckpointer(model).load(weights)
+    except CheckpointError as error:
+        raise PersonDetectorError(str(error)) from None
+    except PersonDetectorError as error:
+        raise PersonDetectorError(f"{weights}: {error}") from None
+    except OSError as error:
+        raise PersonDetectorError(
+            f"{weights}: cannot be read ({error}). Without network, fetch the file elsewhere and "
+            "give its path in MODEL.PERSON_DETECTOR.WEIGHTS"
+        ) from error
+
+
+def _to_array(found: Instances) -> np.ndarray:
+    found = found[found.pred_classes == PERSON]
+    height, width = found.image_size
+    boxes = found.pred_boxes.tensor / found.pred_boxes.tensor.new_tensor((width, height) * 2)
+    rows = torch.cat([boxes.clamp(0, 1), found.scores[:, None]], dim=1)
+    return rows[rows[:, 4].argsort(descending=True, stable=True)].float().cpu().numpy()

@@ -1,0 +1,242 @@
+import multiprocessing
+import os
+import signal
+
+import numpy as np
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from ava_tools import detect_persons as tool
+from avsf_det.data import AnnotationError, register_ava_csv
+from avsf_det.data.datasets.ava import load_person_boxes
+from avsf_det.engine.person_boxes import (
+    Video,
+    videos_of_dataset,
+    videos_of_path,
+    write_person_boxes,
+)
+
+from ..media import read_number, write_video
+
+SETTINGS = {"detector": "painted numbers"}
+
+
+class NumberReader:
+    """Of the frame with number n it finds a person with the right edge at (n + 1) / 100, and in
+    uneven ones another that is too narrow for the csv."""
+
+    weights = "none"
+
+    def __init__(self, cfg=None, stop_after=10**9, stop=None):
+        self.batches: list[list[int]] = []
+        self.stop_after, self.stop = stop_after, stop
+
+    def __call__(self, frames):
+        if len(self.batches) == self.stop_after:
+            self.stop()
+        numbers = [read_number(frame) for frame in frames]
+        self.batches.append(numbers)
+        narrow = [0.5, 0, 0.50001, 1, 0.8]
+        return [
+            np.array([[0, 0.25, (n + 1) / 100, 1, 0.9], narrow][: n % 2 + 1], np.float32)
+            for n in numbers
+        ]
+
+
+@pytest.fixture
+def videos(tmp_path):
+    (tmp_path / "videos" / "more").mkdir(parents=True)
+    write_video(tmp_path / "videos" / "a.mp4", num_frames=50, fps=10)
+    write_video(tmp_path / "videos" / "more" / "b.mp4", num_frames=30, fps=10)
+    return videos_of_path(tmp_path / "videos")
+
+
+def write(videos, output, detector=None, **options):
+    detector = detector or NumberReader()
+    options = {"settings": SETTINGS, "batch_size": 2, **options}
+    return write_person_boxes(detector, videos, str(output), **options)
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def test_each_keyframe_of_a_folder_has_the_persons_of_its_frame(videos, tmp_path):
+    detector = NumberReader()
+    found, bad = write(videos, tmp_path / "new" / "boxes.csv", detector)
+    assert detector.batches == [[0, 10], [20, 30], [40], [0, 10], [20]]
+    assert bad == []
+    assert (tmp_path / "new" / "boxes.csv").read_text().splitlines() == [
+        "a,0000,0.0000,0.2500,0.0100,1.0000,,0.9000",
+        "a,0001,0.0000,0.2500,0.1100,1.0000,,0.9000",
+        "a,0002,0.0000,0.2500,0.2100,1.0000,,0.9000",
+        "a,0003,0.0000,0.2500,0.3100,1.0000,,0.9000",
+        "a,0004,0.0000,0.2500,0.4100,1.0000,,0.9000",
+        "b,0000,0.0000,0.2500,0.0100,1.0000,,0.9000",
+        "b,0001,0.0000,0.2500,0.1100,1.0000,,0.9000",
+        "b,0002,0.0000,0.2500,0.2100,1.0000,,0.9000",
+    ]
+    assert os.listdir(tmp_path / "new") == ["boxes.csv"]
+    read = load_person_boxes(str(tmp_path / "new" / "boxes.csv"))
+    assert read.keys() == found.keys()
+    for key, (boxes, scores) in read.items():
+        np.testing.assert_array_equal(np.column_stack([boxes, scores]), found[key])
+
+
+def test_seconds_that_are_not_whole_are_read_back_as_they_were(videos, tmp_path):
+    found, _ = write(videos[:1], tmp_path / "boxes.csv", rate=3.0)
+    seconds = [second for _, second in found]
+    assert seconds == [i / 3 for i in range(15)]
+    assert [s for _, s in load_person_boxes(str(tmp_path / "boxes.csv"))] == seconds
+
+
+@pytest.mark.parametrize("done", range(5))
+@pytest.mark.parametrize("torn", [b"", b'["b", 1, [[2.0, [[0.0, 0.', b"\xff"])
+def test_an_interrupted_run_goes_on_to_the_same_bytes(videos, tmp_path, done, torn):
+    write(videos, tmp_path / "whole.csv")
+    output = tmp_path / "boxes.csv"
+    with pytest.raises(KeyboardInterrupt):
+        write(videos, output, NumberReader(stop_after=done, stop=interrupt))
+    assert not output.exists()
+    with open(f"{output}.partial", "ab") as file:
+        file.write(torn)
+    detector = NumberReader()
+    write(videos, output, detector)
+    assert len(detector.batches) == 5 - done
+    assert output.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert not os.path.exists(f"{output}.partial")
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(videos, tmp_path):
+    write(videos, tmp_path / "whole.csv")
+    output = tmp_path / "boxes.csv"
+    detector = NumberReader(stop_after=3, stop=lambda: os.kill(os.getpid(), signal.SIGKILL))
+    process = multiprocessing.get_context("fork").Process(
+        target=write, args=(videos, output, detector)
+    )
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert not output.exists()
+    detector = NumberReader()
+    write(videos, output, detector)
+    assert detector.batches == [[0, 10], [20]]
+    assert output.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_a_partial_file_of_which_not_even_the_first_line_is_whole_counts_as_none(videos, tmp_path):
+    (tmp_path / "boxes.csv.partial").write_text('{"detec')
+    detector = NumberReader()
+    write(videos, tmp_path / "boxes.csv", detector)
+    assert len(detector.batches) == 5
+
+
+def test_results_of_other_settings_are_not_mixed_nor_overwritten(videos, tmp_path):
+    output = tmp_path / "boxes.csv"
+    with pytest.raises(KeyboardInterrupt):
+        write(videos, output, NumberReader(stop_after=1, stop=interrupt))
+    with pytest.raises(AnnotationError, match=r'partial: was made with .*"rate": 1.0'):
+        write(videos, output, rate=2.0)
+    write(videos, output)
+    with pytest.raises(AnnotationError, match=r"boxes\.csv: is there already"):
+        write(videos, output)
+
+
+def test_what_was_found_of_other_videos_or_keyframes_is_not_used(videos, tmp_path):
+    output, shorter = tmp_path / "boxes.csv", Video("b", videos[1].path, 0.0, (0.0, 2.0))
+    with pytest.raises(KeyboardInterrupt):
+        write(videos, output, NumberReader(stop_after=4, stop=interrupt))
+    detector = NumberReader()
+    found, _ = write([shorter], output, detector)
+    assert detector.batches == [[0, 20]]
+    assert list(found) == [("b", 0.0), ("b", 2.0)]
+
+
+def test_bad_videos_are_named_and_the_others_done(videos, tmp_path, monkeypatch, capsys):
+    (tmp_path / "videos" / "aa.mp4").write_bytes(b"broken")
+    whole = (tmp_path / "videos" / "more" / "b.mp4").read_bytes()
+    monkeypatch.setattr(tool, "PersonDetector", NumberReader)
+    output = tmp_path / "boxes.csv"
+    arguments = ["--input", str(tmp_path / "videos"), "--output", str(output), "--batch-size", "2"]
+    assert tool.main(arguments) == 1
+    errors = capsys.readouterr().err
+    assert "error: 1 of 3 videos" in errors and "aa.mp4: file: cannot be opened" in errors
+    keyframes = list(load_person_boxes(str(output)))
+    assert keyframes == [*(("a", s) for s in range(5)), *(("b", s) for s in range(3))]
+    (tmp_path / "videos" / "aa.mp4").write_bytes(whole)
+    assert tool.main(arguments) == 0
+    keyframes = list(load_person_boxes(str(output)))
+    assert keyframes == [
+        *(("a", s) for s in range(5)),
+        *(("aa", s) for s in range(3)),
+        *(("b", s) for s in range(3)),
+    ]
+
+
+def test_what_lies_before_the_damage_of_a_video_is_kept(videos, tmp_path):
+    path = tmp_path / "cut.mkv"
+    write_video(path, num_frames=100, fps=10)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    found, (error,) = write(videos_of_path(path), tmp_path / "boxes.csv")
+    assert "cut.mkv" in str(error)
+    assert 0 < len(found) < 10
+    assert list(found) == [("cut", s) for s in range(len(found))]
+    assert len(load_person_boxes(str(tmp_path / "boxes.csv"))) == len(found)
+
+
+@pytest.fixture
+def dataset(videos, tmp_path):
+    (tmp_path / "gt.csv").write_text(
+        "a,11,0,0.25,0.11,1,1,0\na,13,0,0.25,0.31,1,1,0\na,13,0,0.25,0.31,1,2,0\n"
+        "a,99,0.5,0.5,1,1,1,0\n"
+    )
+    name = "detect_persons_test_set"
+    register_ava_csv(
+        name,
+        str(tmp_path / "gt.csv"),
+        {1: "sit", 2: "sing"},
+        str(tmp_path / "videos"),
+        offset=10,
+    )
+    yield name
+    DatasetCatalog.remove(name)
+    MetadataCatalog.remove(name)
+
+
+def test_keyframes_of_a_data_set(dataset, tmp_path, monkeypatch, caplog, capsys):
+    monkeypatch.setattr(tool, "PersonDetector", NumberReader)
+    output = tmp_path / "boxes.csv"
+    assert tool.main(["--dataset", dataset, "--output", str(output)]) == 0
+    assert output.read_text().splitlines() == [
+        "a,0011,0.0000,0.2500,0.1100,1.0000,,0.9000",
+        "a,0013,0.0000,0.2500,0.3100,1.0000,,0.9000",
+    ]
+    assert "lasts 5 s; 1 of the 3 keyframes lie behind its end" in caplog.text
+    assert (
+        "AP 0.667; 2 of 3 annotated ones found, 0 of 2 boxes are of nobody"
+        in capsys.readouterr().out
+    )
+
+
+def test_all_seconds_that_may_be_annotated_are_looked_at(dataset):
+    MetadataCatalog.get(dataset).__dict__["valid_sec"] = (10.0, 14.0)
+    (video,) = videos_of_dataset(dataset)
+    assert video == Video("a", video.path, 10, (10.0, 11.0, 12.0, 13.0, 14.0))
+
+
+def test_what_is_no_video_or_data_set_is_named(videos, tmp_path, capsys):
+    arguments = ["--output", str(tmp_path / "boxes.csv")]
+    assert tool.main([*arguments, "--dataset", "nothing"]) == 1
+    assert "no data set is registered as 'nothing'" in capsys.readouterr().err
+    with pytest.raises(AnnotationError, match="kinetics400_val' is of clips"):
+        videos_of_dataset("kinetics400_val")
+    (tmp_path / "empty").mkdir()
+    for path in ("empty", "nothing.mp4"):
+        with pytest.raises(AnnotationError, match=f"{path}: there is no video"):
+            videos_of_path(tmp_path / path)
+    (tmp_path / "videos" / "b.avi").write_bytes(b"")
+    with pytest.raises(AnnotationError, match=r"b\.mp4: has the video id of .*b\.avi"):
+        videos_of_path(tmp_path / "videos")
+    (tmp_path / "videos" / "b.avi").rename(tmp_path / "videos" / "b,c.avi")
+    with pytest.raises(AnnotationError, match=r"b,c\.avi: a video id has no comma"):
+        videos_of_path(tmp_path / "videos")

@@ -11,6 +11,8 @@ if find_spec("detectron2") is None:
         "python ava_tools/install_detectron2.py"
     )
 
+import detectron2  # noqa: F401  (first: DETECTRON2_ENV_MODULE may register data sets with ours)
+
 from . import data, modeling  # noqa: F401  (they register data sets and models)
 from .config import add_avsf_config
 

@@ -10,6 +10,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["avsf_det", "avsf_det.*"]),
+    package_data={"avsf_det.utils.report": ["*.html", "*.css", "*.js"]},
     python_requires=">=3.10",
     # Detectron2 is not on the package index: ava_tools/install_detectron2.py installs it.
     install_requires=[
@@ -22,9 +23,12 @@ setup(
         "pycocotools>=2.0.6",
         "opencv-python>=4.8",
         "fvcore>=0.1.5.post20221221",
+        "jinja2",
         "matplotlib>=3.7",
+        "pillow>=10.1",
         "tabulate",
         "tensorboard",
+        "tqdm",
     ],
     extras_require={"test": ["pytest>=7", "ruff>=0.6", "pytest-xdist", "scikit-learn"]},
 )

@@ -81,6 +81,24 @@ class ClassResult:
 
 
 @dataclass(frozen=True)
+class RankedClass:
+    """The rows of one class, as AP counts them.
+
+    Attributes:
+        id, name: of the label map.
+        ground_truth: int64 (M,), rows of the ground truth, by keyframe.
+        detections: int64 (N,), rows of the detections, the highest rank first.
+        found: int64 (N,), the ground-truth row that each detection finds; -1: none, it is wrong.
+    """
+
+    id: int
+    name: str
+    ground_truth: np.ndarray
+    detections: np.ndarray
+    found: np.ndarray
+
+
+@dataclass(frozen=True)
 class AVAResult:
     """What :func:`evaluate_ava` returns.
 
@@ -143,11 +161,34 @@ def evaluate_ava(
     excluded: AbstractSet[Keyframe] = frozenset(),
     protocol: str = "default",
 ) -> AVAResult:
-    """Frame-mAP of ``detections``.
+    """Frame-mAP of ``detections``. Arguments and errors are those of :func:`rank_detections`."""
+    ranked, counts = rank_detections(detections, ground_truth, label_map, excluded, protocol)
+    classes = []
+    counts["matched_boxes"] = 0
+    for c in ranked:
+        hits, num = c.found >= 0, len(c.ground_truth)
+        counts["matched_boxes"] += int(hits.sum())
+        ap = average_precision(hits, num) if num else float("nan")
+        classes.append(ClassResult(c.id, c.name, ap, num, len(hits)))
+    return AVAResult(protocol, classes, counts)
+
+
+def rank_detections(
+    detections: ActionBoxes,
+    ground_truth: ActionBoxes,
+    label_map: dict[int, str],
+    excluded: AbstractSet[Keyframe] = frozenset(),
+    protocol: str = "default",
+) -> tuple[Iterator[RankedClass], dict[str, int]]:
+    """What AP is computed from: the detections of every class by rank, and what each finds.
 
     Args:
         label_map: action id -> name of the classes that count; rows of others are dropped.
         excluded: (video id, seconds) left out of both sides; ``activitynet`` does not use it.
+
+    Returns:
+        The classes in the label map's order, each computed when it is asked for, and
+        :attr:`AVAResult.counts` without "matched_boxes".
 
     Raises:
         AVAEvaluationError: no ground truth is left to score, or there are detections but none of
@@ -194,38 +235,38 @@ def evaluate_ava(
     gt_rows, gt_keyframe = gt_rows[by_keyframe], gt_keyframe[by_keyframe]
     gt_of_class = _split_by_class(np.arange(len(gt_rows)), gt_class[gt_rows], len(label_map))
 
-    classes, num_matched_boxes = [], 0
-    for (id_, name), det, gt in zip(label_map.items(), rows_of_class, gt_of_class, strict=True):
-        ap = float("nan")
-        if len(gt):
-            det = det[np.argsort(first_row[detections.keyframe[det]], kind="stable")]
-            scores = detections.scores[det]
-            hits = _match(
-                detections.boxes[det],
-                scores,
-                known[detections.keyframe[det]],
-                ground_truth.boxes[gt_rows[gt]],
-                gt_keyframe[gt],
-                len(gt_keyframes),
-            )
-            num_matched_boxes += int(hits.sum())
-            ap = average_precision(hits[np.argsort(scores, kind="stable")[::-1]], len(gt))
-        classes.append(ClassResult(id_, name, ap, len(gt), len(det)))
+    def rank(id_: int, name: str, det: np.ndarray, gt: np.ndarray) -> RankedClass:
+        det = det[np.argsort(first_row[detections.keyframe[det]], kind="stable")]
+        scores = detections.scores[det]
+        found = _match(
+            detections.boxes[det],
+            scores,
+            known[detections.keyframe[det]],
+            ground_truth.boxes[gt_rows[gt]],
+            gt_keyframe[gt],
+            len(gt_keyframes),
+        )
+        found = np.append(gt_rows[gt], -1)[found]  # of index -1: -1
+        order = np.argsort(scores, kind="stable")[::-1]
+        return RankedClass(id_, name, gt_rows[gt], det[order], found[order])
 
+    ranked = (
+        rank(id_, name, det, gt)
+        for (id_, name), det, gt in zip(label_map.items(), rows_of_class, gt_of_class, strict=True)
+    )
     counts = {
         "ground_truth_keyframes": len(gt_keyframes),
         "ground_truth_boxes": len(gt_rows),
         "detection_keyframes": len(used_keyframes),
         "detections": len(rows),
         "matched_keyframes": num_matched_keyframes,
-        "matched_boxes": num_matched_boxes,
         "excluded_keyframes": len(excluded),
         **gt_counts,
         **det_counts,
         "detections_dropped_by_protocol": num_selected - num_kept,
         "detections_without_area": num_kept - len(rows),
     }
-    return AVAResult(protocol, classes, counts)
+    return ranked, counts
 
 
 def average_precision(hits: np.ndarray, num_ground_truth: int) -> float:
@@ -273,36 +314,51 @@ def _match(
     gt_keyframe: np.ndarray,
     num_keyframes: int,
 ) -> np.ndarray:
-    """Which detections of one class find a ground-truth box that no better one has taken.
+    """The ground-truth box that each detection of one class finds, if no better one has taken it.
 
     Args:
         boxes, scores, keyframe: (N, 4), (N,), (N,); keyframe -1 has no ground truth.
         gt_boxes, gt_keyframe: (M, 4), (M,), sorted by keyframe.
 
     Returns:
-        bool (N,).
+        int64 (N,), index of the ground-truth box, -1 if there is none.
     """
-    hits = np.zeros(len(boxes), bool)
-    count = np.bincount(gt_keyframe, minlength=num_keyframes)
-    start = np.cumsum(count) - count
-    candidates = np.flatnonzero(keyframe >= 0)
-    # Every pair of a detection and a ground-truth box of its keyframe.
-    num_pairs = count[keyframe[candidates]]
-    det = np.repeat(candidates, num_pairs)
-    nth = np.arange(len(det)) - np.repeat(np.cumsum(num_pairs) - num_pairs, num_pairs)
-    gt = start[keyframe[det]] + nth
-    overlap = _iou(boxes[det], gt_boxes[gt])
+    found = np.full(len(boxes), -1)
+    det, gt = pair_by_keyframe(keyframe, gt_keyframe, num_keyframes)
+    overlap = iou_of_pairs(boxes[det], gt_boxes[gt])
 
     order = np.lexsort((-overlap, det))  # stable: of equal overlaps the first ground truth
     best = order[np.unique(det[order], return_index=True)[1]]
     best = best[overlap[best] >= IOU_THRESHOLD]
     order = best[np.lexsort((-scores[det[best]], gt[best]))]  # stable: of equal scores the first
     winners = order[np.unique(gt[order], return_index=True)[1]]
-    hits[det[winners]] = True
-    return hits
+    found[det[winners]] = gt[winners]
+    return found
 
 
-def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def pair_by_keyframe(
+    keyframe: np.ndarray, gt_keyframe: np.ndarray, num_keyframes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Every pair of a detection and a ground-truth box of its keyframe.
+
+    Args:
+        keyframe: int (N,) of the detections; -1 has no ground truth.
+        gt_keyframe: int (M,) of the ground truth, ascending.
+        num_keyframes: how many there are.
+
+    Returns:
+        indices of detections and of ground truth, each int64 (pairs,), by detection.
+    """
+    count = np.bincount(gt_keyframe, minlength=num_keyframes)
+    start = np.cumsum(count) - count
+    candidates = np.flatnonzero(keyframe >= 0)
+    num_pairs = count[keyframe[candidates]]
+    det = np.repeat(candidates, num_pairs)
+    nth = np.arange(len(det)) - np.repeat(np.cumsum(num_pairs) - num_pairs, num_pairs)
+    return det, start[keyframe[det]] + nth
+
+
+def iou_of_pairs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """IoU of box pairs (N, 4), (N, 4) -> (N,)."""
     size = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
     intersection = np.prod(np.maximum(size, 0), axis=1)

@@ -15,6 +15,7 @@ from avsf_det.evaluation.ava_map import (
     average_precision,
     evaluate_ava,
     evaluate_ava_files,
+    rank_detections,
     read_detections,
     read_excluded,
     read_ground_truth,
@@ -130,6 +131,25 @@ def test_activitynet_keeps_fifty_rows_of_a_keyframe() -> None:
     assert ap(det, gt, protocol="activitynet")[1] == 0.5
     det = rows(*others[:49], ("v", 902, BOX, 1, 0.8), ("w", 902, BOX, 1, 0.1))
     assert ap(det, gt, protocol="activitynet")[1] == 1
+
+
+def test_ranked_rows_and_what_each_finds() -> None:
+    gt = rows(("v", 902, BOX, 2), ("v", 902, FAR, 1), ("w", 902, BOX, 1))
+    det = rows(
+        ("v", 902, FAR, 1, 0.2),
+        ("x", 902, BOX, 1, 0.7),
+        ("w", 902, BOX, 1, 0.9),
+        ("w", 902, BOX, 1, 0.3),
+    )
+    classes, counts = rank_detections(det, gt, CLASSES)
+    sit, talk = classes
+    assert (sit.id, sit.name, sit.ground_truth.tolist()) == (1, "sit", [1, 2])
+    assert sit.detections.tolist() == [2, 1, 3, 0]
+    assert sit.found.tolist() == [2, -1, -1, 1]
+    assert talk.ground_truth.tolist() == [0] and talk.detections.size == talk.found.size == 0
+    assert counts == {
+        k: v for k, v in evaluate_ava(det, gt, CLASSES).counts.items() if k != "matched_boxes"
+    }
 
 
 def test_rows_that_do_not_count() -> None:

@@ -1,0 +1,1 @@
+"""The report of an AVA evaluation: one HTML file that needs nothing else."""

@@ -1,0 +1,97 @@
+"""A moment of a video as data URIs: the clip with its sound, its keyframe, its spectrogram."""
+
+import base64
+import io
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from avsf_det.data import VideoReader
+from avsf_det.data.audio import LogMel
+from avsf_det.utils.video_writer import write_video
+from avsf_det.utils.visualizer import draw_logmel
+
+CLIP_SEC = 2.0
+MAX_WIDTH = 384  # pixels
+MAX_FPS = 25
+SAMPLE_RATE = 32000  # Hz, of the clip's sound
+LOGMEL_SIZE = 384, 72  # pixels
+_VIDEO_OPTIONS = {"crf": "27", "preset": "medium"}
+_AUDIO_OPTIONS = {"b": "64000"}
+
+
+@dataclass(frozen=True)
+class EncodedClip:
+    """
+    Attributes:
+        video: H.264 with AAC in mp4, as data URI.
+        poster: the keyframe as JPEG.
+        logmel: the spectrogram of exactly the clip's time as PNG; "" without a sound track.
+        size: width and height in pixels.
+        seconds: how long it is.
+        keyframe_at: second of the clip that is the keyframe.
+    """
+
+    video: str
+    poster: str
+    logmel: str
+    size: tuple[int, int]
+    seconds: float
+    keyframe_at: float
+
+
+def encode_clip(path: str, second: float) -> EncodedClip:
+    """Up to ``CLIP_SEC`` seconds around a second of a file, what there is of them.
+
+    Raises:
+        VideoDecodeError: they cannot be read.
+    """
+    with VideoReader(path) as reader:
+        fps = max(1, min(round(reader.fps), MAX_FPS))
+        start = max(0.0, second - CLIP_SEC / 2)
+        num_frames = max(1, round((min(second + CLIP_SEC / 2, reader.duration) - start) * fps))
+        seconds = num_frames / fps
+        scale = min(1.0, MAX_WIDTH / reader.width)
+        width, height = (max(2, round(x * scale / 2) * 2) for x in (reader.width, reader.height))
+        times = [start + i / fps for i in range(num_frames)]
+        frames = reader.read_frames([*times, second], (height, width))
+        sound = logmel = None
+        if reader.has_audio:
+            sound = reader.read_audio(start, start + seconds, SAMPLE_RATE).numpy()[None]
+            logmel = LogMel(sample_rate=16000, window_sec=0.032, hop_sec=0.016, num_mels=80)(
+                reader.read_audio(start, start + seconds, 16000)
+            )
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "clip.mp4")
+        write_video(
+            file,
+            frames[:-1],
+            fps,
+            sound,
+            SAMPLE_RATE if sound is not None else None,
+            video_options=_VIDEO_OPTIONS,
+            audio_options=_AUDIO_OPTIONS,
+        )
+        video = _data_uri("video/mp4", file.read_bytes())
+    return EncodedClip(
+        video,
+        _picture(frames[-1], "JPEG"),
+        "" if logmel is None else _picture(draw_logmel(logmel, *LOGMEL_SIZE), "JPEG"),
+        (width, height),
+        seconds,
+        second - start,
+    )
+
+
+def _picture(image: np.ndarray, form: str) -> str:
+    """uint8 (H, W, 3) RGB as a data URI."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, form, quality=85)
+    return _data_uri(f"image/{form.lower()}", buffer.getvalue())
+
+
+def _data_uri(mime: str, data: bytes) -> str:
+    return f"data:{mime};base64,{base64.b64encode(data).decode()}"

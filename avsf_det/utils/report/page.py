@@ -1,0 +1,216 @@
+"""The HTML of a report, from the rows of one or more evaluations of the same data set."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from tqdm import tqdm
+
+from avsf_det.data import VideoDecodeError
+from avsf_det.evaluation.ava_map import (
+    PROTOCOLS,
+    ActionBoxes,
+    AVAEvaluationError,
+    average_precision,
+    rank_detections,
+)
+
+from .clips import EncodedClip, encode_clip
+from .errors import KINDS, ErrorAnalysis, analyze_errors, precision_recall
+from .gallery import Example, choose_examples
+from .sources import EvaluatedSet
+
+MAX_RUNS = 4  # as many colours and dashes as the page tells apart
+MAX_CONFUSIONS = 12  # that are listed in words
+PLOT = 400, 300  # width and height of a precision-recall plot, in its own units
+
+
+@dataclass(frozen=True)
+class Run:
+    """One evaluation; lists are by class, AP is nan without ground truth."""
+
+    name: str
+    ap: list[float]
+    curves: list[np.ndarray]
+    errors: ErrorAnalysis
+    counts: dict[str, int]
+
+    @property
+    def mean_ap(self) -> float:
+        return float(np.nanmean(self.ap))
+
+
+def build_report(
+    evaluated: EvaluatedSet,
+    detections: Mapping[str, ActionBoxes],
+    *,
+    title: str,
+    protocol: str = "default",
+    max_clips: int = 60,
+) -> tuple[str, list[str]]:
+    """
+    Args:
+        detections: name -> rows of a run. The first is reported, the others are compared with it.
+        max_clips: how many examples are shown with their clip; most of the file's size.
+
+    Returns:
+        the HTML, and a line for each clip that cannot be read (its place is in the page).
+
+    Raises:
+        AVAEvaluationError: rows that cannot be scored, too many runs.
+    """
+    if not 1 <= len(detections) <= MAX_RUNS:
+        raise AVAEvaluationError(f"{len(detections)} runs; a report is of 1 to {MAX_RUNS}")
+    runs = [_evaluate(name, rows, evaluated, protocol) for name, rows in detections.items()]
+    worst_first = [int(i) for i in np.argsort(runs[0].ap) if not np.isnan(runs[0].ap[i])]
+    examples = choose_examples(
+        runs[0].errors,
+        list(detections.values()),
+        evaluated.ground_truth,
+        evaluated.label_map,
+        worst_first,
+        max_clips,
+    )
+    clips, problems = _encode(examples, evaluated)
+    names = list(evaluated.label_map.values())
+    html = (
+        _environment()
+        .get_template("page.html")
+        .render(
+            title=title,
+            data_set=evaluated.name,
+            protocol=f"{protocol}: {PROTOCOLS[protocol]}",
+            runs=runs,
+            counts=runs[0].counts,
+            names=names,
+            classes=[_class_row(i, name, runs) for i, name in enumerate(names)],
+            differences=[_differences(runs[0], other, names) for other in runs[1:]],
+            first_class=_most_telling(runs, worst_first[0]),
+            kinds=KINDS,
+            confused=[_confused(run.errors, names) for run in runs],
+            examples=list(zip(examples, clips, strict=True)),
+            plot=PLOT,
+        )
+    )
+    return html, problems
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+
+
+def _evaluate(name: str, rows: ActionBoxes, evaluated: EvaluatedSet, protocol: str) -> Run:
+    classes, counts = rank_detections(
+        rows, evaluated.ground_truth, evaluated.label_map, evaluated.excluded, protocol
+    )
+    ranked = list(classes)
+    return Run(
+        name,
+        [
+            average_precision(c.found >= 0, len(c.ground_truth)) if len(c.ground_truth) else np.nan
+            for c in ranked
+        ],
+        [precision_recall(c) for c in ranked],
+        analyze_errors(ranked, rows, evaluated.ground_truth),
+        counts,
+    )
+
+
+def _class_row(i: int, name: str, runs: Sequence[Run]) -> dict:
+    """What the page says of one class."""
+    errors = [run.errors.classes[i] for run in runs]
+    num = len(errors[0].ranked.ground_truth)
+    found = [int(e.counts[0]) for e in errors]
+    return {
+        "index": i,
+        "name": name,
+        "num": num,
+        "sort_key": (np.isnan(runs[0].ap[i]), -runs[0].ap[i]),  # the highest AP first
+        "ap": [None if np.isnan(run.ap[i]) else run.ap[i] for run in runs],
+        "kinds": [e.counts.tolist() for e in errors],
+        "missed": [len(e.missed) for e in errors],
+        "paths": [_curve_path(run.curves[i]) for run in runs],
+        # Recall and precision of the predictions.
+        "points": [
+            (f / num, f / len(e.kind)) if len(e.kind) else None
+            for f, e in zip(found, errors, strict=True)
+        ],
+    }
+
+
+def _curve_path(curve: np.ndarray) -> str:
+    """The steps of a precision-recall curve as path data of an SVG of the size ``PLOT``."""
+    width, height = PLOT
+    if not len(curve):
+        return f"M0 {height}"
+    steps = [f"V{(1 - p) * height:.1f}H{r * width:.1f}" for r, p in curve]
+    return f"M0 {(1 - curve[0, 1]) * height:.1f}" + "".join(steps) + f"V{height}"
+
+
+def _differences(run: Run, other: Run, names: Sequence[str]) -> dict:
+    """AP of a run minus that of another, in points, the greatest gain first, with the bars' place
+    in percent of the room that all of them need."""
+    points = 100 * (np.array(run.ap) - np.array(other.ap))
+    order = [int(i) for i in np.argsort(-points, kind="stable") if not np.isnan(points[i])]
+    low, high = min(0.0, np.nanmin(points)), max(0.0, np.nanmax(points))
+    room = (high - low) or 1.0
+    return {
+        "other": other.name,
+        "mean": 100 * (run.mean_ap - other.mean_ap),
+        "zero": -100 * low / room,
+        "bars": [
+            {
+                "name": names[i],
+                "points": points[i],
+                "ap": (run.ap[i], other.ap[i]),
+                "left": 100 * (min(points[i], 0) - low) / room,
+                "width": 100 * abs(points[i]) / room,
+            }
+            for i in order
+        ],
+    }
+
+
+def _most_telling(runs: Sequence[Run], worst: int) -> int:
+    """The class whose curves are shown first: where two runs differ most, or the worst one."""
+    if len(runs) == 1:
+        return worst
+    return int(np.nanargmax(np.abs(np.array(runs[0].ap) - np.array(runs[1].ap))))
+
+
+def _confused(errors: ErrorAnalysis, names: Sequence[str]) -> list[tuple[str, str, int, int]]:
+    """The most frequent confusions: (true class, said class, boxes, boxes of the true class)."""
+    off_diagonal = errors.confusions * ~np.eye(len(names), dtype=bool)
+    order = np.argsort(-off_diagonal, axis=None, kind="stable")[:MAX_CONFUSIONS]
+    pairs = [divmod(int(k), len(names)) for k in order]
+    return [
+        (names[g], names[p], int(off_diagonal[g, p]), len(errors.classes[g].ranked.ground_truth))
+        for g, p in pairs
+        if off_diagonal[g, p]
+    ]
+
+
+def _encode(
+    examples: Sequence[Example], evaluated: EvaluatedSet
+) -> tuple[list[EncodedClip | str], list[str]]:
+    """The clip of each example, or else what is wrong with it; and what is wrong with any."""
+    clips: list[EncodedClip | str] = []
+    for example in tqdm(examples, "clips", unit="clip", disable=not examples):
+        video_id, second = example.keyframe
+        if video_id not in evaluated.files:
+            clips.append(f"no video of '{video_id}'")
+            continue
+        path, offset = evaluated.files[video_id]
+        try:
+            clips.append(encode_clip(path, second - offset))
+        except VideoDecodeError as error:
+            clips.append(str(error))
+    return clips, [clip for clip in clips if isinstance(clip, str)]

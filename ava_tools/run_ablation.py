@@ -6,9 +6,6 @@ Writes table.md and table.json to OUTPUT/ABLATION. A broken-off run goes on; a f
 
 import argparse
 import json
-import subprocess
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -18,7 +15,10 @@ from tabulate import tabulate
 
 from avsf_det import add_avsf_config
 from avsf_det.evaluation import ClipScores, fuse_scores, read_scores, score_clips, select_classes
+from avsf_det.utils.training_runs import read_metrics, train
 
+# What an AVPretrainer is compared by (avsf_det.evaluation.SyncEvaluator).
+SELF_SUPERVISED = ("sync/all_easy", "sync/all_hard", "rotation/accuracy")
 TRAIN_NET = Path(__file__).resolve().parents[1] / "train_net.py"
 EXAMPLE = """example: python ava_tools/run_ablation.py fusion --classes sing talk hit push
 (classes that in Mini-Kinetics only sound tells apart)"""
@@ -26,6 +26,14 @@ EXAMPLE = """example: python ava_tools/run_ablation.py fusion --classes sing tal
 Variants = dict[str, tuple[str, ...]]
 # Variants of an AVSlowFast config: trained ones -> config options; fused ones -> trained ones.
 ABLATIONS: dict[str, tuple[Variants, Variants]] = {
+    "avs": (  # AVS next to the loss of a classifier, as in Table 5d
+        {f"avs_{on}": ("MODEL.AVSYNC.ENABLED", on) for on in ("True", "False")},
+        {},
+    ),
+    "curriculum": (  # of an AVPretrainer: easy negatives first, or the final mix from the start
+        {"easy_first": (), "mixed": ("MODEL.AVSYNC.HARD_AFTER", "0.0")},
+        {},
+    ),
     "drop_pathway": (  # the paper's Table 5c
         {f"drop_{p}": ("MODEL.AUDIO.DROP_PATHWAY", p) for p in ("0.8", "0.5", "0.0")},
         {},
@@ -43,39 +51,6 @@ ABLATIONS: dict[str, tuple[Variants, Variants]] = {
         {"late": ("slowfast", "audio")},
     ),
 }
-
-
-def train(folder: Path, arguments: list[str]) -> None:
-    """Run train_net.py into the folder, unless that is done; what it prints goes to a log file."""
-    path, new = folder / "ablation.json", {"arguments": arguments, "finished": False}
-    record = json.loads(path.read_text()) if path.exists() else new
-    if record["arguments"] != arguments:
-        raise SystemExit(f"{path} has other arguments: give another --output or delete {folder}")
-    if record["finished"] and (folder / "inference" / "scores.npz").exists():
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(new))
-    command = [sys.executable, TRAIN_NET, "--resume", *arguments, "OUTPUT_DIR", folder]
-    with open(f"{folder}.log", "a") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-    said: dict = {}
-    while process.poll() is None:
-        time.sleep(1)
-        if (row := last_metrics(folder)) != said:
-            said = row
-            progress = f"iteration {row['iteration'] + 1}, loss {row['total_loss']:.3f}"
-            print(f"{folder.name}: {progress}, ETA {row.get('eta_seconds', 0):.0f} s", flush=True)
-    if process.returncode:
-        raise SystemExit(f"{folder.name} failed; see {folder}.log")
-    path.write_text(json.dumps({**new, "finished": True}))
-
-
-def last_metrics(folder: Path) -> dict:
-    """What Detectron2 wrote last of the training, {} before; it does every 20 iterations."""
-    path = folder / "metrics.json"
-    lines = path.read_text().splitlines() if path.exists() else []
-    rows = [json.loads(line) for line in lines if line.endswith("}")]
-    return next((row for row in reversed(rows) if "total_loss" in row), {})
 
 
 def measure(scores: ClipScores, classes: Sequence[str]) -> dict[str, float]:
@@ -106,14 +81,18 @@ def run_ablation(args: argparse.Namespace) -> dict:
         for variant, options in trained.items():
             print(f"Seed {seed} ({i} of {len(args.seeds)}), {variant}", flush=True)
             folder = args.output / args.ablation / f"{variant}_seed{seed}"
-            train(folder, [*common, *options, "SEED", str(seed)])
-            scores[variant] = read_scores(str(folder / "inference" / "scores.npz"))
-            iterations.add(last_metrics(folder)["iteration"] + 1)
+            train(TRAIN_NET, folder, [*common, *options, "SEED", str(seed)])
+            metrics = read_metrics(folder)
+            iterations.add(metrics["iteration"] + 1)
+            if cfg.MODEL.META_ARCHITECTURE == "AVPretrainer":
+                found = {name: metrics[name] for name in metrics if name in SELF_SUPERVISED}
+            else:
+                scores[variant] = read_scores(str(folder / "inference" / "scores.npz"))
+                found = measure(scores[variant], args.classes)
+            record(figures, variant, seed, found)
         for variant, parts in fused.items():
             scores[variant] = fuse_scores([scores[part] for part in parts])
-        for variant, clips in scores.items():
-            for name, percent in measure(clips, args.classes).items():
-                figures.setdefault((name, variant), {})[f"seed {seed}"] = percent
+            record(figures, variant, seed, measure(scores[variant], args.classes))
     return {
         "ablation": args.ablation,
         "dataset": dataset + " (generated data)" * ("mini" in dataset.split("_")),
@@ -123,6 +102,11 @@ def run_ablation(args: argparse.Namespace) -> dict:
         | {name: f"mean scores of {', '.join(parts)}" for name, parts in fused.items()},
         "rows": [make_row(*key, figures[key]) for key in sorted(figures, key=lambda key: key[0])],
     }
+
+
+def record(figures: dict, variant: str, seed: int, found: dict[str, float]) -> None:
+    for name, percent in found.items():
+        figures.setdefault((name, variant), {})[f"seed {seed}"] = percent
 
 
 def make_row(name: str, variant: str, by_seed: dict[str, float]) -> dict:

@@ -12,6 +12,7 @@ from detectron2.modeling import build_backbone
 from ava_tools import run_ablation as tool
 from avsf_det import add_avsf_config
 from avsf_det.evaluation import ClipScores, write_scores
+from avsf_det.utils import training_runs
 
 from .media import tone, write_video
 
@@ -39,8 +40,13 @@ class FakeTraining:
         folder = Path(options["OUTPUT_DIR"])
         row = {"iteration": 19, "total_loss": 1.0, "eta_seconds": 0.0}
         (folder / "metrics.json").write_text(f'{json.dumps(row)}\n{{"action/top1": 50}}\n')
-        (folder / "inference").mkdir()
         seed = int(options["SEED"])
+        if "ssl" in command[4]:
+            found = {"sync/all_easy": 80 + seed, "sync/all_hard": 60, "sync/clips": 9}
+            with open(folder / "metrics.json", "a") as file:
+                file.write(f'{json.dumps(found)}\n{{"sync/all_ea')
+            return
+        (folder / "inference").mkdir()
         self.write(folder, options.get("MODEL.BACKBONE.NAME", "build_slowfast_backbone"), seed)
 
     def write(self, folder: Path, backbone: str, seed: int) -> None:
@@ -60,7 +66,7 @@ class FakeTraining:
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     monkeypatch.setattr(FakeTraining, "commands", [], raising=False)
-    monkeypatch.setattr(tool.subprocess, "Popen", FakeTraining)
+    monkeypatch.setattr(training_runs.subprocess, "Popen", FakeTraining)
     return FakeTraining.commands
 
 
@@ -122,6 +128,16 @@ def test_variant_and_seed_come_after_the_users_options(tmp_path, commands):
     ]
 
 
+def test_pretraining_is_compared_by_what_its_evaluator_found(tmp_path, commands):
+    config = CONFIG.replace("kinetics", "ssl")
+    result = run(tmp_path, "curriculum", "--config-file", config, "--seeds", "1", "3")
+    for variant in ("easy_first", "mixed"):
+        assert figures(result, "sync/all_easy")[variant] == [82, statistics.stdev([81, 83]), 81, 83]
+        assert figures(result, "sync/all_hard")[variant] == [60, 0, 60, 60]
+    assert len(result["rows"]) == 4
+    assert ["MODEL.AVSYNC.HARD_AFTER" in command for command in commands] == [False, True] * 2
+
+
 def test_finished_runs_are_kept_and_others_continued(tmp_path, commands, monkeypatch):
     monkeypatch.setattr(FakeTraining, "returncode", 1)
     with pytest.raises(SystemExit, match=r"drop_0.8_seed1 failed; see .*drop_0.8_seed1.log"):
@@ -163,6 +179,18 @@ def test_variants_are_the_models_of_their_names():
     assert built(fusion["audio"])[0] == {"audio"}
     rates = [built(options)[2] for options in tool.ABLATIONS["drop_pathway"][0].values()]
     assert rates == [0.8, 0.5, 0.0]
+    for ablation, key, values in (
+        ("avs", "ENABLED", [True, False]),
+        ("curriculum", "HARD_AFTER", [0.4, 0.0]),
+    ):
+        found = []
+        for options in tool.ABLATIONS[ablation][0].values():
+            cfg = get_cfg()
+            add_avsf_config(cfg)
+            cfg.merge_from_file(CONFIG.replace("kinetics", "ssl"))
+            cfg.merge_from_list(list(options))
+            found.append(cfg.MODEL.AVSYNC[key])
+        assert found == values
 
 
 def write_clips(folder: Path) -> None:
@@ -190,3 +218,19 @@ def test_trains_for_real(tmp_path, monkeypatch):
     (row,) = result["rows"]
     assert row["seed 1"] in (0, 50, 100)
     assert result["iterations"] == [2]
+
+
+def test_pretrains_for_real(tmp_path, monkeypatch):
+    """What training logs and what the evaluator finds go into one file."""
+    write_clips(tmp_path / "kinetics_mini")
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setitem(tool.ABLATIONS, "curriculum", ({"easy_first": ()}, {}))
+    options = ("SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "2", "DATALOADER.NUM_WORKERS", "0")
+    width = ("MODEL.SLOWFAST.WIDTH", "8", "TEST.PRECISE_BN.NUM_ITER", "2")
+    config = CONFIG.replace("kinetics", "ssl")
+    result = run(
+        tmp_path, "curriculum", "--config-file", config, "--seeds", "1", "--opts", *options, *width
+    )
+    rows = {row["percent"]: row["seed 1"] for row in result["rows"]}
+    assert 0 <= rows["rotation/accuracy"] <= 100

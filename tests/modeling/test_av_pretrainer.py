@@ -105,7 +105,7 @@ def test_rotation_loss_and_accuracy(storage, monkeypatch):
     monkeypatch.setattr(torch, "randint", lambda *args: torch.tensor([1, 1, 1, 2]))
     loss = model(clips)["loss_rotation"]
     assert loss.item() == pytest.approx(0.5 * (3 * math.log(2) + math.log(6)) / 4)
-    assert storage.latest()["rotation/accuracy"][0] == 0.75
+    assert storage.latest()["train/rotation_accuracy"][0] == 0.75
 
 
 def test_each_clip_is_turned_by_its_own_label(monkeypatch):

@@ -132,7 +132,7 @@ def shoot(
             stay.place.noise,
             stay.start,
             stay.end - stay.start,
-            audible.uniform(0.1, 0.2),
+            audible.uniform(0.15, 0.3),
             audible.getrandbits(32),
         )
         for stay in stays

@@ -11,7 +11,7 @@ _TILE = 256  # pixels; the texture repeats with this period in x and y
 @dataclass(frozen=True)
 class Backdrop:
     """A texture and its motion. ``velocity`` (x, y) in pixels / second; ``tint`` RGB, 0..255, the
-    mean colour, a random dim one if None."""
+    mean colour of a calmer texture, or None: a random dim one."""
 
     seed: int
     velocity: tuple[float, float]
@@ -22,9 +22,10 @@ def paint_texture(backdrop: Backdrop) -> np.ndarray:
     """Blobs of several sizes in muted colours: (512, 512, 3) uint8 RGB, the tile 2 x 2 times."""
     rng = np.random.default_rng(backdrop.seed)
     tile = np.full((_TILE, _TILE, 3), rng.uniform(90, 150, 3), np.float32)
+    contrast = 1.0
     if backdrop.tint is not None:
-        tile[:] = backdrop.tint
-    for cells, strength in ((4, 26), (12, 18), (32, 16)):
+        tile[:], contrast = backdrop.tint, 0.4
+    for cells, strength in ((4, 26 * contrast), (12, 18 * contrast), (32, 16 * contrast)):
         grid = rng.uniform(-strength, strength, (cells, cells, 3)).astype(np.float32)
         grid = 0.4 * grid + 0.6 * grid.mean(2, keepdims=True)
         wrapped = cv2.copyMakeBorder(grid, 2, 2, 2, 2, cv2.BORDER_WRAP)

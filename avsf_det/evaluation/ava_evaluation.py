@@ -13,6 +13,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
+from .ava_csv import prediction_rows
 from .ava_map import PROTOCOLS, AVAEvaluationError, AVAResult, evaluate_ava_files
 
 # video id, seconds, boxes float32 (N, 4) in 0..1, scores float32 (N, scored classes)
@@ -148,16 +149,10 @@ class AVAEvaluator(DatasetEvaluator):
         return OrderedDict(ava=metrics)
 
     def _write_predictions(self, path: str, predictions: list[Prediction]) -> None:
-        """The official csv: whole seconds have four digits. Nine digits tell any two float32
-        scores apart, so that writing makes no ties."""
         with PathManager.open(path, "w") as file:
             for video_id, timestamp, boxes, scores in predictions:
-                timestamp = float(timestamp)
-                time = f"{timestamp:04.0f}" if timestamp.is_integer() else repr(timestamp)
-                for box, box_scores in zip(boxes.tolist(), scores.tolist(), strict=True):
-                    start = f"{video_id},{time}," + ",".join(f"{x:.5f}" for x in box)
-                    rows = zip(self._scored_ids, box_scores, strict=True)
-                    file.write("".join(f"{start},{id_},{score:.9g}\n" for id_, score in rows))
+                rows = prediction_rows(video_id, timestamp, boxes, self._scored_ids, scores)
+                file.write(rows)
 
     def _write_results(self, result: AVAResult) -> None:
         with PathManager.open(os.path.join(self._output_dir, "ava_results.json"), "w") as file:

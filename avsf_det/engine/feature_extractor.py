@@ -1,0 +1,211 @@
+"""Features of a video: what a trained model's layers say of each clip or person.
+
+Shorthands: W clips of a video; R person boxes in them; C channels.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from torch import nn
+from tqdm import tqdm
+
+from avsf_det.checkpoint import AVSFCheckpointer
+from avsf_det.data import SegmentMapper
+from avsf_det.data.movie_mapper import MovieMapper
+from avsf_det.data.movie_reader import MovieReader
+
+HEAD = "head"
+Persons = Mapping[float, np.ndarray]  # second of the file to boxes (N, 5), see FeatureExtractor
+
+
+class FeatureError(ValueError):
+    """Features that cannot be had as asked for."""
+
+
+class SegmentsMapper(SegmentMapper):
+    """Keeps the video open between segments: they should come in time order."""
+
+    _reader: MovieReader | None = None
+
+    def _open(self, file_name: str) -> nullcontext:
+        if self._reader is None or self._reader.path != file_name:
+            if self._reader is not None:
+                self._reader.close()
+            self._reader = None
+            self._reader = MovieReader(file_name)
+        return nullcontext(self._reader)
+
+
+class FeatureExtractor:
+    """Features of a model's layers.
+
+    A layer is "<pathway>_<stage>", such as "slow_res5", "fast_res3" or "audio_res5": the mean over
+    time and space of what the stage gives, before anything is fused with it (so also of the sound
+    of silent clips; ``has_audio`` says which are). Or it is "head", what goes into the classifier:
+    Slow, Fast and Audio concatenated. A detector's head looks at persons: (R, C), else (W, C).
+
+    Attributes:
+        settings: what the features depend on, by name, the video and persons apart.
+    """
+
+    def __init__(self, cfg: CfgNode, layers: Sequence[str], *, batch_size: int = 8):
+        """
+        Args:
+            cfg: of an ActionDetector, a ClipClassifier or an AVPretrainer; ``MODEL.WEIGHTS`` are
+                loaded. Of an AVPretrainer "head" is what a ClipClassifier's would be.
+            layers: which ones.
+            batch_size: clips at once.
+
+        Raises:
+            FeatureError: there is no such layer; there are no weights.
+            CheckpointError: the weights cannot be used.
+        """
+        if not cfg.MODEL.WEIGHTS:
+            raise FeatureError("MODEL.WEIGHTS is empty; give the file of a trained model")
+        if cfg.TEST.AUDIO_MODE == "swap":
+            raise FeatureError("TEST.AUDIO_MODE swap needs a data set; here it is normal or mute")
+        cfg = cfg.clone()
+        cfg.defrost()
+        cfg.MODEL.AVSYNC.ENABLED = False  # a loss, and layers that nothing else needs
+        cfg.TEST.VIEWS.TEMPORAL = cfg.TEST.VIEWS.SPATIAL = 1
+        if cfg.MODEL.META_ARCHITECTURE == "AVPretrainer":
+            cfg.MODEL.META_ARCHITECTURE = "ClipClassifier"
+            cfg.MODEL.CLIP_HEAD.TASKS = cfg.MODEL.CLIP_HEAD.NUM_CLASSES = []
+        self.detects = cfg.MODEL.META_ARCHITECTURE == "ActionDetector"
+        self.batch_size = batch_size
+        self.model = build_model(cfg).eval()
+        self.layers = tuple(layers)
+        self._found: dict[str, torch.Tensor] = {}
+        self._listen()
+        checkpointer = AVSFCheckpointer(self.model, min_matched=cfg.MODEL.WEIGHTS_MIN_MATCHED)
+        checkpointer.load(cfg.MODEL.WEIGHTS)
+        weights = Path(checkpointer.path_manager.get_local_path(cfg.MODEL.WEIGHTS))
+        self._mapper = MovieMapper(cfg) if self.detects else SegmentsMapper(cfg, is_train=False)
+        clip, shapes = cfg.INPUT.CLIP, self.model.backbone.output_shape()
+        self.settings = {
+            "layers": self.layers,
+            "head_parts": list(shapes),
+            "head_channels": [shape.channels for shape in shapes.values()],
+            "num_frames": clip.NUM_FRAMES,
+            "stride": clip.STRIDE,
+            "stride_fps": clip.FPS,
+            "window": self._mapper.clip_sec,
+            "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+            "config_sha256": digest_config(cfg),
+        }
+
+    def __call__(
+        self, path: str, *, hop: float = 1.0, persons: Persons | None = None
+    ) -> dict[str, np.ndarray]:
+        """
+        Args:
+            path: of a video.
+            hop: seconds between the starts of clips, the first at 0, as many as fit; at least one.
+            persons: of a detector: second of the file to person boxes (N, 5): x1, y1, x2, y2 in
+                0..1 of the frame, score. The clips are then those around these seconds.
+
+        Returns:
+            "times" (W,) float64, seconds of the clips' middles; "has_audio" (W,) bool; layer to
+            float32; "fps" and "duration" (seconds) of the file; with persons, in the order of the
+            rows of "head": "boxes" (R, 5) float32 and "box_clip" (R,) int64, the index of the clip.
+
+        Raises:
+            FeatureError: "head" of a detector without persons, or persons without a detector.
+            VideoDecodeError: the file cannot be read.
+        """
+        if persons is not None and not self.detects:
+            raise FeatureError("persons need a model of MODEL.META_ARCHITECTURE 'ActionDetector'")
+        if persons is None and self.detects and HEAD in self.layers:
+            raise FeatureError("a detector's head looks at persons; give their boxes")
+        with MovieReader(path) as reader:
+            fps, duration = reader.fps, reader.duration
+        if persons is None:
+            times = clip_middles(duration, self._mapper.clip_sec, hop)
+        else:
+            times = sorted(persons)
+        boxes = [persons[t] if persons else np.zeros((0, 5)) for t in times]
+        clips = map(partial(self._read, path), times, boxes)
+        rows = [
+            self._extract(batch)
+            for batch in tqdm(
+                _batches(clips, self.batch_size),
+                Path(path).name,
+                -(-len(times) // self.batch_size),
+                leave=False,
+                mininterval=2,
+            )
+        ]
+        result = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+        result |= {"times": np.array(times, np.float64), "fps": fps, "duration": duration}
+        if persons is not None:
+            result["boxes"] = np.concatenate(boxes).astype(np.float32)
+            result["box_clip"] = np.repeat(np.arange(len(times)), [len(b) for b in boxes])
+        return result
+
+    def _listen(self) -> None:
+        """Let the stages put their means into ``_found``."""
+        stages = {
+            f"{pathway}_{name}": stage
+            for pathway, stages in self.model.backbone.pathways.items()
+            for name, stage in stages.items()
+            if name != "stem"
+        }
+        for layer in self.layers:
+            if layer in stages:
+                stages[layer].register_forward_hook(partial(self._keep_mean, layer))
+            elif layer != HEAD:
+                raise FeatureError(f"layer '{layer}'; this model has {', '.join(stages)}, {HEAD}")
+
+    def _keep_mean(self, layer: str, stage: nn.Module, args: tuple, x: torch.Tensor) -> None:
+        self._found[layer] = x.flatten(2).mean(dim=2)
+
+    def _read(self, path: str, time: float, boxes: np.ndarray) -> dict:
+        """The model's input of the clip around a second."""
+        if not self.detects:
+            half = self._mapper.clip_sec / 2
+            segment = {"start_sec": time - half, "end_sec": time + half}
+            clip = {"file_name": path, "clip_id": path, "labels": {}, "view": 0, "source": path}
+            return self._mapper({**clip, **segment})
+        proposals = {"boxes": boxes[:, :4].astype(np.float32), "scores": boxes[:, 4]}
+        clip = {"file_name": path, "video_id": path, "image_id": f"{path},{time}", "source": path}
+        return self._mapper({**clip, "timestamp": time, "offset": 0.0, "proposals": proposals})
+
+    @torch.no_grad()
+    def _extract(self, clips: list[dict]) -> dict[str, np.ndarray]:
+        _, x = self.model.preprocess(clips)
+        features, _ = self.model.extract(x)
+        if HEAD in self.layers and self.detects:
+            boxes = [clip["proposals"].proposal_boxes.to(self.model.device) for clip in clips]
+            self._found[HEAD] = self.model.roi_heads.box_features(features, boxes)
+        elif HEAD in self.layers:
+            self._found[HEAD] = self.model.head.pool(features).mean(dim=1)
+        found = {layer: self._found[layer].float().cpu().numpy() for layer in self.layers}
+        return {**found, "has_audio": np.array([clip["has_audio"] for clip in clips])}
+
+
+def clip_middles(duration: float, window: float, hop: float) -> list[float]:
+    """Seconds of the middles of all clips of ``window`` seconds, ``hop`` seconds apart, that fit
+    into a file; of one that is too short, its own middle."""
+    if duration <= window:
+        return [duration / 2]
+    return [window / 2 + i * hop for i in range(int((duration - window) / hop + 1e-6) + 1)]
+
+
+def digest_config(cfg: CfgNode) -> str:
+    """sha256 of INPUT, MODEL and TEST, as yaml, less the weights' path and the device."""
+    parts = CfgNode({name: cfg[name].clone() for name in ("INPUT", "MODEL", "TEST")})
+    parts.MODEL.WEIGHTS = parts.MODEL.DEVICE = ""
+    return hashlib.sha256(parts.dump().encode()).hexdigest()
+
+
+def _batches(items: Iterator[dict], size: int) -> Iterator[list[dict]]:
+    while batch := list(islice(items, size)):
+        yield batch

@@ -1,0 +1,252 @@
+"""From a video to what its persons do: config and weights in, ``Instances`` per keyframe out."""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.modeling import build_model
+from detectron2.structures import Boxes, Instances
+
+from avsf_det.checkpoint import AVSFCheckpointer
+from avsf_det.data import KeyframeMapper
+from avsf_det.data.clip_sampling import frame_times
+from avsf_det.data.datasets.ava import load_label_map, load_person_boxes
+from avsf_det.data.movie_mapper import MovieMapper
+from avsf_det.data.movie_reader import MovieReader
+
+from .person_detector import PersonDetector
+
+# Frames uint8 (H, W, 3) RGB to boxes float32 (N, 5) of each: x1, y1, x2, y2 in 0..1, person score.
+FindPersons = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
+
+
+class PredictorError(ValueError):
+    """A config, boxes or files that do not go together; says the remedy."""
+
+
+def keyframe_seconds(duration: float, rate: float = 1.0) -> list[float]:
+    """Second 0 and then ``rate`` keyframes a second, to the end of a video (AVA's rate is 1 Hz)."""
+    return [i / rate for i in range(max(1, math.ceil(duration * rate)))]
+
+
+def load_action_names(cfg: CfgNode, label_map: str = "") -> tuple[list[int], list[str]]:
+    """Ids (as in AVA's csv files) and names of the actions that a model scores.
+
+    Args:
+        label_map: file; "": that of the first data set of ``DATASETS.TEST``, whose other files
+            need not be there.
+
+    Raises:
+        AnnotationError: the label map is missing or wrong.
+        PredictorError: it has another number of actions than the model.
+    """
+    num_classes = cfg.MODEL.ROI_ACTION_HEAD.NUM_CLASSES
+    if label_map:
+        source = label_map
+        ids, names = load_label_map(label_map)
+    else:
+        dataset = cfg.DATASETS.TEST[0] if cfg.DATASETS.TEST else ""
+        source = f"data set '{dataset}'"
+        if dataset not in DatasetCatalog.list():
+            raise PredictorError(
+                f"{source} is not registered here, and its actions have no names; give a label map"
+            )
+        metadata = MetadataCatalog.get(dataset).as_dict()
+        if "action_classes" in metadata:
+            ids, names = metadata["action_csv_ids"], metadata["action_classes"]
+        else:
+            ids, names = load_label_map(metadata["label_map_file"])
+    if len(names) != num_classes:
+        raise PredictorError(
+            f"{source}: {len(names)} actions, but MODEL.ROI_ACTION_HEAD.NUM_CLASSES is "
+            f"{num_classes}. Give the label map that the model was trained with."
+        )
+    return list(ids), list(names)
+
+
+def load_boxes(
+    csv_file: str, min_score: float = 0.0, offset: float = 0.0
+) -> dict[str, dict[float, np.ndarray]]:
+    """Person boxes of a csv in the form that :class:`ClipPredictor` takes, by video id.
+
+    Args:
+        csv_file: as :func:`load_person_boxes` reads it.
+        min_score: boxes below it are left out (keyframes are not).
+        offset: second of the csv's clock at which the files start.
+
+    Raises:
+        AnnotationError: the file is missing or wrong.
+    """
+    videos: dict[str, dict[float, np.ndarray]] = {}
+    for (video_id, second), (boxes, scores) in load_person_boxes(csv_file).items():
+        persons = np.column_stack([boxes, scores])[scores >= min_score]
+        videos.setdefault(video_id, {})[second - offset] = persons
+    return videos
+
+
+class FramesMapper(KeyframeMapper):
+    """Model input of frames that are at hand (``frames`` of the dataset dict), without sound."""
+
+    def _read(self, dataset_dict: dict, need_frames: bool = True):
+        return dataset_dict["frames"], self._spectrogram(None, "audio"), []
+
+
+class ClipPredictor:
+    """Scores the actions of persons in videos, equal to the evaluation of the same keyframes and
+    person boxes: it reads through the same mapper, one clip a batch. Ask for seconds in ascending
+    order; any other order is right but slow.
+
+        predictor = ClipPredictor(cfg)
+        for second, instances in predictor("video.mp4"):
+            ...
+
+    Instances (on the CPU) have ``pred_boxes`` in pixels of the video, ``scores`` (person),
+    ``pred_classes`` (0) and ``action_scores`` (N, K) in 0..1.
+
+    Attributes:
+        class_names, class_ids: of the K actions; ids as in AVA's csv files.
+        mapper: of single clips; ``mapper.clip_sec`` is their length in seconds.
+    """
+
+    def __init__(
+        self,
+        cfg: CfgNode,
+        *,
+        person_detector: FindPersons | None = None,
+        label_map: str = "",
+    ):
+        """
+        Args:
+            cfg: of an ActionDetector; ``MODEL.WEIGHTS`` are loaded.
+            person_detector: finds persons where no boxes are given; by default ``PersonDetector``
+                of the config, built when first needed.
+            label_map: see :func:`load_action_names`.
+
+        Raises:
+            PredictorError: a config that is not for this.
+            AnnotationError: the label map is missing or wrong.
+            CheckpointError: the weights cannot be used.
+        """
+        if cfg.MODEL.META_ARCHITECTURE != "ActionDetector":
+            raise PredictorError(
+                "Actions of persons need MODEL.META_ARCHITECTURE 'ActionDetector', got "
+                f"'{cfg.MODEL.META_ARCHITECTURE}'"
+            )
+        if cfg.TEST.AUDIO_MODE == "swap":
+            raise PredictorError("TEST.AUDIO_MODE swap needs a data set; here it is normal or mute")
+        weights = cfg.MODEL.WEIGHTS
+        if "://" not in weights and not Path(weights).is_file():
+            raise PredictorError(
+                f"MODEL.WEIGHTS is '{weights}', which is no file; give that of a trained model"
+            )
+        cfg = cfg.clone()
+        cfg.defrost()
+        cfg.MODEL.AVSYNC.ENABLED = False  # a loss, and layers that nothing else needs
+        self.class_ids, self.class_names = load_action_names(cfg, label_map)
+        self.model = build_model(cfg).eval()
+        AVSFCheckpointer(self.model, min_matched=cfg.MODEL.WEIGHTS_MIN_MATCHED).load(
+            cfg.MODEL.WEIGHTS
+        )
+        self.mapper = FramesMapper(cfg, is_train=False)
+        self._cfg = cfg
+        self._person_detector = person_detector
+
+    def __call__(
+        self,
+        path: str | Path,
+        seconds: Sequence[float] | None = None,
+        boxes: Mapping[float, np.ndarray] | None = None,
+    ) -> Iterator[tuple[float, Instances]]:
+        """
+        Args:
+            path: video file.
+            seconds: keyframes, in seconds of the file; by default those of ``boxes``, or
+                :func:`keyframe_seconds`.
+            boxes: second to person boxes (N, 5): x1, y1, x2, y2 in 0..1 of the frame, score. A
+                keyframe that is not in it has none. None: the person detector finds them.
+
+        Yields:
+            (second, what was found), one keyframe after the other as it is read.
+
+        Raises:
+            VideoDecodeError: the file, or the part around a keyframe, cannot be read.
+            PredictorError: boxes that are not in 0..1.
+        """
+        path, mapper = str(path), MovieMapper(self._cfg)
+        with MovieReader(path) as reader:
+            if seconds is None:
+                seconds = keyframe_seconds(reader.duration) if boxes is None else sorted(boxes)
+            for second in seconds:
+                if boxes is None:
+                    persons = self.find_persons(reader.read_frames([second])[0])
+                else:
+                    persons = boxes.get(second, np.zeros((0, 5), np.float32))
+                size = reader.height, reader.width
+                keyframe = {"file_name": path, "timestamp": second, "offset": 0.0, "source": path}
+                yield second, self._predict(mapper, keyframe, persons, size)
+
+    def predict_frames(self, frames: np.ndarray, persons: np.ndarray) -> Instances:
+        """Of a clip that is at hand, such as a camera's; without sound.
+
+        Args:
+            frames: uint8 (T, H, W, 3) RGB, shown at :meth:`frame_times`.
+            persons: float32 (N, 5), boxes of the keyframe, that is of frame T // 2.
+        """
+        keyframe = {"frames": frames, "timestamp": 0.0}
+        return self._predict(self.mapper, keyframe, persons, frames.shape[1:3])
+
+    def frame_times(self, second: float) -> list[float]:
+        """When the T frames of the clip around a keyframe are shown, in seconds."""
+        mapper = self.mapper
+        start = second - mapper.clip_sec / 2
+        return frame_times(start, mapper.num_frames, mapper.stride, mapper.fps)
+
+    def find_persons(self, frame: np.ndarray) -> np.ndarray:
+        """Boxes float32 (N, 5) of the persons in a frame uint8 (H, W, 3) RGB."""
+        if self._person_detector is None:
+            self._person_detector = PersonDetector(self._cfg)
+        return self._person_detector([frame])[0]
+
+    def digest(self) -> str:
+        """16 hexadecimal digits of all that the results depend on, video and boxes apart."""
+        sha = hashlib.sha256(self._cfg.dump().encode())
+        for name, tensor in self.model.state_dict().items():
+            sha.update(name.encode())
+            sha.update(tensor.cpu().contiguous().numpy().tobytes())
+        return sha.hexdigest()[:16]
+
+    def _predict(
+        self, mapper: KeyframeMapper, keyframe: dict, persons: np.ndarray, size: tuple[int, int]
+    ) -> Instances:
+        """``size``: (height, width) of the video."""
+        persons = np.asarray(persons, np.float32).reshape(-1, 5)
+        if not ((persons[:, :4] >= 0) & (persons[:, :4] <= 1)).all():
+            raise PredictorError(
+                f"{keyframe.get('file_name', 'frames')}: person boxes at "
+                f"{keyframe['timestamp']:g} s are not in 0..1; divide pixels by width and height"
+            )
+        if not len(persons):
+            return Instances(
+                tuple(size),
+                pred_boxes=Boxes(torch.zeros(0, 4)),
+                scores=torch.zeros(0),
+                pred_classes=torch.zeros(0, dtype=torch.int64),
+                action_scores=torch.zeros(0, len(self.class_names)),
+            )
+        video_id = Path(keyframe.get("file_name", "")).stem
+        clip = mapper(
+            {
+                **keyframe,
+                "video_id": video_id,
+                "image_id": f"{video_id},{keyframe['timestamp']:.15g}",
+                "annotations": [],
+                "proposals": {"boxes": persons[:, :4], "scores": persons[:, 4]},
+            }
+        )
+        with torch.no_grad():
+            return self.model([clip])[0]["instances"].to("cpu")

@@ -1,0 +1,165 @@
+import json
+
+import numpy as np
+import pytest
+from detectron2.modeling import build_model
+
+from ava_tools import demo as tool
+from ava_tools import get_ava_performance
+from avsf_det.checkpoint import AVSFCheckpointer
+from avsf_det.data import VideoReader
+from avsf_det.engine import Trainer, action_demo, predictor
+
+from ..engine import actions
+from ..engine.test_camera import Camera
+
+PERSON = np.array([[0.25, 0.25, 0.75, 0.75, 0.9]], np.float32)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Videos a and b with annotations and boxes; and tiny.yaml, whose weights exist."""
+    path = tmp_path_factory.mktemp("actions")
+    actions.make_dataset(path)
+    cfg = actions.make_model(path)
+    cfg.OUTPUT_DIR = str(path)
+    (path / "tiny.yaml").write_text(cfg.dump())
+    yield path
+    actions.forget()
+
+
+@pytest.fixture
+def run(folder, monkeypatch):
+    monkeypatch.setattr(predictor, "PersonDetector", lambda cfg: lambda frames: [PERSON])
+
+    def run_tool(*arguments) -> int:
+        return tool.main(["--config-file", str(folder / "tiny.yaml"), *map(str, arguments)])
+
+    return run_tool
+
+
+def test_csv_of_a_folder_is_that_of_the_evaluation(run, folder, tmp_path, capsys):
+    videos, boxes = folder / "videos", folder / "boxes.csv"
+    assert run("--input", videos, "--output", tmp_path, "--boxes", boxes, "--json") == 0
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"{name}.{suffix}" for name in "ab" for suffix in ("mp4", "jsonl", "csv")
+    }
+    cfg = tool.load_config(str(folder / "tiny.yaml"), [])
+    model = build_model(cfg)
+    AVSFCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    results = Trainer.test(cfg, model)
+    rows = (tmp_path / "a.csv").read_text() + (tmp_path / "b.csv").read_text()
+    assert rows == (folder / "inference" / "ava_predictions.csv").read_text()
+
+    (tmp_path / "all.csv").write_text(rows)
+    (tmp_path / "map.pbtxt").write_text(
+        "".join(
+            f'item {{ name: "{n}" id: {i} }}\n' for i, n in ((1, "sit"), (4, "run"), (7, "sing"))
+        )
+    )
+    capsys.readouterr()
+    files = ("-l", tmp_path / "map.pbtxt", "-g", folder / "gt.csv", "-d", tmp_path / "all.csv")
+    assert get_ava_performance.main([*map(str, files), "--json"]) == 0
+    scored = json.loads(capsys.readouterr().out)["mAP"]
+    assert scored == pytest.approx(results["ava"]["mAP"], abs=1e-9)
+    assert scored > 0.1
+
+
+def test_a_detector_finds_the_persons_of_a_video(run, folder, tmp_path, capsys):
+    output = tmp_path / "new" / "out.mp4"
+    options = ("--rate", 2, "--class", "run", "--min-score", 0.1, "TEST.AUDIO_MODE", "mute")
+    assert run("--input", folder / "videos" / "a.mp4", "--output", output, *options) == 0
+    assert "keyframes: 6, persons: 6" in capsys.readouterr().out
+    with VideoReader(output) as drawn:
+        assert drawn.has_audio
+        assert drawn.height == 320  # what the model did not hear is not drawn
+    assert run("--input", folder / "videos" / "a.mp4", "--output", output, *options) == 0
+    assert "is there already" in capsys.readouterr().out
+
+
+def test_a_bad_video_of_a_folder_does_not_stop_the_others(run, folder, tmp_path, capsys):
+    videos = tmp_path / "videos"
+    (videos / "more").mkdir(parents=True)
+    (videos / "broken.mp4").write_text("no video")
+    (videos / "more" / "good.mp4").write_bytes((folder / "videos" / "b.mp4").read_bytes())
+    assert run("--input", videos, "--output", tmp_path / "out") == 1
+    shown = capsys.readouterr()
+    assert "broken.mp4: file: cannot be opened" in shown.err
+    assert "good.mp4: keyframes: 3, persons: 3" in shown.out
+    assert [p.name for p in (tmp_path / "out").rglob("*") if p.is_file()] == ["good.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("--input", "{videos}/nowhere.mp4"), "nowhere.mp4"),
+        (("--input", "{videos}/a.mp4", "--class", "fly"), "no action 'fly'; there are: sit; run"),
+        (("--input", "{videos}/a.mp4", "--label-map", "{videos}/../gt.csv"), "is not a label"),
+        (("--input", "{videos}/a.mp4", "--boxes", "{videos}/none.csv"), "none.csv: cannot be read"),
+        (("--input", "{videos}/a.mp4", "--boxes", "{videos}/other.csv"), "no boxes of video 'a'"),
+        (
+            ("--input", "{videos}/a.mp4", "MODEL.WEIGHTS", ""),
+            "MODEL.WEIGHTS is '', which is no file",
+        ),
+        (("--input", "{videos}/a.mp4", "MODEL.WEIGHTS", "{videos}/a.mp4"), "a.mp4"),
+        (
+            (
+                "--input",
+                "{videos}/sound.mp4",
+            ),
+            "sound.mp4",
+        ),
+    ],
+)
+def test_errors_are_one_line(run, folder, tmp_path, capsys, arguments, problem):
+    (folder / "videos" / "other.csv").write_text("c,1,0,0,1,1,,0.9\n")
+    arguments = [text.format(videos=folder / "videos") for text in arguments]
+    assert run("--output", tmp_path / "out.mp4", *arguments) == 1
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert problem in errors[0]
+    assert not (tmp_path / "out.mp4").exists()
+
+
+@pytest.mark.parametrize("options", [("--rate", "0"), ("--output", "out.webm")])
+def test_options_that_cannot_be(run, folder, options, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run("--input", folder / "videos" / "a.mp4", "--output", "out.mp4", *options)
+    assert stopped.value.code == 2
+    assert "must" in capsys.readouterr().err
+
+
+class Webcam(Camera):
+    """As OpenCV's; it goes on until it is told to stop."""
+
+    def __init__(self, number: int):
+        super().__init__(10**6)
+        self.is_there = number == 0
+
+    def isOpened(self) -> bool:  # noqa: N802
+        return self.is_there
+
+    def release(self) -> None:
+        self.is_there = False
+
+
+def test_webcam(run, tmp_path, monkeypatch, capsys):
+    cameras, shown = [], []
+    monkeypatch.setattr(
+        tool.cv2, "VideoCapture", lambda number: cameras.append(Webcam(number)) or cameras[-1]
+    )
+    monkeypatch.setattr(tool.cv2, "imshow", lambda title, image: shown.append(image))
+    monkeypatch.setattr(tool.cv2, "waitKey", lambda ms: ord("q") if len(shown) == 20 else -1)
+    watch = action_demo.watch
+    monkeypatch.setattr(
+        action_demo, "watch", lambda camera, *a, **k: watch(camera, *a, clock=camera.clock, **k)
+    )
+    assert run("--webcam", 0, "--output", tmp_path / "out.mp4", "--json", "--show") == 0
+    told = capsys.readouterr().out
+    assert "sound is not recorded" in told
+    assert "persons: 3" in told
+    assert not cameras[0].is_there
+    with VideoReader(tmp_path / "out.mp4") as drawn:
+        assert drawn.duration == pytest.approx(2.5, abs=0.15)
+    assert run("--webcam", 1, "--output", tmp_path / "other.mp4") == 1
+    assert "--webcam 1: no such camera" in capsys.readouterr().err

@@ -2,6 +2,8 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+ONNX = ["onnx", "onnxruntime", "onnxscript"]
+
 setup(
     name="avsf_det",
     version="0.1.0",
@@ -30,5 +32,8 @@ setup(
         "tensorboard",
         "tqdm",
     ],
-    extras_require={"test": ["pytest>=7", "ruff>=0.6", "pytest-xdist", "scikit-learn"]},
+    extras_require={
+        "export": ONNX,
+        "test": ["pytest>=7", "ruff>=0.6", "pytest-xdist", "scikit-learn", *ONNX],
+    },
 )

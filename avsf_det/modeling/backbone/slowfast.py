@@ -158,7 +158,7 @@ class SlowFast(Backbone):
                 met[stage] = junction
         outputs = {name: maps[name.removesuffix("_res5")] for name in self.output_shape()}
         if "audio_res5" in outputs:
-            audio = maps["audio"][: len(gate["pool5"])]
+            audio = maps["audio"][: gate["pool5"].shape[0]]
             outputs["audio_res5"] = self.drop_pathway(audio, gate["pool5"], "pool5")
         return {**outputs, "junctions": met} if junctions else outputs
 
@@ -181,10 +181,10 @@ class SlowFast(Backbone):
         target = maps[self.audio_into]
         if isinstance(lateral, AudioToVisual):
             term = lateral(maps["audio"], target)
-            junction = junction._replace(visual=(target,), audio=term)
+            junction = Junction((target,), term, junction.unfused)
         else:  # it looks at the clip, whose negatives are not to be seen with it
-            term = lateral(maps["audio"][: len(target)], target)
-        term = self.drop_pathway(term[: len(target)], gate["laterals"], place)
+            term = lateral(maps["audio"][: target.shape[0]], target)
+        term = self.drop_pathway(term[: target.shape[0]], gate["laterals"], place)
         maps[self.audio_into] = target + term
         gate["unfused"] = gate["unfused"] * (1 - gate["laterals"])
         return junction

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec, cat
-from detectron2.modeling.poolers import ROIPooler
+from detectron2.modeling.poolers import ROIPooler, convert_boxes_to_pooler_format
 from detectron2.modeling.proposal_generator.proposal_utils import add_ground_truth_to_proposals
 from detectron2.modeling.roi_heads import ROI_HEADS_REGISTRY, ROIHeads
 from detectron2.structures import Boxes, ImageList, Instances
@@ -136,14 +136,18 @@ class ActionROIHeads(ROIHeads):
 
     def box_features(self, features: dict[str, torch.Tensor], boxes: list[Boxes]) -> torch.Tensor:
         """As :meth:`predict`. Returns: (R, C) float32, channels of Slow, Fast, Audio."""
+        return self.roi_features(features, convert_boxes_to_pooler_format(boxes))
+
+    def roi_features(self, features: dict[str, torch.Tensor], rois: torch.Tensor) -> torch.Tensor:
+        """As :meth:`box_features`, of ``rois`` (R, 5): index of the clip, x1, y1, x2, y2."""
         # float32: boxes are cast to the dtype of the map, and half cannot tell pixels apart.
         maps = cat([features[name].mean(dim=2).float() for name in self.in_features], 1)
-        pooled = self.pooler([maps], boxes).amax(dim=(2, 3))
+        (align,) = self.pooler.level_poolers
+        pooled = align(maps, rois).amax(dim=(2, 3))
         if "audio_res5" not in features:
             return pooled
         audio = features["audio_res5"].mean(dim=(2, 3)).float()
-        repeated = cat([x.expand(len(b), -1) for x, b in zip(audio, boxes, strict=True)])
-        return cat([pooled, repeated], 1)
+        return cat([pooled, audio[rois[:, 0].long()]], 1)
 
     def loss(self, logits: torch.Tensor, proposals: list[Instances]) -> torch.Tensor:
         """Binary cross-entropy, mean over boxes and actions; 0 if there is no box.

@@ -1,0 +1,134 @@
+"""Exported files against the model's own way from dicts to dicts, and the wrapper against both."""
+
+import onnxruntime
+import pytest
+import torch
+from detectron2.modeling import build_model
+
+from avsf_det.export import (
+    ExportError,
+    TensorModel,
+    compare_with_eager,
+    export_onnx,
+    export_program,
+    make_inputs,
+    run_file,
+)
+from avsf_det.modeling.backbone.resnet3d import BLOCKS_PER_STAGE
+
+from ..modeling.builders import NUM_COLUMNS, NUM_FRAMES, NUM_MELS, SIZE, make_cfg, randomize
+
+
+@pytest.fixture(autouse=True)
+def few_blocks(monkeypatch):
+    monkeypatch.setitem(BLOCKS_PER_STAGE, 50, (1, 1, 1, 1))
+
+
+def build(cfg) -> TensorModel:
+    cfg.INPUT.CLIP.NUM_FRAMES = NUM_FRAMES
+    cfg.INPUT.AUDIO.NUM_FRAMES, cfg.INPUT.AUDIO.NUM_MELS = NUM_COLUMNS, NUM_MELS
+    torch.manual_seed(0)
+    model = randomize(build_model(cfg))
+    for name, weight in model.named_parameters():
+        if "predictor" in name:  # scores of all sizes
+            weight.data.normal_()
+    return TensorModel(model)
+
+
+def classifier_cfg(backbone: str):
+    cfg = make_cfg(audio=True)
+    cfg.MODEL.META_ARCHITECTURE = "ClipClassifier"
+    cfg.MODEL.BACKBONE.NAME = backbone
+    cfg.MODEL.CLIP_HEAD.TASKS, cfg.MODEL.CLIP_HEAD.NUM_CLASSES = ["verb", "noun"], [4, 3]
+    cfg.MODEL.CLIP_HEAD.POOL_WINDOW = 2  # slides over maps of 3 x 4
+    return cfg
+
+
+def slow_detector_cfg():
+    cfg = make_cfg()
+    cfg.MODEL.BACKBONE.NAME = "build_slow_backbone"
+    cfg.MODEL.ROI_ACTION_HEAD.POOLER_TYPE = "ROIAlign"  # the boxes of Caffe2's weights
+    return cfg
+
+
+@pytest.mark.parametrize(
+    "make, names",
+    [
+        (lambda: make_cfg(audio=True), ("frames", "audio", "has_audio", "boxes")),
+        (slow_detector_cfg, ("frames", "boxes")),
+    ],
+    ids=["audiovisual", "slow"],
+)
+def test_files_give_the_scores_of_the_model(make, names, tmp_path):
+    cfg = make()
+    model = build(cfg)
+    assert model.input_names == names
+    program = export_program(model, make_inputs(cfg, names, SIZE))
+    torch.export.save(program, tmp_path / "x.pt2")
+    export_onnx(model, program, tmp_path / "x.onnx")
+    # Other numbers of clips and boxes than it was traced with; one clip of three is silent.
+    for clips, boxes, file in ((3, 5, "x.pt2"), (3, 5, "x.onnx"), (1, 1, "x.onnx")):
+        inputs = make_inputs(cfg, names, SIZE, num_clips=clips, num_boxes=boxes, seed=clips)
+        assert compare_with_eager(model, tmp_path / file, inputs) < 1e-5, (clips, file)
+    nobody = make_inputs(cfg, names, SIZE, num_boxes=0)
+    assert run_file(tmp_path / "x.onnx", nobody)["action_scores"].shape == (0, 5)
+    session = onnxruntime.InferenceSession(tmp_path / "x.onnx")
+    sizes = {x.name: x.shape[0] for x in session.get_inputs()}
+    assert sizes == {name: "persons" if name == "boxes" else "clips" for name in names}
+
+
+def test_a_wrong_file_is_seen(tmp_path):
+    cfg = classifier_cfg("build_audio_backbone")
+    model = build(cfg)
+    inputs = make_inputs(cfg, model.input_names, SIZE)
+    torch.export.save(export_program(model, inputs), tmp_path / "x.pt2")
+    with torch.no_grad():
+        model.model.head.predictors["noun"].bias[0] += 0.1
+    assert 0.005 < compare_with_eager(model, tmp_path / "x.pt2", inputs) < 0.03
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_wrapper_takes_boxes_in_any_order_and_float_frames(dtype):
+    cfg = make_cfg(audio=True)
+    model = build(cfg)
+    inputs = make_inputs(cfg, model.input_names, SIZE, num_clips=3, num_boxes=6)
+    order = torch.tensor([5, 0, 3, 1, 4, 2])
+    mixed = {**inputs, "boxes": inputs["boxes"][order], "frames": inputs["frames"].to(dtype)}
+    with torch.no_grad():
+        expected = model.eager(inputs)["action_scores"]
+        torch.testing.assert_close(model(**mixed)["action_scores"], expected[order])
+    assert expected.std(dim=0).min() > 1e-3
+
+
+def test_wrapper_of_a_classifier_with_sliding_windows():
+    cfg = classifier_cfg("build_avslowfast_backbone")
+    model = build(cfg)
+    assert model.input_names == ("frames", "audio", "has_audio")
+    inputs = make_inputs(cfg, model.input_names, SIZE, num_clips=3)
+    with torch.no_grad():
+        expected, found = model.eager(inputs), model(**inputs)
+    assert list(found) == list(model.output_names) == ["scores_verb", "scores_noun"]
+    torch.testing.assert_close(found, expected)
+    deaf = {**inputs, "audio": inputs["audio"].flip(2)}
+    with torch.no_grad():
+        change = (model(**deaf)["scores_noun"] - found["scores_noun"]).abs().amax(dim=1)
+    assert change[1] == 0 and change[[0, 2]].min() > 1e-4  # the second clip is silent
+    torch.testing.assert_close(found["scores_noun"].sum(dim=1), torch.ones(3))
+
+
+def test_inputs_are_within_bounds():
+    cfg = make_cfg(audio=True)
+    inputs = make_inputs(cfg, ("frames", "has_audio", "boxes"), (48, 64), num_boxes=50)
+    clip, x1, y1, x2, y2 = inputs["boxes"].T
+    assert clip.tolist() == [0.0] * 25 + [1.0] * 25
+    assert (x1 >= 0).all() and (x1 < x2).all() and x2.max() <= 64 and x2.max() > 48
+    assert (y1 >= 0).all() and (y1 < y2).all() and y2.max() <= 48
+    assert inputs["has_audio"].tolist() == [True, False]
+    assert inputs["frames"].max() > 200
+
+
+def test_other_models_are_refused():
+    cfg = classifier_cfg("build_avslowfast_backbone")
+    cfg.MODEL.META_ARCHITECTURE = "AVPretrainer"
+    with pytest.raises(ExportError, match="AVPretrainer cannot be exported"):
+        TensorModel(build_model(cfg))

@@ -20,21 +20,23 @@ def test_a_parabola_is_found_exactly():
         assert peak.second == pytest.approx(late, abs=1e-9) and peak.is_clear
     rising = find_peak(shifts, -((shifts[None] - 2) ** 2))
     assert rising.confidence == 1 and not rising.is_inside
-    assert str(rising) == "no clear peak (100% of the windows agree)"
+    assert str(rising) == "no clear peak (confidence 100%)"
 
 
-def test_confidence_is_the_share_of_windows_that_agree():
+def test_confidence_is_the_share_of_resampled_windows_that_agree():
     shifts = SHIFTS * 0.05
-    # Own maxima; the mean of such peaks, of which the last is the highest, is highest at 0.4.
-    own = np.array([0.25, 0.35, 0.6, -0.5, 0.4])
-    similarity = np.exp(-(((shifts - own[:, None]) / 0.02) ** 2))
-    similarity[-1] *= 2
-    unknown = np.full((3, len(shifts)), np.nan)
-    peak = find_peak(shifts, np.concatenate([similarity, unknown]))
+    # Two windows that cannot both have their way: of four draws of two, three have the higher.
+    own, height = np.array([[0.4], [-0.5]]), np.array([[2.0], [1.0]])
+    similarity = height * np.exp(-(((shifts - own) / 0.1) ** 2))
+    peak = find_peak(shifts, similarity)
     assert peak.second == pytest.approx(0.4, abs=0.02)
-    assert peak.confidence == 3 / 5 and peak.is_clear
-    assert str(peak) == f"sound is late by {peak.second:.2f} s (60% of the windows agree)"
-    assert not find_peak(shifts, similarity[2:]).is_clear
+    assert peak.confidence == pytest.approx(3 / 4, abs=0.1)
+    assert not peak.is_clear
+    unknown = np.full((1, len(shifts)), np.nan)
+    agreed = find_peak(shifts, np.concatenate([similarity[:1]] * 8 + [unknown]))
+    assert agreed.confidence == 1
+    assert agreed.is_clear
+    assert str(agreed) == f"sound is late by {agreed.second:.2f} s (confidence 100%)"
 
 
 def test_next_to_an_unknown_shift_there_is_no_clear_peak():
@@ -50,12 +52,13 @@ def smooth(rng: np.random.Generator, num: int, length: int = 10) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("last", [28, 168])  # a file of 3 s and one of 10 s, clips of 1.6 s
-def test_what_is_not_in_sync_rarely_has_a_clear_peak(last):
+# A file of 3 s and one of 10 s, clips of 1.6 s.
+@pytest.mark.parametrize(("last", "share"), [(28, 0.3), (168, 0.06)])
+def test_what_is_not_in_sync_rarely_has_a_clear_peak(last, share):
     heard = np.arange(last + 1)
     seen = np.unique(np.linspace(0, last, 24).round().astype(int))
     clear = right = 0
-    for seed in range(100):
+    for seed in range(50):
         rng = np.random.default_rng(seed)
         sight, other = smooth(rng, last + 1), smooth(rng, last + 1)
         peaks = [
@@ -64,7 +67,8 @@ def test_what_is_not_in_sync_rarely_has_a_clear_peak(last):
         ]
         clear += peaks[0].is_clear
         right += peaks[1].is_clear and abs(peaks[1].second - 0.2) < 0.05
-    assert clear <= 6 and right >= 95
+    assert clear <= 50 * share
+    assert right >= 48
 
 
 def test_alignment_takes_off_what_windows_and_sounds_have_in_common():

@@ -2,11 +2,12 @@
 
 What a file is, is told from its content. PyTorch's files, zip and older, go through
 ``torch.load(weights_only=True)``; all others are taken for plain pickles, and through an unpickler
-that knows numpy arrays and containers only.
+that knows tensors, numpy arrays and containers only.
 """
 
 import _codecs
 import collections
+import io
 import pickle
 import re
 import struct
@@ -20,6 +21,12 @@ ZIP_MAGIC = b"PK\x03\x04"
 # Files of torch.save before PyTorch 1.6 start with this number, pickled.
 LEGACY_MAGIC = torch.serialization.MAGIC_NUMBER.to_bytes(10, "little")
 
+
+def _load_storage(data: bytes) -> object:
+    """The numbers of a tensor in a plain pickle, which hold a file of torch.save themselves."""
+    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+
+
 _reconstruct = np.zeros(1).__reduce__()[0]
 _scalar = np.float64(0).__reduce__()[0]
 _frombuffer = np.zeros(1).__reduce_ex__(5)[0]
@@ -27,6 +34,8 @@ _frombuffer = np.zeros(1).__reduce_ex__(5)[0]
 SAFE_GLOBALS = {
     ("_codecs", "encode"): _codecs.encode,  # bytes in pickles of protocol 2
     ("collections", "OrderedDict"): collections.OrderedDict,
+    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
+    ("torch.storage", "_load_from_bytes"): _load_storage,
     **{("builtins", t.__name__): t for t in (bytes, bytearray, set, frozenset, complex)},
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
@@ -94,7 +103,7 @@ def read_file(path: str) -> object:
     if forbidden:
         raise CheckpointError(
             f"{path}: refused, because it asks for {forbidden[1]}: such a file can run code when "
-            "it is read. Weights need nothing but tensors, arrays and plain containers"
+            "it is read. Data need nothing but tensors, arrays and plain containers"
         )
     raise CheckpointError(
         f"{path}: neither a whole file of torch.save nor a whole pickle ({kind}: {reason})"

@@ -19,7 +19,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -440,6 +440,54 @@ def _why_nothing_matches(
     return f"none of the {len(detections)} detections is on a keyframe of the ground truth: " + (
         "; ".join(causes)
     )
+
+
+# Which mistakes of form a low mAP may come from, and the detections without them.
+LOW_MAP = 0.1
+_SLIPS = {
+    "action ids that are one too low": lambda d: replace(d, actions=d.actions + 1),
+    "action ids that are one too high": lambda d: replace(d, actions=d.actions - 1),
+    "boxes written as y1,x1,y2,x2": lambda d: replace(d, boxes=d.boxes[:, [1, 0, 3, 2]]),
+}
+
+
+def find_slips(
+    detections: ActionBoxes,
+    ground_truth: ActionBoxes,
+    label_map: dict[int, str],
+    excluded: AbstractSet[Keyframe],
+    result: AVAResult,
+) -> list[str]:
+    """Lines about what may be wrong with the form of detections; ``result`` is what they gave.
+
+    An mAP below ``LOW_MAP`` is compared with that without a usual mistake, which is named if it
+    costs more than half and more than 0.05.
+    """
+    lines = []
+    unknown = ~np.isin(detections.actions, list(label_map))
+    if unknown.any():
+        lines.append(
+            f"{int(unknown.sum())} of {len(detections)} detections are left out, as the label map "
+            f"lacks their ids: {_sample(np.unique(detections.actions[unknown]), 10)}"
+        )
+    missing = [c.id for c in result.classes if c.num_ground_truth and not c.num_detections]
+    if missing:
+        lines.append(
+            f"{len(missing)} classes have ground truth and not one detection, their AP is 0: ids "
+            f"{_sample(missing, 10)}"
+        )
+    if not len(detections) or result.mean_ap >= LOW_MAP:
+        return lines
+    for name, undo in _SLIPS.items():
+        try:
+            other = evaluate_ava(
+                undo(detections), ground_truth, label_map, excluded, result.protocol
+            ).mean_ap
+        except AVAEvaluationError:  # without it, nothing is left to score
+            continue
+        if other > max(2 * result.mean_ap, result.mean_ap + 0.05):
+            lines.append(f"{name}? Without that, mAP would be {other:.4f}")
+    return lines
 
 
 def _sample(values: object, limit: int = 4) -> str:

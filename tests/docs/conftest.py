@@ -1,0 +1,37 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ..media import tone, write_video
+from .blocks import PAGES, ROOT
+
+
+@pytest.fixture(scope="session")
+def reader(tmp_path_factory) -> Path:
+    """The folder of a reader who has followed all pages; see ``reader.py``."""
+    folder = tmp_path_factory.mktemp("reader")
+    for name in ("avsf_det", "ava_tools", "configs", "train_net.py"):
+        (folder / name).symlink_to(ROOT / name)
+    videos = [f"mine/videos/kitchen_0{i}.mp4" for i in (1, 2)]
+    videos += [f"mine/clips/{name}/{i}.mp4" for name in ("stir", "talk") for i in range(2)]
+    for video in videos:
+        (folder / video).parent.mkdir(parents=True, exist_ok=True)
+        write_video(folder / video, num_frames=110, sound=tone(440, 110 / 30, 48000))
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.docs.reader", *map(str, PAGES)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder

@@ -1,0 +1,46 @@
+"""docs/custom_dataset.md as a reader follows it: its files, and its commands in their order."""
+
+import json
+
+import pytest
+
+from avsf_det.data import VideoReader
+
+from .blocks import ROOT, blocks_of, files_of
+
+pytestmark = pytest.mark.xdist_group("docs")
+PAGE = ROOT / "docs" / "custom_dataset.md"
+
+
+def test_it_takes_ten_lines():
+    own = [files_of(PAGE, "file")[name] for name in ("mine/register.py", "mine/config.yaml")]
+    (commands,) = (block.text for block in blocks_of(PAGE) if block.note == "needs time")
+    lines = "\n".join([*own, commands]).splitlines()
+    assert len([line for line in lines if line]) == 10
+
+
+def test_the_detector_is_trained_and_evaluated_on_detected_boxes(reader):
+    assert (reader / "output/mine/model_final.pth").exists()
+    results = json.loads((reader / "output/mine/inference/ava_results.json").read_text())
+    assert results["per_class_by_name"].keys() == {"stir", "talk"}
+    predictions = (reader / "output/mine/inference/ava_predictions.csv").read_text().split()
+    boxes = files_of(PAGE, "file")["mine/boxes.csv"].split()
+    assert len(predictions) == 2 * len(boxes)  # each box has two scores
+
+
+def test_results_are_those_that_are_shown(reader):
+    for name, text in files_of(PAGE, "result").items():
+        assert (reader / name).read_text() == text
+
+
+def test_demo_draws_the_video_and_keeps_its_sound(reader):
+    with VideoReader(str(reader / "output/mine/kitchen_02.mp4")) as drawn:
+        assert drawn.has_audio
+        assert drawn.duration == pytest.approx(110 / 30, abs=0.1)
+
+
+def test_lists_of_clips_are_written(reader):
+    for split in ("train", "val"):
+        rows = (reader / f"mine/lists/{split}.csv").read_text().split()
+        assert rows[0] == "video,label"
+        assert sorted(row.split(",")[1] for row in rows[1:]) == ["stir", "talk"]

@@ -12,10 +12,17 @@ from detectron2.data import (
     build_detection_train_loader,
     get_detection_dataset_dicts,
 )
+from detectron2.data.common import ToIterableDataset
 from torch.utils.data import Dataset
 
 from .dataset_mapper import ClipMapper, KeyframeMapper, SegmentMapper
 from .datasets.ava import add_detected_keyframes, load_excluded, load_person_boxes
+from .movie_mapper import MovieMapper
+from .person_mapper import PersonMapper
+from .samplers import MovieSampler
+
+# Meta-architectures of Detectron2 that are trained to find persons in single frames.
+PERSON_DETECTORS = ("GeneralizedRCNN", "RetinaNet")
 
 # Boxes float32 (N, 4) in 0..1 and scores float32 (N,) of a keyframe.
 PersonBoxes = tuple[np.ndarray, np.ndarray]
@@ -25,7 +32,9 @@ logger = logging.getLogger(__name__)
 
 def build_clip_train_loader(cfg):
     """The training loader of ``cfg.DATASETS.TRAIN``: batches of model inputs (contract 2)."""
-    if has_keyframes(cfg, cfg.DATASETS.TRAIN[0]):
+    if cfg.MODEL.META_ARCHITECTURE in PERSON_DETECTORS:
+        dicts, mapper = _training_frames(cfg), PersonMapper(cfg, is_train=True)
+    elif has_keyframes(cfg, cfg.DATASETS.TRAIN[0]):
         dicts, mapper = _training_keyframes(cfg), KeyframeMapper(cfg, is_train=True)
     else:
         dicts, mapper = _training_clips(cfg), SegmentMapper(cfg, is_train=True)
@@ -42,6 +51,7 @@ def has_keyframes(cfg, dataset_name: str) -> bool:
     keyframes = MetadataCatalog.get(dataset_name).evaluator_type == "ava"
     model = cfg.MODEL.META_ARCHITECTURE
     takes_keyframes = {"ActionDetector": True, "ClipClassifier": False, "AVPretrainer": False}
+    takes_keyframes |= dict.fromkeys(PERSON_DETECTORS, True)
     if takes_keyframes.get(model, keyframes) != keyframes:
         kind = "keyframes with person boxes" if keyframes else "clips without person boxes"
         raise ValueError(
@@ -67,6 +77,18 @@ def _training_keyframes(cfg) -> list[dict]:
             )
         dicts += dataset
     return dicts
+
+
+def _training_frames(cfg) -> list[dict]:
+    """The annotated keyframes, of which a person detector learns the boxes."""
+    if cfg.DATASETS.TEST:
+        raise ValueError(
+            "DATASETS.TEST must be () for a person detector: its training ends without a test. "
+            "Then ava_tools/detect_persons.py scores it on a data set."
+        )
+    for name in cfg.DATASETS.TRAIN:
+        has_keyframes(cfg, name)
+    return get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=True)
 
 
 def _training_clips(cfg) -> list[dict]:
@@ -103,16 +125,21 @@ class BadClipReplacer:
 
 
 def build_clip_test_loader(cfg, dataset_name: str):
-    """The test loader of one data set: one clip a batch, each exactly once over all processes."""
-    if has_keyframes(cfg, dataset_name):
-        dataset, mapper = _test_keyframes(cfg, dataset_name), KeyframeMapper(cfg, is_train=False)
+    """The test loader of one data set: one clip a batch, each exactly once over all processes.
+    Keyframes are read in one pass through each movie."""
+    keyframes = has_keyframes(cfg, dataset_name)
+    if keyframes:
+        dicts, mapper = keyframes_to_test(cfg, dataset_name), MovieMapper(cfg)
     else:
-        dataset, mapper = DatasetCatalog.get(dataset_name), SegmentMapper(cfg, is_train=False)
+        dicts, mapper = DatasetCatalog.get(dataset_name), SegmentMapper(cfg, is_train=False)
         check_tasks(cfg, dataset_name)
     if cfg.TEST.AUDIO_MODE == "swap":
-        swap_sounds(dataset)
-    if not has_keyframes(cfg, dataset_name):
-        dataset = ViewDataset(dataset, cfg.TEST.VIEWS.TEMPORAL * cfg.TEST.VIEWS.SPATIAL)
+        swap_sounds(dicts)
+    if keyframes:
+        clips = DatasetFromList(dicts, copy=False)
+        dataset = ToIterableDataset(clips, MovieSampler(dicts), shard_sampler=False)
+    else:
+        dataset = ViewDataset(dicts, cfg.TEST.VIEWS.TEMPORAL * cfg.TEST.VIEWS.SPATIAL)
     return build_detection_test_loader(
         dataset, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS
     )
@@ -133,7 +160,7 @@ class ViewDataset(Dataset):
         return {**self.clips[clip], "view": view}
 
 
-def _test_keyframes(cfg, dataset_name: str) -> list[dict]:
+def keyframes_to_test(cfg, dataset_name: str) -> list[dict]:
     """The person boxes come from ``DATASETS.PROPOSAL_FILES_TEST`` or else from the file that the
     data set was registered with; keyframes that have only detected boxes are tested too, as the
     official protocol asks. With ``MODEL.LOAD_PROPOSALS False`` the ground-truth boxes serve."""

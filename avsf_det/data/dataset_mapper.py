@@ -5,6 +5,7 @@ import os
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
@@ -143,7 +144,7 @@ class ClipMapper(ABC):
         self, dataset_dict: dict, need_frames: bool = True
     ) -> tuple[np.ndarray | None, dict, list[float]]:
         """Frames uint8 (T, H, W, 3); "audio", "has_audio" and so on; and the frames' times."""
-        with VideoReader(dataset_dict["file_name"]) as reader:
+        with self._open(dataset_dict["file_name"]) as reader:
             start, end = self._span(dataset_dict, reader)
             times = frame_times(start, self.num_frames, self.stride, self.fps)
             frames = reader.read_frames(times) if need_frames else None
@@ -156,6 +157,9 @@ class ClipMapper(ABC):
         if self.negative_gap is not None:
             heard |= self._spectrogram(negative, "audio_negative")
         return frames, heard, times
+
+    def _open(self, file_name: str) -> AbstractContextManager[VideoReader]:
+        return VideoReader(file_name)
 
     def _read_sound(self, reader: VideoReader, start: float, end: float) -> torch.Tensor | None:
         if self.audio_mode == "mute" or not reader.has_audio:
@@ -204,14 +208,11 @@ class KeyframeMapper(ClipMapper):
         return {**args, "num_classes": cfg.MODEL.ROI_ACTION_HEAD.NUM_CLASSES}
 
     def _map(self, dataset_dict: dict) -> dict:
-        frames, sound, _ = self._read(dataset_dict)
-        height, width = frames.shape[1:3]
-        clip = ClipInput(frames)
-        transforms = T.AugmentationList(self.augmentations)(clip)
+        clip, sound, transforms, (height, width) = self._read_augmented(dataset_dict)
         result = {key: dataset_dict[key] for key in ("image_id", "video_id", "timestamp")}
-        result |= {"frames": _pack(clip.image), **sound, "height": height, "width": width}
+        result |= {"frames": _pack(clip), **sound, "height": height, "width": width}
         scale = np.array([width, height, width, height], np.float32)
-        image_size = clip.image.shape[1:3]
+        image_size = clip.shape[1:3]
         if "proposals" in dataset_dict:
             result["proposals"] = _proposals(
                 dataset_dict["proposals"],
@@ -225,6 +226,15 @@ class KeyframeMapper(ClipMapper):
                 dataset_dict["annotations"], scale, transforms, image_size, self.num_classes
             )
         return result
+
+    def _read_augmented(
+        self, dataset_dict: dict
+    ) -> tuple[np.ndarray, dict, T.Transform, tuple[int, int]]:
+        """Clip uint8 (T, h, w, 3); its sound; how boxes follow it; (H, W) of the source."""
+        frames, sound, _ = self._read(dataset_dict)
+        clip = ClipInput(frames)
+        transforms = T.AugmentationList(self.augmentations)(clip)
+        return clip.image, sound, transforms, frames.shape[1:3]
 
     def _span(self, dataset_dict: dict, reader: VideoReader) -> tuple[float, float]:
         second = dataset_dict["timestamp"] - dataset_dict["offset"]

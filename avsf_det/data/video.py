@@ -1,9 +1,10 @@
 """Frames and sound of a video file, both by presentation time on one clock, read with PyAV."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
-from itertools import chain
+from functools import cached_property
 from types import TracebackType
 
 import av
@@ -21,8 +22,12 @@ _TURNS = {
     2: [("hflip", None), ("vflip", None)],
     3: [("transpose", "clock")],
 }
-# Seconds of sound decoded before a window, for codecs whose packets lean on earlier ones; seconds
-# around a window that the resampling filter gets to see.
+# Sound is decoded in pieces that start at whole multiples of so many seconds, always by a fresh
+# decoder: some decoders make noise up (AAC's noise substitution), and what they make up hangs on
+# all that they decoded before.
+_AUDIO_PIECE = 4
+# Seconds of sound decoded before a piece, for codecs whose packets lean on earlier ones, which is
+# also more than a packet lasts; seconds around a window that the resampling filter gets to see.
 _AUDIO_PREROLL = Fraction(1, 2)
 _AUDIO_CONTEXT = Fraction(1, 10)
 # A file whose data end so many seconds before its declared end is truncated.
@@ -63,6 +68,7 @@ class VideoReader:
         self._threads = threads
         self._container = None
         self._ends: dict[int, int] = {}  # stream index: latest end of a packet, in its ticks
+        self._heard = False  # whether the sound decoder has worked since the file was opened
         self._second_frame = None
         self._first_pts, first = self._first_frame("video")
         self._quarter_turns = round(first.rotation / 90) % 4
@@ -120,14 +126,13 @@ class VideoReader:
                 that stops before its declared end.
         """
         height, width = size or (self.height, self.width)
-        images = np.empty((len(seconds), height, width, 3), np.uint8)
-        convert = self._converter(height, width)
         limits = [self._last_pts_at(second) for second in seconds]
         order = sorted(range(len(limits)), key=limits.__getitem__)
-        shown, image = None, None
-        for row, frame in zip(order, self._on_screen([limits[i] for i in order]), strict=True):
-            if frame is not shown:
-                shown, image = frame, convert(frame)
+        shown = self._images([limits[i] for i in order], height, width)
+        images = np.empty((0, height, width, 3), np.uint8)
+        for row, image in zip(order, shown, strict=True):
+            if not len(images):
+                images = np.empty((len(order), *image.shape), image.dtype)
             images[row] = image
         return images
 
@@ -135,7 +140,7 @@ class VideoReader:
         """The sound between two seconds of the frames' clock.
 
         Sample k is sample ``round(start * sample_rate) + k`` of the whole resampled track: windows
-        agree where they overlap.
+        agree where they overlap, whatever was read before.
 
         Args:
             start, end: seconds; may reach beyond the track.
@@ -171,6 +176,7 @@ class VideoReader:
             self._container = av.open(self.path, **_OPEN_OPTIONS)
         except av.error.FFmpegError as error:
             raise self._error("file", f"cannot be opened ({error.strerror})") from error
+        self._heard = False
         flags = av.stream.Disposition
         pictures = [
             stream
@@ -213,6 +219,7 @@ class VideoReader:
             (pts, frame), or (pts, error) of a packet that does not decode or a damaged frame.
         """
         stream = self._stream(kind)
+        self._heard |= kind == "audio"
         # Without a key frame first, some decoders make pictures up.
         started = not after_seek
         for packet in self._packets(kind):
@@ -257,7 +264,7 @@ class VideoReader:
             decoded = self._decode(kind, after_seek=True)
             first = next(decoded, None)
             if first is not None and first[0] <= pts:
-                return chain([first], decoded)
+                return itertools.chain([first], decoded)
             back = 2 * back or math.ceil(1 / stream.time_base)
         self._open()
         return self._decode(kind)
@@ -272,12 +279,25 @@ class VideoReader:
             error = frame
         raise self._error(kind, "not one frame can be decoded") from error
 
+    def _images(self, limits: Sequence[int], height: int, width: int) -> Iterator[np.ndarray]:
+        """What ``_on_screen`` gives, each frame converted once."""
+        convert = self._converter(height, width)
+        shown, image = None, None
+        for frame in self._on_screen(limits):
+            if frame is not shown:
+                shown, image = frame, convert(frame)
+            yield image
+
+    def _frames_from(self, pts: int) -> Iterator[tuple[int, av.VideoFrame | VideoDecodeError]]:
+        """As ``_decode_from`` gives them."""
+        return self._decode_from("video", pts)
+
     def _on_screen(self, limits: Sequence[int]) -> Iterator[av.VideoFrame]:
         """For each of the ascending times (pts), the frame with the latest pts up to it."""
         waiting = list(reversed(limits))
         shown, damage = None, None
-        frames = self._decode_from("video", waiting[-1]) if waiting else ()
-        for pts, frame in chain(frames, [(math.inf, None)]):
+        frames = self._frames_from(waiting[-1]) if waiting else ()
+        for pts, frame in itertools.chain(frames, [(math.inf, None)]):
             if isinstance(frame, VideoDecodeError):
                 damage = damage or (pts, frame)
                 continue
@@ -298,6 +318,8 @@ class VideoReader:
     def _converter(self, height: int, width: int) -> Callable[[av.VideoFrame], np.ndarray]:
         """Decoded frame to uint8 (H, W, 3) RGB as shown, with ffmpeg's own filters."""
         graph = av.filter.Graph()
+        # Threads of its own would make a forked loader worker that frees it wait for them forever.
+        graph.threads = self._threads
         nodes = [
             graph.add_buffer(template=self._video),
             *(graph.add(name, arguments) for name, arguments in _TURNS[self._quarter_turns]),
@@ -321,9 +343,8 @@ class VideoReader:
         tolerance = float(max(2 * time_base, Fraction(1, 1000)) * rate)
         samples_per_tick, zero = float(scale), float(offset)
         second_frame = self._second_sound_frame()
-        start = math.floor((self._zero + Fraction(first, rate) - _AUDIO_PREROLL) / time_base)
         position = None
-        for pts, frame in self._decode_from("audio", start):
+        for pts, frame in self._sound_from(Fraction(first, rate) - _AUDIO_PREROLL):
             stated = pts * samples_per_tick - zero
             if stated >= last:
                 break
@@ -342,13 +363,41 @@ class VideoReader:
                     position = whole if abs(stated - whole) <= time_base * rate + 1 else position
             begin, end = max(position, first), min(position + frame.samples, last)
             if begin < end:
-                samples[begin - first : end - first] = _mono(frame)[
-                    begin - position : end - position
-                ]
+                samples[begin - first : end - first] = frame.mono[begin - position : end - position]
             position += frame.samples
         else:
             self._check_not_truncated(self._zero + Fraction(last, rate) - _AUDIO_CONTEXT)
         return torch.from_numpy(samples)
+
+    def _sound_from(
+        self, second: Fraction
+    ) -> Iterator[tuple[int, "_SoundFrame | VideoDecodeError"]]:
+        """Sound from a second, or the start of the piece that it lies in, to the end."""
+        for index in itertools.count(max(0, second // _AUDIO_PIECE)):
+            for pts, frame in self._sound_piece(index):
+                if frame is None:
+                    return
+                yield pts, frame
+
+    def _sound_piece(
+        self, index: int
+    ) -> Iterator[tuple[int, "_SoundFrame | VideoDecodeError | None"]]:
+        """The frames that begin in a piece, always alike; None instead of one at the file's end.
+
+        The first piece has those before second 0, too.
+        """
+        if self._heard:
+            self._open()
+        ticks = 1 / self._audio.time_base
+        begin = math.ceil((self._zero + index * _AUDIO_PIECE) * ticks)
+        end = math.ceil((self._zero + (index + 1) * _AUDIO_PIECE) * ticks)
+        for pts, frame in self._decode_from("audio", begin - math.ceil(_AUDIO_PREROLL * ticks)):
+            if pts >= end:
+                return
+            if pts >= begin or not index:
+                damaged = isinstance(frame, VideoDecodeError)
+                yield pts, frame if damaged else _SoundFrame(frame)
+        yield end, None
 
     def _second_sound_frame(self) -> int | None:
         """Index of the sample that begins the track's second frame; None if it need not be known.
@@ -378,11 +427,18 @@ class VideoReader:
 
     def _last_pts_at(self, second: float) -> int:
         """The latest presentation time, in ticks, that is reached at a second."""
+        shift, unit, ticks, base = self._pts_ratios
+        n, d = second.as_integer_ratio()
+        return max((n * unit + shift * d) * ticks // (d * unit * base), self._first_pts)
+
+    @cached_property
+    def _pts_ratios(self) -> tuple[int, int, int, int]:
+        """(a, b, c, d): at second s, pts are up to (s + a / b) * c / d, exactly. Computing with
+        fractions took longer than scaling a frame."""
         tick = self._video.time_base
         # Milliseconds are frame times rounded by up to half a tick; coarse ticks are whole frames.
         tolerance = tick / 2 if tick <= Fraction(1, 1000) else Fraction(1, 10**6)
-        pts = math.floor((Fraction(second) + tolerance + self._zero) / tick)
-        return max(pts, self._first_pts)
+        return (*(tolerance + self._zero).as_integer_ratio(), *(1 / tick).as_integer_ratio())
 
     def _reached(self) -> Fraction:
         """The latest end of a packet read, in seconds of the container's clock."""
@@ -421,13 +477,22 @@ def _pts(packet: av.Packet) -> int | None:
     return packet.dts if packet.pts is None else packet.pts
 
 
-def _mono(frame: av.AudioFrame) -> np.ndarray:
-    """float32 (samples,): mean of the channels, in [-1, 1]."""
-    samples = frame.to_ndarray()
-    if not frame.format.is_planar:
-        samples = samples.reshape(frame.samples, -1).T
-    if samples.dtype.kind != "f":
-        bits = np.iinfo(samples.dtype)
-        middle = 0 if bits.min < 0 else 2 ** (bits.bits - 1)
-        samples = (samples.astype(np.float32) - middle) / 2 ** (bits.bits - 1)
-    return samples.astype(np.float32, copy=False).mean(axis=0)
+class _SoundFrame:
+    """A decoded packet of sound: its rate in Hz and its number of samples."""
+
+    def __init__(self, frame: av.AudioFrame):
+        self.sample_rate = frame.sample_rate
+        self.samples = frame.samples
+        self._frame = frame
+
+    @cached_property
+    def mono(self) -> np.ndarray:
+        """float32 (samples,): mean of the channels, in [-1, 1]."""
+        samples = self._frame.to_ndarray()
+        if not self._frame.format.is_planar:
+            samples = samples.reshape(self.samples, -1).T
+        if samples.dtype.kind != "f":
+            bits = np.iinfo(samples.dtype)
+            middle = 0 if bits.min < 0 else 2 ** (bits.bits - 1)
+            samples = (samples.astype(np.float32) - middle) / 2 ** (bits.bits - 1)
+        return samples.astype(np.float32, copy=False).mean(axis=0)

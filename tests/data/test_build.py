@@ -60,6 +60,7 @@ def build_cfg(*options):
     cfg.merge_from_list(
         [
             *("DATASETS.TRAIN", (NAME,), "DATASETS.TEST", (NAME,), "DATALOADER.NUM_WORKERS", 0),
+            *("MODEL.META_ARCHITECTURE", "ActionDetector"),
             *("MODEL.LOAD_PROPOSALS", True, "MODEL.ROI_ACTION_HEAD.NUM_CLASSES", 3),
             *("INPUT.CLIP.NUM_FRAMES", 4, "INPUT.AUDIO.NUM_FRAMES", 16, "INPUT.AUDIO.NUM_MELS", 8),
             *("INPUT.MIN_SIZE_TRAIN", (48,), "INPUT.MIN_SIZE_TEST", 48),

@@ -41,7 +41,7 @@ def build_cfg(*options):
             *("INPUT.CLIP.NUM_FRAMES", 4, "INPUT.AUDIO.NUM_FRAMES", 16, "INPUT.AUDIO.NUM_MELS", 8),
             *("INPUT.MIN_SIZE_TRAIN", (48,), "INPUT.MIN_SIZE_TEST", 48),
             *("DATALOADER.ASPECT_RATIO_GROUPING", False, "SOLVER.IMS_PER_BATCH", 2),
-            *("MODEL.CLIP_HEAD.NUM_CLASSES", [3]),
+            *("MODEL.META_ARCHITECTURE", "ClipClassifier", "MODEL.CLIP_HEAD.NUM_CLASSES", [3]),
             *("TEST.VIEWS.TEMPORAL", 2, "TEST.VIEWS.SPATIAL", 2),
             *options,
         ]

@@ -1,0 +1,148 @@
+"""A video read forward in time: what neighbouring requests share is decoded and converted once."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from .video import VideoDecodeError, VideoReader
+
+# A request so many seconds ahead is sought, a nearer one is decoded up to: the usual encoder leaves
+# 8 to 10 seconds between key frames.
+_SEEK_AHEAD = 10
+# Decoded frames that are held for each frame that a request asks for: of a clip of every second or
+# third frame all, whichever of them the next clip takes.
+_HELD_PER_FRAME = 4
+# More than the window of a clip touches.
+_HELD_PIECES = 8
+
+
+class MovieReader(VideoReader):
+    """A :class:`VideoReader` for requests that go forward in time, with the same results.
+
+    It holds the frames of the last request, so that its memory does not grow with the movie; going
+    back or far ahead seeks. Sound is read through an opening of the file of its own.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        threads: int = 1,
+        each: Callable[[np.ndarray], np.ndarray] | None = None,
+    ):
+        """
+        Args:
+            threads: decoding threads; one is best where several workers read.
+            each: what is made of each frame uint8 (H, W, 3), once, before ``read_frames`` stacks
+                them; such as a resize.
+
+        Raises:
+            VideoDecodeError: as :class:`VideoReader`.
+        """
+        super().__init__(path, threads=threads)
+        self._each = each
+        self._coming = iter(())  # (pts, frame) from where the decoder stands
+        self._held = deque()  # (pts, frame) of those before, in order
+        self._to_hold = 0
+        self._size = None
+        self._converted: dict[int, np.ndarray] = {}  # by pts
+
+    def close(self) -> None:
+        super().close()
+        self._coming = iter(())
+        self._held.clear()
+        self._converted.clear()
+        if "_sound" in self.__dict__:
+            self._sound.close()
+
+    @cached_property
+    def duration(self) -> float:
+        """Second at which the video ends, as the file declares it."""
+        with VideoReader(self.path) as reader:  # it may have to read a file to its end
+            return reader.duration
+
+    def read_audio(self, start: float, end: float, sample_rate: int) -> torch.Tensor:
+        return self._sound.read_audio(start, end, sample_rate)
+
+    @cached_property
+    def _sound(self) -> "_SoundReader":
+        return _SoundReader(self.path, threads=self._threads)
+
+    def _images(self, limits: Sequence[int], height: int, width: int) -> Iterator[np.ndarray]:
+        if self._size != (height, width):
+            self._size, self._convert = (height, width), self._converter(height, width)
+            self._converted.clear()
+        self._to_hold = _HELD_PER_FRAME * len(limits)
+        for frame in self._on_screen(limits):
+            if frame.pts not in self._converted:
+                image = self._convert(frame)
+                self._converted[frame.pts] = self._each(image) if self._each else image
+            yield self._converted[frame.pts]
+        held = dict(self._held)
+        self._converted = {pts: x for pts, x in self._converted.items() if pts in held}
+
+    def _frames_from(self, pts: int):
+        held = self._held
+        ahead = _SEEK_AHEAD / self._video.time_base
+        if not held or not held[0][0] <= pts <= held[-1][0] + ahead:
+            held.clear()
+            self._coming = self._decode_from("video", pts)
+        while len(held) > 1 and held[1][0] <= pts:
+            held.popleft()
+        yield from list(held)
+        try:
+            for time, frame in self._coming:
+                if isinstance(frame, VideoDecodeError) or (held and time <= held[-1][0]):
+                    break
+                if time <= pts:
+                    held.clear()
+                elif len(held) > self._to_hold:
+                    held.popleft()
+                held.append((time, frame))
+                yield time, frame
+            else:
+                return
+        except VideoDecodeError:
+            pass
+        # Damage: what it spoils is told by reading from the key frame before the request.
+        held.clear()
+        yield from super()._frames_from(pts)
+
+
+class _SoundReader(VideoReader):
+    """Decodes pieces of sound once, if they are asked for in order."""
+
+    def __init__(self, path: str, *, threads: int):
+        super().__init__(path, threads=threads)
+        self._pieces: dict[int, _Replay] = {}
+
+    def _sound_piece(self, index: int):
+        if index not in self._pieces:
+            # The file is opened anew for it, which ends what was not read to its end.
+            whole = [item for item in self._pieces.items() if item[1].whole]
+            self._pieces = dict(whole[1 - _HELD_PIECES :])
+            self._pieces[index] = _Replay(super()._sound_piece(index))
+        try:
+            yield from self._pieces[index]
+        except VideoDecodeError:
+            del self._pieces[index]
+            raise
+
+
+class _Replay:
+    """An iterator that can be gone through again from its start, before it has ended, too."""
+
+    def __init__(self, source: Iterator):
+        self.whole = False
+        self._source = source
+        self._seen = []
+
+    def __iter__(self) -> Iterator:
+        yield from self._seen
+        for item in self._source:
+            self._seen.append(item)
+            yield item
+        self.whole = True

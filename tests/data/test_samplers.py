@@ -1,0 +1,43 @@
+import itertools
+from types import SimpleNamespace
+
+import pytest
+from detectron2.utils import comm
+
+from avsf_det.data import samplers
+from avsf_det.data.samplers import MovieSampler
+
+# Five movies of unequal length, their keyframes mixed up.
+DICTS = [
+    {"file_name": f"{'edbac'[i % 5]}.mp4", "timestamp": float(i * 7 % 101)}
+    for i in range(100)
+    if i % 5 < 4 or i > 50
+]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+@pytest.mark.parametrize("workers", [0, 1, 2, 4])
+def test_every_keyframe_once_and_movies_in_time_order(monkeypatch, processes: int, workers: int):
+    runs = []
+    monkeypatch.setattr(comm, "get_world_size", lambda: processes)
+    for rank in range(processes):
+        monkeypatch.setattr(comm, "get_rank", lambda rank=rank: rank)
+        sampler = MovieSampler(DICTS)
+        own = []
+        for i in range(max(workers, 1)):
+            worker = SimpleNamespace(id=i, num_workers=workers) if workers else None
+            monkeypatch.setattr(samplers, "get_worker_info", lambda worker=worker: worker)
+            own.append(list(sampler))
+        assert len(sampler) == sum(map(len, own))
+        runs += own
+    indices = list(itertools.chain(*runs))
+    assert sorted(indices) == list(range(len(DICTS)))
+    assert max(map(len, runs)) - min(map(len, runs)) <= 2
+    in_order = [(DICTS[i]["file_name"], DICTS[i]["timestamp"]) for i in indices]
+    assert in_order == sorted(in_order)
+
+
+def test_more_processes_than_keyframes(monkeypatch):
+    monkeypatch.setattr(comm, "get_world_size", lambda: 3)
+    monkeypatch.setattr(comm, "get_rank", lambda: 0)
+    assert list(MovieSampler(DICTS[:1])) == []

@@ -20,7 +20,7 @@ from avsf_det.data import (
     build_clip_test_loader,
     build_clip_train_loader,
 )
-from avsf_det.data.build import keyframes_to_test, has_keyframes, swap_sounds
+from avsf_det.data.build import has_keyframes, keyframes_to_test, swap_sounds
 from avsf_det.utils.contact_sheet import Item, draw_boxes, draw_sheet
 from avsf_det.utils.visualizer import draw_logmel
 

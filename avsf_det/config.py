@@ -94,7 +94,7 @@ def _add_head(cfg: CfgNode) -> None:
     cfg.MODEL.ROI_ACTION_HEAD.POOLER_TYPE = "ROIAlignV2"  # "ROIAlign" for Caffe2 weights
     cfg.MODEL.ROI_ACTION_HEAD.DROPOUT = 0.5
 
-    # Persons for the action detector's boxes where no boxes are given: any Detectron2 detector whose
+    # Who finds the persons where no boxes are given: any of Detectron2's detectors whose
     # category 0 is the person. CONFIG_FILE is a path, or a name in Detectron2's model zoo.
     cfg.MODEL.PERSON_DETECTOR = CfgNode()
     cfg.MODEL.PERSON_DETECTOR.CONFIG_FILE = "COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml"

@@ -84,10 +84,12 @@ class AVPretrainer(ClipModel):
     def _rotation_loss(
         self, features: dict[str, torch.Tensor], turns: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """ "loss_rotation"; into Detectron2's event storage goes "train/rotation_accuracy"."""
+        """ "loss_rotation"; "train/rotation_accuracy" goes into Detectron2's event storage."""
         logits = self.rotation_head(_of_sight(features))
         found = logits["rotation"].mean(dim=1).argmax(dim=1)
-        get_event_storage().put_scalar("train/rotation_accuracy", (found == turns).float().mean().item())
+        get_event_storage().put_scalar(
+            "train/rotation_accuracy", (found == turns).float().mean().item()
+        )
         losses = self.rotation_head.losses(logits, [{"rotation": k} for k in turns])
         return {name: self.rotation_weight * loss for name, loss in losses.items()}
 

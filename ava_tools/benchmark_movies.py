@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """Keyframes per second at which one process reads a movie for evaluation: in one pass, as the test
 loader does, and seeking per keyframe, as a training loader must; and at which PyAV (libav, ffmpeg's
 libraries) decodes the movie to nowhere. Clips are those of AVA, 32 frames at every second of the

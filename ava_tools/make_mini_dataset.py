@@ -26,7 +26,7 @@ from avsf_det.data.mini.contact_sheet import contact_sheet
 from avsf_det.data.mini.epic import plan_epic
 from avsf_det.data.mini.film import frames, soundtrack
 from avsf_det.data.mini.folder import claim, replace_file
-from avsf_det.data.mini.kinetics import plan_kinetics
+from avsf_det.data.mini.kinetics import plan_kinetics, plan_places
 from avsf_det.data.mini.mini_set import MiniSet
 from avsf_det.data.mini.script import FPS, Movie
 from avsf_det.data.mini.ucf_hmdb import plan_hmdb, plan_ucf
@@ -38,6 +38,7 @@ logger = logging.getLogger("avsf_det.make_mini_dataset")
 PLANS = {
     "ava": plan_ava,
     "kinetics": plan_kinetics,
+    "places": plan_places,
     "epic": plan_epic,
     "charades": plan_charades,
     "ucf": plan_ucf,

@@ -222,7 +222,7 @@ def test_trains_for_real(tmp_path, monkeypatch):
 
 def test_pretrains_for_real(tmp_path, monkeypatch):
     """What training logs and what the evaluator finds go into one file."""
-    write_clips(tmp_path / "kinetics_mini")
+    write_clips(tmp_path / "places_mini")
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setitem(tool.ABLATIONS, "curriculum", ({"easy_first": ()}, {}))

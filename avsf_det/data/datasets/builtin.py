@@ -39,7 +39,7 @@
     hmdb51/                    hmdb51_split{1,2,3}_{train,test}
       testTrainMulti_7030_splits/<class>_test_split{1,2,3}.txt
       videos/<class>/*.avi
-    {kinetics,epic,charades,ucf,hmdb}_mini/   the same, generated; epic_mini as epic100
+    {kinetics,places,epic,charades,ucf,hmdb}_mini/   the same, generated; epic_mini as epic100
 
 Person boxes elsewhere: ``DATASETS.PROPOSAL_FILES_TRAIN`` and ``_TEST``. Registering reads no file.
 """
@@ -141,14 +141,15 @@ def register_all_ava_mini(root: str) -> None:
 
 
 def register_all_kinetics(root: str) -> None:
-    """Register ``kinetics{400,600,700,_sounds,_mini}_{train,val}``."""
+    """Register ``kinetics{400,600,700,_sounds,_mini}_{train,val}``, ``places_mini_{train,val}``."""
     versions = {folder: (folder, n, ()) for folder, n in KINETICS_NUM_CLASSES.items()}
     versions["kinetics_sounds"] = (
         "kinetics400",
         KINETICS_NUM_CLASSES["kinetics400"],
         KINETICS_SOUNDS,
     )
-    versions["kinetics_mini"] = ("kinetics_mini", None, ())
+    for name in ("kinetics_mini", "places_mini"):
+        versions[name] = (name, None, ())
     for name, (folder, num_classes, keep_classes) in versions.items():
         annotations = os.path.join(root, folder, "annotations")
         for split in ("train", "val"):

@@ -1,10 +1,12 @@
-"""Mini-Kinetics: one figure, one action, five seconds, in Kinetics' format.
+"""Mini-Kinetics: one figure, one action, three seconds, in Kinetics' format. And Mini-Places: the
+same for five seconds, in which sight and sound change together, to learn without labels from.
 
 The classes are Mini-AVA's actions. Of the two sound pairs, "sing" and "talk", "hit" and "push", a
 silent clip shows that it is one of them, and only its sound which; so all theirs in the validation
-split are heard. So are steps, jumps, waves and creaking floors, and in some clips of the other
-actions somebody who sings, talks, hits or pushes unseen. A clip cuts from place to place, each with
-its colour and its noise, which say nothing about the action.
+split are heard. Some clips of the other actions have somebody sing, talk, hit or push unseen.
+
+In Mini-Places steps, jumps, waves and creaking floors are heard, too, and a clip cuts from place to
+place, each with its colour and its noise, which say nothing about the action.
 """
 
 from random import Random
@@ -14,19 +16,26 @@ from avsf_det.data.mini.mini_set import MiniSet, csv_text
 from avsf_det.data.mini.places import plan_stays
 from avsf_det.data.mini.script import ACTIONS, Movie, deal
 
-CLIP_SECONDS = 5
+CLIP_SECONDS, PLACES_CLIP_SECONDS = 3, 5
 HEADER = ("label", "youtube_id", "time_start", "time_end", "split")
 
 _TRACKS: tuple[Track, ...] = ("heard",) * 12 + (
     "silent",
     "none",
 )  # dealt to the clips of each action
-_OFFSCREEN_SHARE = 0.2  # of the clips of an action outside the pairs
+_OFFSCREEN_SHARE = 0.2  # of the clips of an action without sound
 
 
-def plan_kinetics(num_train: int = 396, num_val: int = 126, seed: int = 0) -> MiniSet:
-    """Clips of all actions in balance: of the defaults, 44 and 14 of each."""
+def plan_kinetics(
+    num_train: int = 396, num_val: int = 126, seed: int = 0, *, places: bool = False
+) -> MiniSet:
+    """Clips of all actions in balance: of the defaults, 44 and 14 of each.
+
+    Args:
+        places: Mini-Places instead.
+    """
     movies, annotations = {}, {}
+    duration = PLACES_CLIP_SECONDS if places else CLIP_SECONDS
     for split, count in (("train", num_train), ("val", num_val)):
         rng = Random(f"{seed}/kinetics/{split}")
         rows = []
@@ -36,27 +45,32 @@ def plan_kinetics(num_train: int = 396, num_val: int = 126, seed: int = 0) -> Mi
             track = next(tracks[action])
             if split == "val" and action in SOUND_ACTIONS:
                 track = "heard"
-            movie = _plan_clip(youtube_id, seed, action, track)
+            movie = _plan_clip(youtube_id, seed, action, track, duration, places)
             start = rng.randrange(600)
-            end = start + CLIP_SECONDS
+            end = start + duration
             rows.append((action, youtube_id, start, end, split))
             movies[f"videos/{split}/{action}/{youtube_id}_{start:06d}_{end:06d}.mp4"] = movie
         annotations[f"annotations/{split}.csv"] = csv_text([HEADER, *sorted(rows)])
     return MiniSet(movies, annotations)
 
 
-def _plan_clip(youtube_id: str, seed: int, action: str, track: Track) -> Movie:
+def plan_places(num_train: int = 396, num_val: int = 126, seed: int = 0) -> MiniSet:
+    return plan_kinetics(num_train, num_val, seed, places=True)
+
+
+def _plan_clip(
+    youtube_id: str, seed: int, action: str, track: Track, duration: int, places: bool
+) -> Movie:
     rng = Random(f"{seed}/{youtube_id}")
-    act = plan_act(rng, action, 0.0, CLIP_SECONDS)
+    act = plan_act(rng, action, 0.0, duration)
     strays = action not in SOUND_ACTIONS and rng.random() < _OFFSCREEN_SHARE
-    offscreen = rng.choice(SOUND_ACTIONS) if strays else None
     return shoot(
         youtube_id,
         seed,
-        CLIP_SECONDS,
+        duration,
         [act],
         track=track,
-        offscreen=offscreen,
-        stays=plan_stays(rng, CLIP_SECONDS),
-        noisy=True,
+        offscreen=rng.choice(SOUND_ACTIONS) if strays else None,
+        stays=plan_stays(rng, duration) if places else (),
+        noisy=places,
     )

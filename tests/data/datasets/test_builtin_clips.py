@@ -17,6 +17,7 @@ SPLITS = {
     f"{name}_{split}"
     for name in (
         *("kinetics400", "kinetics600", "kinetics700", "kinetics_sounds", "kinetics_mini"),
+        "places_mini",
         *("epic55", "epic100", "epic_mini", "charades", "charades_mini"),
     )
     for split in ("train", "val")

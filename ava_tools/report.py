@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", default="report.html", metavar="FILE", help="(report.html)")
     parser.add_argument("--protocol", choices=list(PROTOCOLS), default="default")
     parser.add_argument(
-        "--max-clips", type=int, default=60, metavar="N", help="examples, 0: none (60)"
+        "--max-clips", type=int, default=50, metavar="N", help="examples, 0: none (50)"
     )
     parser.add_argument("--title", help="of the page")
     add_arguments(parser)

@@ -16,7 +16,7 @@ _SEEK_AHEAD = 10
 # third frame all, whichever of them the next clip takes.
 _HELD_PER_FRAME = 4
 # More than the window of a clip touches.
-_HELD_PIECES = 8
+_HELD_PIECES = 3
 
 
 class MovieReader(VideoReader):

@@ -1,10 +1,10 @@
 """Frames and sound of a video file, both by presentation time on one clock, read with PyAV."""
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
-from functools import cached_property
 from types import TracebackType
 
 import av
@@ -25,7 +25,7 @@ _TURNS = {
 # Sound is decoded in pieces that start at whole multiples of so many seconds, always by a fresh
 # decoder: some decoders make noise up (AAC's noise substitution), and what they make up hangs on
 # all that they decoded before.
-_AUDIO_PIECE = 4
+_AUDIO_PIECE = 8
 # Seconds of sound decoded before a piece, for codecs whose packets lean on earlier ones, which is
 # also more than a packet lasts; seconds around a window that the resampling filter gets to see.
 _AUDIO_PREROLL = Fraction(1, 2)
@@ -431,7 +431,7 @@ class VideoReader:
         n, d = second.as_integer_ratio()
         return max((n * unit + shift * d) * ticks // (d * unit * base), self._first_pts)
 
-    @cached_property
+    @functools.cached_property
     def _pts_ratios(self) -> tuple[int, int, int, int]:
         """(a, b, c, d): at second s, pts are up to (s + a / b) * c / d, exactly. Computing with
         fractions took longer than scaling a frame."""
@@ -485,9 +485,13 @@ class _SoundFrame:
         self.samples = frame.samples
         self._frame = frame
 
-    @cached_property
+    @functools.cached_property
     def mono(self) -> np.ndarray:
         """float32 (samples,): mean of the channels, in [-1, 1]."""
+        if self._frame.format.name == "fltp":  # most codecs; ten times faster than the general way
+            planes = self._frame.planes
+            channels = [np.frombuffer(plane, np.float32, self.samples) for plane in planes]
+            return functools.reduce(np.add, channels) / np.float32(len(channels))
         samples = self._frame.to_ndarray()
         if not self._frame.format.is_planar:
             samples = samples.reshape(self.samples, -1).T

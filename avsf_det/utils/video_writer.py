@@ -58,7 +58,7 @@ def write_video(
     # Avi counts frames from second 0: sound that must begin earlier (MP3) may not push them on.
     options = {"avoid_negative_ts": "disabled"}
     with av.open(str(path), "w", format=container_format, options=options) as container:
-        video = container.add_stream(video_codec, rate=fps or 30, options=dict(video_options))
+        video = container.add_stream(video_codec, rate=fps or 25, options=dict(video_options))
         video.pix_fmt = "yuv420p"
         video.codec_context.thread_count = 1
         packets = iter(())

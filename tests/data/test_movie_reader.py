@@ -113,7 +113,7 @@ def test_memory_is_bounded_by_the_request(tmp_path: Path):
             movie.read_audio(second - 1, second + 1, 16000)
             assert len(movie._converted) <= NUM_FRAMES + 1
             assert len(movie._held) <= 30
-            assert len(movie._sound._pieces) <= 8
+            assert len(movie._sound._pieces) <= 3
         movie.read_frames([0.0, 14.0])
         assert len(movie._held) <= 9
 

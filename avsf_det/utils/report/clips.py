@@ -61,7 +61,7 @@ def encode_clip(path: str, second: float) -> EncodedClip:
         sound = logmel = None
         if reader.has_audio:
             sound = reader.read_audio(start, start + seconds, SAMPLE_RATE).numpy()[None]
-            logmel = LogMel(sample_rate=16000, window_sec=0.032, hop_sec=0.016, num_mels=80)(
+            logmel = LogMel(sample_rate=16000, window_sec=0.032, hop_sec=0.016, num_mels=64)(
                 reader.read_audio(start, start + seconds, 16000)
             )
     with tempfile.TemporaryDirectory() as folder:

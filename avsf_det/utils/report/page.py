@@ -48,7 +48,7 @@ def build_report(
     *,
     title: str,
     protocol: str = "default",
-    max_clips: int = 60,
+    max_clips: int = 50,
 ) -> tuple[str, list[str]]:
     """
     Args:

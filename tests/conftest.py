@@ -1,0 +1,14 @@
+import logging
+from collections.abc import Iterator
+
+import pytest
+from detectron2.utils.logger import setup_logger
+
+
+@pytest.fixture(autouse=True)
+def loggers_keep_no_stream() -> Iterator[None]:
+    """Detectron2's loggers write to the stream that was there first, which pytest then closes."""
+    yield
+    for name in ("avsf_det", "detectron2", "fvcore"):
+        logging.getLogger(name).handlers.clear()
+    setup_logger.cache_clear()

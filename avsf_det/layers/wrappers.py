@@ -18,7 +18,7 @@ class Conv3d(nn.Conv3d):
     """A 3-D convolution followed by a norm and an activation, as Detectron2's ``Conv2d``.
 
     On a CPU, 1 x k x k kernels and thin t x k x k ones run as 2-D convolutions of the frames, which
-    is several times faster and equal up to rounding (docs/performance.md).
+    is several times faster and equal up to rounding.
 
     Args:
         norm: a module applied to the convolution's output, if any.

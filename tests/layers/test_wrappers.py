@@ -94,3 +94,39 @@ def test_sub_batch_norm_of_one_group_or_in_eval_is_batch_norm():
 def test_sub_batch_norm_names_a_batch_that_has_no_such_groups():
     with pytest.raises(ValueError, match="a batch of 5 clips has no groups of 2"):
         SubBatchNorm(3, clips=2)(torch.randn(5, 3, 2, 3, 3))
+
+
+@pytest.mark.parametrize(
+    ("options", "thin"),
+    [
+        ({"kernel_size": (1, 3, 3), "padding": (0, 1, 1), "stride": (1, 2, 2)}, True),
+        ({"kernel_size": (1, 3, 3), "padding": (0, 2, 2), "dilation": (1, 2, 2)}, True),
+        ({"kernel_size": (5, 7, 7), "padding": (2, 3, 3), "stride": (1, 2, 2)}, True),
+        ({"kernel_size": (3, 3, 3), "padding": (1, 1, 1), "bias": False}, True),
+        ({"kernel_size": (5, 7, 7), "padding": (2, 3, 3), "out_channels": 4}, False),
+        ({"kernel_size": (3, 3, 3), "padding": (0, 1, 1)}, False),
+        ({"kernel_size": (1, 3, 3), "padding": (0, 1, 1), "stride": (2, 1, 1)}, False),
+        ({"kernel_size": (3, 1, 1), "padding": (1, 0, 0)}, False),
+    ],
+)
+def test_two_dimensional_convolutions_give_the_same(monkeypatch, options: dict, thin: bool):
+    torch.manual_seed(0)
+    conv = Conv3d(3, **{"out_channels": 2, **options}).double()
+    x = torch.randn(2, 3, 6, 9, 11, dtype=torch.float64, requires_grad=True)
+    frames_at_once = []
+    plain = nn.Conv3d.forward
+    monkeypatch.setattr(
+        nn.Conv3d, "forward", lambda *args: frames_at_once.append(1) or plain(*args)
+    )
+    result = conv(x)
+    assert bool(frames_at_once) != thin
+    expected = plain(conv, x)
+    torch.testing.assert_close(result, expected)
+    direction = torch.randn_like(expected)
+    inputs = [x, *conv.parameters()]
+    for ours, theirs in zip(
+        torch.autograd.grad(result, inputs, direction),
+        torch.autograd.grad(expected, inputs, direction),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs)

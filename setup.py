@@ -34,6 +34,8 @@ setup(
     ],
     extras_require={
         "export": ONNX,
+        # Peers of ava_tools/benchmark_*.py. pyslowfast is that project's AVA evaluator.
+        "benchmark": ["pytorchvideo", "decord", "torchcodec", "openvino", "pyslowfast", *ONNX],
         "test": ["pytest>=7", "ruff>=0.6", "pytest-xdist", "scikit-learn", *ONNX],
     },
 )

@@ -30,6 +30,7 @@ from avsf_det.export import (
     export_program,
     make_inputs,
 )
+from avsf_det.layers import fold_batch_norms
 
 EXAMPLE = """example:
   python ava_tools/export_model.py --config-file configs/mini/avsf_mini.yaml --output model.onnx \\
@@ -58,6 +59,7 @@ def load_model(cfg: CfgNode) -> TensorModel:
     checkpointer.load(cfg.MODEL.WEIGHTS)
     if checkpointer.report.missing:
         raise ExportError(f"{cfg.MODEL.WEIGHTS}: lacks {', '.join(checkpointer.report.missing)}")
+    fold_batch_norms(model.model)
     return model
 
 

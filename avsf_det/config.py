@@ -41,6 +41,17 @@ def _add_backbone(cfg: CfgNode) -> None:
     cfg.MODEL.AUDIO_MEAN = -7.03
     cfg.MODEL.AUDIO_STD = 4.66
 
+    # Speed; docs/performance.md has figures. Results agree up to rounding.
+    # "bfloat16" is twice as fast or more on GPUs from Ampere on and on processors that have
+    # instructions for it (AVX512_BF16, AMX), and far slower on others. "float16" is for inference;
+    # training in it needs SOLVER.AMP.ENABLED, which scales gradients, in its place.
+    cfg.MODEL.AUTOCAST_DTYPE = ""
+    # Frames as (N, T, H, W, C) in memory: pays with 16 bits, hardly or not with 32.
+    cfg.MODEL.CHANNELS_LAST = False
+    # torch.compile of the backbone, which takes a minute or more for every new size of frames: pays
+    # in long trainings with one crop size, and for many clips of one size.
+    cfg.MODEL.COMPILE = False
+
     # MODEL.BACKBONE.NAME picks the pathways: build_{slow,slowfast,audio,avslowfast}_backbone.
     # Share of the backbone's tensors that MODEL.WEIGHTS must fill; below it loading is an error.
     cfg.MODEL.WEIGHTS_MIN_MATCHED = 0.9

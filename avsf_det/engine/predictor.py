@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import transforms as T
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 
@@ -18,6 +19,8 @@ from avsf_det.data.clip_sampling import frame_times
 from avsf_det.data.datasets.ava import load_label_map, load_person_boxes
 from avsf_det.data.movie_mapper import MovieMapper
 from avsf_det.data.movie_reader import MovieReader
+from avsf_det.data.transforms import ClipInput
+from avsf_det.layers import fold_batch_norms
 
 from .person_detector import PersonDetector
 
@@ -92,8 +95,13 @@ def load_boxes(
 class FramesMapper(KeyframeMapper):
     """Model input of frames that are at hand (``frames`` of the dataset dict), without sound."""
 
-    def _read(self, dataset_dict: dict, need_frames: bool = True):
-        return dataset_dict["frames"], self._spectrogram(None, "audio"), []
+    def _read_augmented(
+        self, dataset_dict: dict
+    ) -> tuple[np.ndarray, dict, T.Transform, tuple[int, int]]:
+        frames = dataset_dict["frames"]
+        clip = ClipInput(frames)
+        transforms = T.AugmentationList(self.augmentations)(clip)
+        return clip.image, self._spectrogram(None, "audio"), transforms, frames.shape[1:3]
 
 
 class ClipPredictor:
@@ -152,6 +160,7 @@ class ClipPredictor:
         AVSFCheckpointer(self.model, min_matched=cfg.MODEL.WEIGHTS_MIN_MATCHED).load(
             cfg.MODEL.WEIGHTS
         )
+        fold_batch_norms(self.model)
         self.mapper = FramesMapper(cfg, is_train=False)
         self._cfg = cfg
         self._person_detector = person_detector

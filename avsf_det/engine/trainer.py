@@ -1,11 +1,15 @@
 """Detectron2's trainer with our loaders, evaluators and checkpointer."""
 
+import copy
 import os
 import weakref
 
+from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultTrainer, HookBase, hooks
 from detectron2.evaluation import DatasetEvaluator
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from avsf_det.checkpoint import AVSFCheckpointer
 from avsf_det.data import build_clip_test_loader, build_clip_train_loader, person_box_file
@@ -17,6 +21,7 @@ from avsf_det.evaluation import (
     EPICEvaluator,
     SyncEvaluator,
 )
+from avsf_det.layers import fold_batch_norms
 
 from .hooks import NegativeCurriculumHook
 
@@ -29,6 +34,22 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_test_loader(cls, cfg, dataset_name: str):
         return build_clip_test_loader(cfg, dataset_name)
+
+    @classmethod
+    def test(
+        cls,
+        cfg: CfgNode,
+        model: nn.Module,
+        evaluators: DatasetEvaluator | list[DatasetEvaluator] | None = None,
+    ) -> dict:
+        """Detectron2's, on a copy of the model whose batch norms are folded."""
+        if isinstance(model, DistributedDataParallel):
+            model = model.module
+        folded = copy.deepcopy(model).eval()
+        fold_batch_norms(folded)
+        if cfg.MODEL.COMPILE:
+            folded.backbone.compile(fullgraph=True)  # a copy is not compiled
+        return super().test(cfg, folded, evaluators)
 
     @classmethod
     def build_evaluator(cls, cfg, dataset_name: str) -> DatasetEvaluator:

@@ -73,17 +73,19 @@ class TensorModel(nn.Module):
         """
         model, x = self.model, {}
         if frames is not None:
-            x["frames"] = (frames - model.pixel_mean) / model.pixel_std
+            frames = (frames - model.pixel_mean) / model.pixel_std
+            x["frames"] = frames.contiguous(memory_format=model.memory_format)
         if audio is not None:
             x["audio"] = (audio - model.audio_mean) / model.audio_std
             x["has_audio"] = has_audio
-        features = model.backbone(x)
-        if boxes is None:
-            scores = model.head.scores(model.head(features))
-            return {f"scores_{task}": rows for task, rows in scores.items()}
-        heads = model.roi_heads
-        logits = heads.predictor(heads.dropout(heads.roi_features(features, boxes)))
-        return {"action_scores": logits.float().sigmoid()}
+        with model.autocast():
+            features = model.backbone(x)
+            if boxes is None:
+                scores = model.head.scores(model.head(features))
+                return {f"scores_{task}": rows for task, rows in scores.items()}
+            heads = model.roi_heads
+            logits = heads.predictor(heads.dropout(heads.roi_features(features, boxes)))
+            return {"action_scores": logits.float().sigmoid()}
 
     def eager(self, inputs: Tensors) -> Tensors:
         """As :meth:`forward`, by the model's own way from dicts to dicts. Boxes come clip by

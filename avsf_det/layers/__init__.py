@@ -1,5 +1,15 @@
 from .nonlocal_block import NonLocalBlock
-from .wrappers import Conv3d, FrozenBatchNorm3d, Norm, SubBatchNorm, freeze, get_norm
+from .wrappers import (
+    Conv3d,
+    FrozenBatchNorm3d,
+    Norm,
+    SubBatchNorm,
+    fold_batch_norms,
+    freeze,
+    get_norm,
+    is_channels_last,
+    max_pool3d,
+)
 
 __all__ = [
     "Conv3d",
@@ -7,6 +17,9 @@ __all__ = [
     "NonLocalBlock",
     "Norm",
     "SubBatchNorm",
+    "fold_batch_norms",
     "freeze",
     "get_norm",
+    "is_channels_last",
+    "max_pool3d",
 ]

@@ -2,10 +2,9 @@
 
 import fvcore.nn.weight_init as weight_init
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from .wrappers import Conv3d, Norm, get_norm
+from .wrappers import Conv3d, Norm, get_norm, max_pool3d
 
 
 def attend(
@@ -76,5 +75,5 @@ class NonLocalBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C, T, H, W) to the same shape."""
-        pooled = F.max_pool3d(x, self.pool)
+        pooled = max_pool3d(x, self.pool)
         return x + self.out(attend(self.theta(x), self.phi(pooled), self.g(pooled), self.attention))

@@ -4,21 +4,32 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from detectron2.layers import FrozenBatchNorm2d
+from detectron2.layers import Conv2d, FrozenBatchNorm2d
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-# Taps times output channels up to which a convolution over time and space is thin: one register of
-# the convolution kernels.
+# Output channels up to which a convolution over time and space is thin: one or two registers of the
+# convolution kernels.
 _MAX_THIN_CHANNELS = 16
 
 BATCH_NORMS = nn.modules.batchnorm._BatchNorm  # the base of BatchNorm2d, BatchNorm3d and SyncBN
 
 
+def is_channels_last(x: torch.Tensor) -> bool:
+    """Whether ``x`` (N, C, T, H, W) lies in memory as (N, T, H, W, C)."""
+    return x.is_contiguous(memory_format=torch.channels_last_3d) and not x.is_contiguous()
+
+
+def _is_eager_cpu(x: torch.Tensor) -> bool:
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
 class Conv3d(nn.Conv3d):
     """A 3-D convolution followed by a norm and an activation, as Detectron2's ``Conv2d``.
 
-    On a CPU, 1 x k x k kernels and thin t x k x k ones run as 2-D convolutions of the frames, which
-    is several times faster and equal up to rounding.
+    On a CPU, kernels over time alone, over space alone, and thin ones over both run as 2-D
+    convolutions where that is faster (docs/performance.md); equal up to rounding. Not so where a
+    compiler sees the model (torch.compile, torch.export): it does better with the 3-D ones.
 
     Args:
         norm: a module applied to the convolution's output, if any.
@@ -39,41 +50,76 @@ class Conv3d(nn.Conv3d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C_in, T, H, W) to (N, C_out, T', H', W')."""
-        x = self._conv_frames(x) if self._is_thin(x) else super().forward(x)
+        x = self._conv_on_cpu(x) if _is_eager_cpu(x) else super().forward(x)
         if self.norm is not None:
             x = self.norm(x)
         if self.activation is not None:
             x = self.activation(x)
         return x
 
-    def _is_thin(self, x: torch.Tensor) -> bool:
-        """Whether :meth:`_conv_frames` can do it, and pays."""
+    def _conv_on_cpu(self, x: torch.Tensor) -> torch.Tensor:
         taps, *window = self.kernel_size
-        return (
-            x.device.type == "cpu"
-            and window != [1, 1]
+        over_space = window != [1, 1]
+        if taps == 1 and over_space and self.padding[0] == 0 and self.stride[0] == 1:
+            return self._conv_frames(x)
+        if not over_space and self.padding[1:] == (0, 0) and not is_channels_last(x):
+            return self._conv_times(x)
+        if (
+            over_space
+            and self.out_channels <= _MAX_THIN_CHANNELS
             and self.padding[0] == taps // 2
             and self.stride[0] == self.dilation[0] == self.groups == 1
-            and (taps == 1 or taps * self.out_channels <= _MAX_THIN_CHANNELS)
-        )
+        ):
+            return self._conv_thin(x)
+        return super().forward(x)
 
     def _conv_frames(self, x: torch.Tensor) -> torch.Tensor:
-        """The convolution of each frame for each tap of the kernel; and the sum of these, shifted.
-        (N, C_in, T, H, W) to (N, C_out, T, H', W')."""
-        num_frames, taps = x.shape[2], self.kernel_size[0]
-        maps = F.conv2d(
-            x.transpose(1, 2).flatten(0, 1),
-            self.weight.permute(2, 0, 1, 3, 4).flatten(0, 1),
-            None,
-            *(pair[1:] for pair in (self.stride, self.padding, self.dilation)),
+        """1 x k x k: frames are a batch of images."""
+        spatial = (pair[1:] for pair in (self.stride, self.padding, self.dilation))
+        frames = x.transpose(1, 2).flatten(0, 1)
+        maps = F.conv2d(frames, self.weight[:, :, 0], self.bias, *spatial, self.groups)
+        return maps.unflatten(0, x.shape[:1] + x.shape[2:3]).transpose(1, 2)
+
+    def _conv_times(self, x: torch.Tensor) -> torch.Tensor:
+        """t x 1 x 1: a clip is an image whose columns are positions."""
+        x = x[..., :: self.stride[1], :: self.stride[2]]
+        temporal = (
+            (pair[0], other)
+            for pair, other in ((self.stride, 1), (self.padding, 0), (self.dilation, 1))
         )
-        maps = maps.unflatten(0, (-1, num_frames))
-        if taps > 1:
-            maps = maps.unflatten(2, (taps, -1))
-            maps = F.pad(maps, (0,) * 8 + (taps // 2,) * 2)
-            maps = sum(maps[:, tap : tap + num_frames, tap] for tap in range(taps))
-        maps = maps.transpose(1, 2)
-        return maps if self.bias is None else maps + self.bias.view(-1, 1, 1, 1)
+        maps = F.conv2d(x.flatten(3), self.weight[..., 0], self.bias, *temporal, self.groups)
+        return maps.unflatten(3, x.shape[3:])
+
+    def _conv_thin(self, x: torch.Tensor) -> torch.Tensor:
+        """t x k x k with few outputs: in training a frame and its neighbours in time are an image
+        of t times as many channels, as their gradient is slow otherwise."""
+        if not (torch.is_grad_enabled() and self.weight.requires_grad):
+            return super().forward(x.contiguous(memory_format=torch.channels_last_3d))
+        taps, num_frames = self.kernel_size[0], x.shape[2]
+        padded = F.pad(x.permute(0, 2, 3, 4, 1), (0,) * 6 + (taps // 2,) * 2)
+        frames = torch.cat([padded[:, tap : tap + num_frames] for tap in range(taps)], dim=4)
+        spatial = (pair[1:] for pair in (self.stride, self.padding, self.dilation))
+        maps = F.conv2d(
+            frames.flatten(0, 1).permute(0, 3, 1, 2),
+            self.weight.transpose(1, 2).flatten(1, 2),
+            self.bias,
+            *spatial,
+        )
+        return maps.unflatten(0, (-1, num_frames)).transpose(1, 2)
+
+
+def max_pool3d(
+    x: torch.Tensor,
+    kernel_size: tuple[int, int, int],
+    stride: tuple[int, int, int] | None = None,
+    padding: tuple[int, int, int] = (0, 0, 0),
+) -> torch.Tensor:
+    """:func:`torch.nn.functional.max_pool3d` of (N, C, T, H, W), to the memory format of ``x``. On
+    a CPU it is several times faster channels last."""
+    if not _is_eager_cpu(x) or is_channels_last(x):
+        return F.max_pool3d(x, kernel_size, stride, padding)
+    x = x.contiguous(memory_format=torch.channels_last_3d)
+    return F.max_pool3d(x, kernel_size, stride, padding).contiguous()
 
 
 class FrozenBatchNorm3d(FrozenBatchNorm2d):
@@ -181,3 +227,24 @@ def freeze(module: nn.Module) -> None:
     for parameter in module.parameters():
         parameter.requires_grad = False
     FrozenBatchNorm3d.convert_frozen_batchnorm(module)
+
+
+def fold_batch_norms(module: nn.Module) -> None:
+    """Multiply the batch norms that follow a :class:`Conv3d` or Detectron2's ``Conv2d`` into its
+    kernel and bias, in place, for inference: equal up to rounding.
+
+    Raises:
+        ValueError: if ``module`` is in training mode.
+    """
+    if module.training:
+        raise ValueError("batch norms fold in evaluation mode only")
+    for conv in module.modules():
+        norm = getattr(conv, "norm", None)
+        if not isinstance(conv, (Conv2d, Conv3d)) or norm is None:
+            continue
+        if isinstance(norm, (BATCH_NORMS, FrozenBatchNorm2d)):
+            statistics = norm.running_mean, norm.running_var, norm.eps
+            conv.weight, conv.bias = fuse_conv_bn_weights(
+                conv.weight, conv.bias, *statistics, norm.weight, norm.bias
+            )
+            conv.norm = None

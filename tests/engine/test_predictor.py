@@ -2,11 +2,10 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import MetadataCatalog
-from detectron2.evaluation import inference_on_dataset
 from detectron2.modeling import build_model
 
 from avsf_det.checkpoint import AVSFCheckpointer
-from avsf_det.data import VideoDecodeError, VideoReader, build_clip_test_loader
+from avsf_det.data import VideoDecodeError, VideoReader
 from avsf_det.engine import Trainer, predictor
 from avsf_det.engine.predictor import ClipPredictor, PredictorError, keyframe_seconds, load_boxes
 
@@ -45,16 +44,11 @@ def test_it_gives_what_the_evaluation_scores(cfg, folder):
     AVSFCheckpointer(model).load(cfg.MODEL.WEIGHTS)
     seen = {}
 
-    class Watching(torch.nn.Module):
-        def forward(self, inputs):
-            outputs = model(inputs)
-            seen[inputs[0]["image_id"]] = outputs[0]["instances"]
-            return outputs
+    def watch(_, inputs, outputs):
+        seen[inputs[0][0]["image_id"]] = outputs[0]["instances"]
 
-    watching = Watching()
-    model.eval()
-    loader = build_clip_test_loader(cfg, actions.NAME)
-    inference_on_dataset(watching, loader, Trainer.build_evaluator(cfg, actions.NAME))
+    model.register_forward_hook(watch)
+    Trainer.test(cfg, model)
     assert set(seen) == {"a,1", "a,2", "b,0", "b,1.5"}
     assert len(seen["a,1"]) == 2
 

@@ -1,8 +1,19 @@
 import pytest
 import torch
+import torch.nn.functional as F
+from detectron2.layers import Conv2d
 from torch import nn
 
-from avsf_det.layers import Conv3d, FrozenBatchNorm3d, SubBatchNorm, freeze, get_norm
+from avsf_det.layers import (
+    Conv3d,
+    FrozenBatchNorm3d,
+    SubBatchNorm,
+    fold_batch_norms,
+    freeze,
+    get_norm,
+    max_pool3d,
+)
+from avsf_det.layers.wrappers import BATCH_NORMS
 
 
 def random_batchnorm(norm: nn.Module) -> nn.Module:
@@ -96,30 +107,37 @@ def test_sub_batch_norm_names_a_batch_that_has_no_such_groups():
         SubBatchNorm(3, clips=2)(torch.randn(5, 3, 2, 3, 3))
 
 
-@pytest.mark.parametrize(
-    ("options", "thin"),
-    [
-        ({"kernel_size": (1, 3, 3), "padding": (0, 1, 1), "stride": (1, 2, 2)}, True),
-        ({"kernel_size": (1, 3, 3), "padding": (0, 2, 2), "dilation": (1, 2, 2)}, True),
-        ({"kernel_size": (5, 7, 7), "padding": (2, 3, 3), "stride": (1, 2, 2)}, True),
-        ({"kernel_size": (3, 3, 3), "padding": (1, 1, 1), "bias": False}, True),
-        ({"kernel_size": (5, 7, 7), "padding": (2, 3, 3), "out_channels": 4}, False),
-        ({"kernel_size": (3, 3, 3), "padding": (0, 1, 1)}, False),
-        ({"kernel_size": (1, 3, 3), "padding": (0, 1, 1), "stride": (2, 1, 1)}, False),
-        ({"kernel_size": (3, 1, 1), "padding": (1, 0, 0)}, False),
-    ],
-)
-def test_two_dimensional_convolutions_give_the_same(monkeypatch, options: dict, thin: bool):
+CONVS = [  # and whether they run as 2-D: contiguous, and channels last
+    ({"kernel_size": (1, 3, 3), "padding": (0, 1, 1), "stride": (1, 2, 2)}, True, True),
+    ({"kernel_size": (1, 3, 3), "padding": (0, 2, 2), "dilation": (1, 2, 2)}, True, True),
+    ({"kernel_size": (1, 3, 3), "groups": 3, "out_channels": 6}, True, True),
+    ({"kernel_size": (3, 1, 1), "padding": (1, 0, 0), "bias": False}, True, False),
+    ({"kernel_size": (5, 1, 1), "padding": (2, 0, 0), "stride": (4, 1, 1)}, True, False),
+    ({"kernel_size": (3, 1, 1), "padding": (2, 0, 0), "dilation": (2, 1, 1)}, True, False),
+    ({"kernel_size": (1, 1, 1), "stride": (1, 2, 2), "out_channels": 40}, True, False),
+    ({"kernel_size": (5, 7, 7), "padding": (2, 3, 3), "stride": (1, 2, 2)}, True, True),
+    ({"kernel_size": (3, 3, 3), "padding": (1, 1, 1), "bias": False}, True, True),
+    ({"kernel_size": (5, 7, 7), "padding": (2, 3, 3), "out_channels": 40}, False, False),
+    ({"kernel_size": (3, 3, 3), "padding": (0, 1, 1)}, False, False),
+    ({"kernel_size": (1, 3, 3), "padding": (0, 1, 1), "stride": (2, 1, 1)}, False, False),
+    ({"kernel_size": (1, 1, 1), "padding": (0, 1, 1)}, False, False),
+]
+FORMATS = (torch.contiguous_format, torch.channels_last_3d)
+
+
+@pytest.mark.parametrize("memory_format", FORMATS)
+@pytest.mark.parametrize("options", CONVS)
+def test_two_dimensional_convolutions_give_the_same(monkeypatch, options, memory_format):
     torch.manual_seed(0)
+    options, *in_2d = options
     conv = Conv3d(3, **{"out_channels": 2, **options}).double()
-    x = torch.randn(2, 3, 6, 9, 11, dtype=torch.float64, requires_grad=True)
-    frames_at_once = []
+    x = torch.randn(2, 3, 6, 9, 11, dtype=torch.float64).contiguous(memory_format=memory_format)
+    x.requires_grad_()
+    in_3d = []
     plain = nn.Conv3d.forward
-    monkeypatch.setattr(
-        nn.Conv3d, "forward", lambda *args: frames_at_once.append(1) or plain(*args)
-    )
+    monkeypatch.setattr(nn.Conv3d, "forward", lambda *args: in_3d.append(1) or plain(*args))
     result = conv(x)
-    assert bool(frames_at_once) != thin
+    assert bool(in_3d) != in_2d[FORMATS.index(memory_format)]
     expected = plain(conv, x)
     torch.testing.assert_close(result, expected)
     direction = torch.randn_like(expected)
@@ -130,3 +148,40 @@ def test_two_dimensional_convolutions_give_the_same(monkeypatch, options: dict, 
         strict=True,
     ):
         torch.testing.assert_close(ours, theirs)
+    with torch.no_grad():
+        torch.testing.assert_close(conv(x), expected)
+
+
+@pytest.mark.parametrize("memory_format", FORMATS)
+def test_max_pool_gives_the_same_in_the_same_memory_format(memory_format):
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 4, 9, 11).contiguous(memory_format=memory_format).requires_grad_()
+    window = {"kernel_size": (1, 3, 3), "stride": (1, 2, 2), "padding": (0, 1, 1)}
+    pooled, expected = max_pool3d(x, **window), F.max_pool3d(x, **window)
+    assert torch.equal(pooled, expected)
+    assert pooled.is_contiguous(memory_format=memory_format)
+    direction = torch.randn_like(expected)
+    ours, theirs = (torch.autograd.grad(y, x, direction)[0] for y in (pooled, expected))
+    assert torch.equal(ours, theirs)
+
+
+def test_folded_batch_norms_give_the_same():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        Conv3d(3, 4, 3, bias=False, norm=random_batchnorm(nn.BatchNorm3d(4)), activation=F.relu_),
+        Conv3d(4, 4, 1, norm=random_batchnorm(SubBatchNorm(4, clips=2))),
+        Conv3d(4, 4, 1, norm=FrozenBatchNorm3d.convert_frozen_batchnorm(nn.BatchNorm3d(4))),
+        nn.Sequential(nn.Flatten(2), nn.Unflatten(2, (-1, 3))),
+        Conv2d(4, 5, 3, bias=False, norm=random_batchnorm(nn.BatchNorm2d(5))),
+        Conv2d(5, 5, 1),
+    ).eval()
+    x = torch.randn(2, 3, 5, 6, 7)
+    expected = model(x)
+    fold_batch_norms(model)
+    assert not any(isinstance(x, BATCH_NORMS) for x in model.modules())
+    assert torch.allclose(model(x), expected, atol=1e-5)
+
+
+def test_batch_norms_do_not_fold_in_training():
+    with pytest.raises(ValueError, match="evaluation mode"):
+        fold_batch_norms(Conv3d(3, 4, 3, norm=nn.BatchNorm3d(4)))

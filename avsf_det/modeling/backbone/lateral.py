@@ -14,7 +14,7 @@ from detectron2.layers import Conv2d
 from detectron2.layers import get_norm as get_norm_2d
 from torch import nn
 
-from ...layers import Conv3d, Norm, get_norm
+from ...layers import Conv3d, Norm, get_norm, max_pool3d
 from ...layers.nonlocal_block import attend, check_attention
 
 
@@ -125,7 +125,7 @@ class AudioVisualNonLocal(nn.Module):
     def forward(self, audio: torch.Tensor, visual: torch.Tensor) -> torch.Tensor:
         """(N, C_a, T_a, F) and (N, C, T, H, W), T = T_a / stride, to (N, C, T, 1, 1)."""
         moments = F.avg_pool2d(audio.mean(dim=3, keepdim=True), (self.stride, 1)).unsqueeze(4)
-        pooled = F.max_pool3d(visual, self.pool)
+        pooled = max_pool3d(visual, self.pool)
         found = attend(self.theta(moments), self.phi(pooled), self.g(pooled), self.attention)
         return self.out(found)
 

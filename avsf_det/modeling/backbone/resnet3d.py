@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from detectron2.modeling.backbone import ResNet
 from torch import nn
 
-from ...layers import Conv3d, NonLocalBlock, Norm, get_norm
+from ...layers import Conv3d, NonLocalBlock, Norm, get_norm, max_pool3d
 from ...layers.wrappers import BATCH_NORMS
 
 BLOCKS_PER_STAGE = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # of res2..res5, by depth
@@ -40,7 +40,7 @@ class VisualStem(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, 3, T, H, W) to (N, C, T, H / 4, W / 4)."""
-        return F.max_pool3d(self.conv1(x), (1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1))
+        return max_pool3d(self.conv1(x), (1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1))
 
 
 class BottleneckBlock3d(nn.Module):
@@ -102,7 +102,7 @@ class BottleneckBlock3d(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C_in, T, H, W) to (N, C_out, T, H / stride, W / stride)."""
         shortcut = x if self.shortcut is None else self.shortcut(x)
-        return F.relu_(self.conv3(self.conv2(self.conv1(x))) + shortcut)
+        return F.relu_(self.conv3(self.conv2(self.conv1(x))).add_(shortcut))
 
 
 def make_stage(

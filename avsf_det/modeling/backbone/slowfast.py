@@ -14,7 +14,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
 from torch import nn
 
-from ...layers import freeze
+from ...layers import freeze, is_channels_last
 from .lateral import AudioToVisual, DropPathway
 
 JUNCTIONS = ("pool1", "res2", "res3", "res4")
@@ -214,7 +214,10 @@ class SlowFast(Backbone):
             raise ValueError(f"{num_frames} frames are not a multiple of alpha_F = {self.alpha}")
         # On the CPU: CUDA rounds it otherwise, and a whole number must not fall below itself.
         index = torch.linspace(0, num_frames - 1, num_frames // self.alpha)
-        return frames.index_select(2, index.long().to(frames.device))
+        picked = frames.index_select(2, index.long().to(frames.device))
+        if is_channels_last(frames):
+            picked = picked.contiguous(memory_format=torch.channels_last_3d)
+        return picked
 
     def _pick_audio(
         self, x: dict[str, torch.Tensor | None], num_columns: int | None

@@ -6,7 +6,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_roi_heads
 from detectron2.structures import Boxes, Instances
 from torch import nn
 
-from .clip_model import ClipModel
+from .clip_model import ClipModel, in_autocast
 
 
 @META_ARCH_REGISTRY.register()
@@ -28,6 +28,7 @@ class ActionDetector(ClipModel):
         args = super().from_config(cfg)
         return {**args, "roi_heads": build_roi_heads(cfg, args["backbone"].output_shape())}
 
+    @in_autocast
     def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
         """
         Args:

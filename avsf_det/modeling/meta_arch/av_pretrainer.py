@@ -10,7 +10,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils.events import get_event_storage
 
 from ..clip_head import ClipHead
-from .clip_model import ClipModel
+from .clip_model import ClipModel, in_autocast
 
 NUM_TURNS = 4
 SOUNDS = ("audio", "audio_negative")
@@ -55,6 +55,7 @@ class AVPretrainer(ClipModel):
         weight = cfg.MODEL.ROTATION.WEIGHT
         return {**args, "rotation_head": rotation_head, "rotation_weight": weight}
 
+    @in_autocast
     def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
         """
         Args:

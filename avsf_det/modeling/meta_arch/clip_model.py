@@ -1,17 +1,34 @@
-"""What all models of clips share: normalisation, device, batching.
+"""What all models of clips share: normalisation, device, batching, number and memory formats.
 
 Shorthands: N clips; T frames; T_a columns and F mel bins of the log-mel spectrogram.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
+import torch.nn.functional as F
 from detectron2.config import CfgNode
 from detectron2.modeling import Backbone, build_backbone
 from detectron2.structures import ImageList
 from torch import nn
 
+from ...layers import Conv3d
 from ..avsync_head import AVSyncHead
+
+AUTOCAST_DTYPES = {"": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def in_autocast(forward: Callable) -> Callable:
+    """Let a method of a :class:`ClipModel` run in the dtype of MODEL.AUTOCAST_DTYPE."""
+
+    @functools.wraps(forward)
+    def run(self: "ClipModel", *args, **kwargs):
+        with self.autocast():
+            return forward(self, *args, **kwargs)
+
+    return run
 
 
 class ClipModel(nn.Module):
@@ -23,6 +40,11 @@ class ClipModel(nn.Module):
         avsync_head: adds its losses to those of the model; then every clip needs a negative.
         pixel_mean, pixel_std: per channel (RGB), in 0..255.
         audio_mean, audio_std: of the log-mel values (natural log of power).
+        autocast_dtype: "bfloat16" or "float16"; "" for what the caller's autocast says.
+        channels_last: whether frames and kernels lie channels last in memory.
+
+    Raises:
+        ValueError: if there is no such dtype.
     """
 
     def __init__(
@@ -34,8 +56,22 @@ class ClipModel(nn.Module):
         audio_mean: float,
         audio_std: float,
         avsync_head: AVSyncHead | None = None,
+        autocast_dtype: str = "",
+        channels_last: bool = False,
     ):
         super().__init__()
+        if autocast_dtype not in AUTOCAST_DTYPES:
+            raise ValueError(
+                f"MODEL.AUTOCAST_DTYPE is '{autocast_dtype}'; it can be "
+                f"{', '.join(repr(name) for name in AUTOCAST_DTYPES)}"
+            )
+        self.autocast_dtype = AUTOCAST_DTYPES[autocast_dtype]
+        self.memory_format = torch.contiguous_format
+        if channels_last:
+            self.memory_format = torch.channels_last_3d
+            for conv in backbone.modules():
+                if isinstance(conv, Conv3d):
+                    conv.to(memory_format=torch.channels_last_3d)
         self.backbone = backbone
         self.avsync_head = avsync_head
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1, 1), False)
@@ -46,6 +82,8 @@ class ClipModel(nn.Module):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
         backbone = build_backbone(cfg)
+        if cfg.MODEL.COMPILE:
+            backbone.compile(fullgraph=True)
         return {
             "backbone": backbone,
             "avsync_head": AVSyncHead(cfg, backbone) if cfg.MODEL.AVSYNC.ENABLED else None,
@@ -53,11 +91,19 @@ class ClipModel(nn.Module):
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "audio_mean": cfg.MODEL.AUDIO_MEAN,
             "audio_std": cfg.MODEL.AUDIO_STD,
+            "autocast_dtype": cfg.MODEL.AUTOCAST_DTYPE,
+            "channels_last": cfg.MODEL.CHANNELS_LAST,
         }
 
     @property
     def device(self) -> torch.device:
         return self.pixel_mean.device
+
+    def autocast(self) -> AbstractContextManager:
+        """What :meth:`forward` runs in, see :func:`in_autocast`."""
+        if self.autocast_dtype is None:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.autocast_dtype)
 
     def preprocess(
         self, batched_inputs: list[dict]
@@ -80,14 +126,13 @@ class ClipModel(nn.Module):
         """
         clips = frames = None
         if "frames" in batched_inputs[0]:
-            clips = ImageList.from_tensors(
+            clips = _pad(
                 [
                     (x["frames"].to(self.device) - self.pixel_mean) / self.pixel_std
                     for x in batched_inputs
-                ],
-                self.backbone.size_divisibility,
+                ]
             )
-            frames = clips.tensor
+            frames = clips.tensor.contiguous(memory_format=self.memory_format)
         x = {"frames": frames, **self._sound(batched_inputs, "audio")}
         if self.avsync_head is not None:
             x.update(self._sound(batched_inputs, "audio_negative"))
@@ -127,3 +172,11 @@ class ClipModel(nn.Module):
             return self.backbone(x), {}
         features = self.backbone(x, junctions=True)
         return features, self.avsync_head(features.pop("junctions"), x)
+
+
+def _pad(clips: list[torch.Tensor]) -> ImageList:
+    """Detectron2's ``ImageList.from_tensors``, which breaks the graph of torch.compile."""
+    sizes = [tuple(clip.shape[-2:]) for clip in clips]
+    height, width = (max(sides) for sides in zip(*sizes, strict=True))
+    padded = [F.pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2])) for x in clips]
+    return ImageList(torch.stack(padded), sizes)

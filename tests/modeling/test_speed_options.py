@@ -1,0 +1,135 @@
+"""Number format, memory format and compilation change the speed of a model and not its results."""
+
+import pytest
+import torch
+from detectron2.modeling import build_model
+from detectron2.utils.events import EventStorage
+from torch import nn
+
+from .builders import SIZE, add_negatives, make_cfg, make_features, make_inputs, randomize
+
+ARCHITECTURES = ("ActionDetector", "ClipClassifier", "AVPretrainer")
+
+
+def make_model(architecture: str, *options) -> nn.Module:
+    cfg = make_cfg(audio=True)
+    cfg.MODEL.META_ARCHITECTURE = architecture
+    cfg.MODEL.CLIP_HEAD.NUM_CLASSES = [5]
+    cfg.MODEL.CLIP_HEAD.DROPOUT = cfg.MODEL.ROI_ACTION_HEAD.DROPOUT = 0.0
+    cfg.MODEL.AUDIO.DROP_PATHWAY = 0.0
+    cfg.MODEL.AVSYNC.ENABLED = True
+    cfg.MODEL.AVSYNC.LEVELS = ["res3", "res4"]
+    cfg.merge_from_list(list(options))
+    torch.manual_seed(0)
+    return randomize(build_model(cfg))
+
+
+def make_clips() -> list[dict]:
+    """For all architectures, one box each."""
+    clips = make_inputs(2, num_boxes=1)
+    for i, clip in enumerate(clips):
+        clip["labels"] = {"action": torch.tensor(i)}
+        clip["frames"] = clip["frames"][..., : SIZE[0]]  # square, to be turned
+    return clips
+
+
+def train(model: nn.Module) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Losses and the norm of the gradient."""
+    torch.manual_seed(0)
+    with EventStorage():
+        losses = model.train()(make_clips())
+    sum(losses.values()).backward()
+    return losses, torch.nn.utils.get_total_norm(
+        [p.grad for p in model.parameters() if p.grad is not None]
+    )
+
+
+def find_tensors(value) -> list[torch.Tensor]:
+    """All of the floating-point ones in what a model gives."""
+    if isinstance(value, torch.Tensor):
+        return [value] if value.is_floating_point() else []
+    if hasattr(value, "get_fields"):
+        value = value.get_fields()
+    values = value.values() if isinstance(value, dict) else value
+    if not isinstance(value, (dict, list)):
+        return []
+    return [tensor for item in values for tensor in find_tensors(item)]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(
+    ("options", "tolerance"),
+    [
+        (("MODEL.CHANNELS_LAST", True), 1e-4),
+        (("MODEL.AUTOCAST_DTYPE", "bfloat16"), 0.05),
+        (("MODEL.AUTOCAST_DTYPE", "bfloat16", "MODEL.CHANNELS_LAST", True), 0.05),
+    ],
+)
+def test_results_are_the_same(architecture, options, tolerance):
+    plain, fast = make_model(architecture), make_model(architecture, *options)
+    with torch.no_grad():
+        expected, found = (find_tensors(model.eval()(make_clips())) for model in (plain, fast))
+    assert len(expected) == len(found) > 0
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.dtype == torch.float32
+        assert torch.allclose(ours, theirs, atol=tolerance)
+    (losses, norm), (expected_losses, expected_norm) = train(fast), train(plain)
+    assert losses.keys() == expected_losses.keys()
+    for name, loss in losses.items():
+        assert loss.dtype == torch.float32
+        assert torch.allclose(loss, expected_losses[name], rtol=tolerance)
+    # The gradient of so small a model, with batch norms over two clips, is chaotic.
+    assert torch.allclose(norm, expected_norm, rtol=10 * tolerance**0.5)
+
+
+def test_the_backbone_runs_in_the_formats_asked_for():
+    model = make_model("ActionDetector", "MODEL.AUTOCAST_DTYPE", "bfloat16").eval()
+    seen = []
+    model.backbone.slow["res2"].register_forward_hook(lambda _, x, y: seen.append((x[0], y)))
+    model(make_clips())
+    assert seen[0][1].dtype == torch.bfloat16
+    model = make_model("ActionDetector", "MODEL.CHANNELS_LAST", True).eval()
+    model.backbone.slow["stem"].register_forward_hook(lambda _, x, y: seen.append(x[0]))
+    model(make_clips())
+    for x in (seen[1], model.backbone.slow["res2"][0].conv2.weight):
+        assert x.is_contiguous(memory_format=torch.channels_last_3d)
+        assert not x.is_contiguous()
+
+
+def test_a_dtype_that_is_unknown_is_named():
+    with pytest.raises(ValueError, match="AUTOCAST_DTYPE is 'fp8'; it can be '', 'bfloat16'"):
+        make_model("ActionDetector", "MODEL.AUTOCAST_DTYPE", "fp8")
+
+
+@pytest.fixture
+def compile_eagerly(monkeypatch):
+    """torch.compile traces as ever, and runs what it traced as it is."""
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda *a, **k: compile_(*a, **k, backend="eager"))
+    yield
+    torch.compiler.reset()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_models_are_one_graph(compile_eagerly, architecture):
+    model = make_model(architecture).eval()
+    clips = make_clips()
+    expected = find_tensors(model(clips))
+    found = find_tensors(torch.compile(model, fullgraph=True)(clips))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_the_backbone_compiles_to_one_graph(compile_eagerly, training):
+    plain = make_model("ActionDetector").backbone.train(training)
+    compiled = make_model("ActionDetector", "MODEL.COMPILE", True).backbone.train(training)
+    assert compiled._compiled_call_impl is not None
+    x = add_negatives(make_features())
+    torch.manual_seed(0)
+    expected = plain(x, junctions=True)
+    torch.manual_seed(0)
+    found = compiled(x, junctions=True)
+    for name in ("slow_res5", "fast_res5"):
+        assert torch.allclose(found[name], expected[name], atol=1e-2 if training else 1e-4)
+    assert found["junctions"].keys() == expected["junctions"].keys()

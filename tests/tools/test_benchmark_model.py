@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.config import get_cfg
+
+from ava_tools import benchmark_model
+from ava_tools.benchmark_model import PEER, Bench, main
+from avsf_det import add_avsf_config
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.fixture(autouse=True)
+def small_matrix(monkeypatch):
+    monkeypatch.setattr(benchmark_model, "MATRIX", 512)
+
+
+def read_config(name: str):
+    cfg = get_cfg()
+    add_avsf_config(cfg)
+    cfg.merge_from_file(str(CONFIGS / name))
+    cfg.MODEL.DEVICE = "cpu"
+    return cfg
+
+
+@pytest.mark.parametrize("name", ["avsf_mini", "slowfast_kinetics_mini"])
+def test_tables(capsys, name):
+    config = str(CONFIGS / f"mini/{name}.yaml")
+    assert main(["--config-file", config, "--crop", "32", "--clips", "2", "--repeats", "1"]) == 0
+    report = capsys.readouterr().out
+    inference, training = report.split("Inference")[1].split("Training step")
+    for row in ("| float32 ", "| float32, folded ", "| float32, channels last, folded "):
+        assert row in inference
+    assert "| float32, channels last " in training
+    assert PEER not in inference  # it has no such model
+
+
+def test_growth_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark_model, "GROWTH", {"frames": (8, 16), "boxes": (1, 2)})
+    config, plot = str(CONFIGS / "mini/avsf_mini.yaml"), tmp_path / "growth.svg"
+    main(["--config-file", config, "--crop", "32", "--repeats", "1", "--plot", str(plot)])
+    assert plot.read_text().startswith("<?xml")
+
+
+def test_the_peer_is_the_same_network():
+    pytest.importorskip("pytorchvideo", reason="needs pip install -e '.[benchmark]'")
+    cfg = read_config("Kinetics/slowfast_r50_4x16.yaml")
+    cfg.INPUT.CLIP.NUM_FRAMES = 8
+    bench = Bench(cfg, crop=32, clips=1, boxes=0)
+    peer = bench.peer()
+    ours, theirs = (sum(p.numel() for p in m.parameters()) for m in (bench.build(), peer))
+    assert ours == theirs
+    assert bench.peer_inference(peer).call().shape == (1, 400)
+
+
+def test_every_way_has_the_same_weights():
+    bench = Bench(read_config("mini/avsf_mini.yaml"), crop=32, clips=1, boxes=2)
+    plain, folded = bench.inference(fold=False), bench.inference()
+    assert torch.allclose(plain.output(), folded.output(), atol=1e-5)
+    assert len(plain.output()) == 2

@@ -2,7 +2,6 @@
 
 import torch
 import torchaudio
-from scipy.signal import resample_poly
 
 # Added to the power before the logarithm: silence is ln(1e-8), as in the authors' code.
 LOG_OFFSET = 1e-8
@@ -22,6 +21,8 @@ def resample(waveform: torch.Tensor, orig_rate: int, new_rate: int) -> torch.Ten
     """
     if orig_rate == new_rate:
         return waveform
+    from scipy.signal import resample_poly  # not above: it takes a second to load
+
     # SciPy divides both rates by their greatest common divisor itself.
     return torch.from_numpy(resample_poly(waveform.numpy(), new_rate, orig_rate))
 
@@ -45,6 +46,9 @@ class LogMel:
             window_sec, hop_sec: seconds.
             num_mels: frequency bins F.
         """
+        # For resample: loader workers that are forked after this need not load it one by one.
+        import scipy.signal  # noqa: F401
+
         self.sample_rate = sample_rate
         self.window = round(window_sec * sample_rate)
         self._mel = torchaudio.transforms.MelSpectrogram(

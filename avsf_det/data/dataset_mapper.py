@@ -4,8 +4,10 @@ import logging
 import os
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -141,13 +143,15 @@ class ClipMapper(ABC):
         """The clip's start and end in seconds of the file."""
 
     def _read(
-        self, dataset_dict: dict, need_frames: bool = True
-    ) -> tuple[np.ndarray | None, dict, list[float]]:
-        """Frames uint8 (T, H, W, 3); "audio", "has_audio" and so on; and the frames' times."""
+        self,
+        dataset_dict: dict,
+        read_clip: Callable[[VideoReader, list[float]], Any] | None = None,
+    ) -> tuple[Any, dict, list[float]]:
+        """Frames, or what ``read_clip`` gives; "audio", "has_audio" and so on; frames' times."""
         with self._open(dataset_dict["file_name"]) as reader:
             start, end = self._span(dataset_dict, reader)
             times = frame_times(start, self.num_frames, self.stride, self.fps)
-            frames = reader.read_frames(times) if need_frames else None
+            clip = read_clip(reader, times) if read_clip else reader.read_frames(times)
             sound = None if self.audio_mode == "swap" else self._read_sound(reader, start, end)
             negative = self._read_negative(reader, start, dataset_dict["file_name"])
         if self.audio_mode == "swap":
@@ -156,7 +160,26 @@ class ClipMapper(ABC):
         heard = self._spectrogram(sound, "audio")
         if self.negative_gap is not None:
             heard |= self._spectrogram(negative, "audio_negative")
-        return frames, heard, times
+        return clip, heard, times
+
+    def _read_clip(
+        self,
+        reader: VideoReader,
+        times: list[float],
+        augmentations: Sequence[T.Augmentation],
+    ) -> tuple[np.ndarray, T.TransformList]:
+        """The augmented clip uint8 (T, h, w, 3), and what moves boxes of the frames with it.
+
+        The draw needs no frames: of a clip that is to be cropped first, only that part is read.
+        """
+        blank = np.zeros((1, reader.height, reader.width, 3), np.uint8)
+        transforms = T.AugmentationList(augmentations)(ClipInput(blank))
+        crop = transforms[0]
+        if not isinstance(crop, T.CropTransform):
+            return transforms.apply_image(reader.read_frames(times)), transforms
+        window = (crop.x0, crop.y0, crop.x0 + crop.w, crop.y0 + crop.h)
+        clip = reader.read_frames(times, window=window)
+        return T.TransformList(transforms[1:]).apply_image(clip), transforms
 
     def _open(self, file_name: str) -> AbstractContextManager[VideoReader]:
         return VideoReader(file_name)
@@ -182,6 +205,10 @@ class ClipMapper(ABC):
             sound = torch.zeros(round(self.clip_sec * self.log_mel.sample_rate))
         audio = fit_columns(self.log_mel(sound), self.num_audio_frames)[None]
         return {name: audio, f"has_{name}": has_audio}
+
+
+def _read_nothing(reader: VideoReader, times: list[float]) -> None:
+    """For models that only listen."""
 
 
 def _pack(clip: np.ndarray) -> torch.Tensor:
@@ -231,10 +258,13 @@ class KeyframeMapper(ClipMapper):
         self, dataset_dict: dict
     ) -> tuple[np.ndarray, dict, T.Transform, tuple[int, int]]:
         """Clip uint8 (T, h, w, 3); its sound; how boxes follow it; (H, W) of the source."""
-        frames, sound, _ = self._read(dataset_dict)
-        clip = ClipInput(frames)
-        transforms = T.AugmentationList(self.augmentations)(clip)
-        return clip.image, sound, transforms, frames.shape[1:3]
+
+        def read(reader: VideoReader, times: list[float]):
+            clip, transforms = self._read_clip(reader, times, self.augmentations)
+            return clip, transforms, (reader.height, reader.width)
+
+        (clip, transforms, size), sound, _ = self._read(dataset_dict, read)
+        return clip, sound, transforms, size
 
     def _span(self, dataset_dict: dict, reader: VideoReader) -> tuple[float, float]:
         second = dataset_dict["timestamp"] - dataset_dict["offset"]
@@ -295,10 +325,11 @@ class SegmentMapper(ClipMapper):
         if "audio_from" in dataset_dict:  # the same view of it
             source = {**dataset_dict["audio_from"], "view": dataset_dict["view"]}
             dataset_dict = {**dataset_dict, "audio_from": source}
-        frames, sound, times = self._read(dataset_dict, self.need_frames)
+        read = partial(self._read_view, dataset_dict=dataset_dict)
+        clip, sound, times = self._read(dataset_dict, read if self.need_frames else _read_nothing)
         result = {"clip_id": dataset_dict["clip_id"], **sound}
-        if frames is not None:
-            result["frames"] = _pack(self._augment(frames, dataset_dict))
+        if clip is not None:
+            result["frames"] = _pack(clip)
         labels = dataset_dict["labels"]
         if self.is_train and "segments" in dataset_dict:
             labels = {task: _labels_at(times, dataset_dict["segments"]) for task in labels}
@@ -311,14 +342,14 @@ class SegmentMapper(ClipMapper):
             result |= {"view": dataset_dict["view"], "num_views": self.views[0] * self.views[1]}
         return result
 
-    def _augment(self, frames: np.ndarray, dataset_dict: dict) -> np.ndarray:
+    def _read_view(self, reader: VideoReader, times: list[float], dataset_dict: dict) -> np.ndarray:
+        """The clip uint8 (T, h, w, 3), augmented or cropped to the view."""
         augmentations = self.augmentations
         if not self.is_train:
             _, spatial = self._place_of(dataset_dict["view"])
             augmentations = [*augmentations, CropClipView(self.crop_size, spatial, self.views[1])]
-        clip = ClipInput(frames)
-        T.AugmentationList(augmentations)(clip)
-        return clip.image
+        clip, _ = self._read_clip(reader, times, augmentations)
+        return clip
 
     def _target(self, label: int | list[int], num_classes: int) -> torch.Tensor:
         """int64 scalar; of several labels, float32 (K,) of 0 and 1."""

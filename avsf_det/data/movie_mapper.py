@@ -40,7 +40,8 @@ class MovieMapper(KeyframeMapper):
             if self._movie is not None:
                 self._movie.close()
             movie = MovieReader(
-                file_name, each=lambda image: transforms.apply_image(image[None])[0]
+                file_name,
+                each=lambda image: transforms.apply_image(image[None])[0].transpose(2, 0, 1),
             )
             blank = np.zeros((1, movie.height, movie.width, 3), np.uint8)
             transforms = T.AugmentationList(self.augmentations)(ClipInput(blank))
@@ -50,5 +51,10 @@ class MovieMapper(KeyframeMapper):
     def _read_augmented(
         self, dataset_dict: dict
     ) -> tuple[np.ndarray, dict, T.Transform, tuple[int, int]]:
-        clip, sound, _ = self._read(dataset_dict)
+        clip, sound, _ = self._read(dataset_dict, _read_planes)
         return clip, sound, self._transforms, (self._movie.height, self._movie.width)
+
+
+def _read_planes(movie: MovieReader, times: list[float]) -> np.ndarray:
+    """The clip uint8 (T, h, w, 3), in memory as (3, T, h, w), so that packing it copies nothing."""
+    return np.stack(movie.read_images(times), axis=1).transpose(1, 2, 3, 0)

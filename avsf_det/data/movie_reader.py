@@ -15,7 +15,9 @@ _SEEK_AHEAD = 10
 # Decoded frames that are held for each frame that a request asks for: of a clip of every second or
 # third frame all, whichever of them the next clip takes.
 _HELD_PER_FRAME = 4
-# More than the window of a clip touches.
+# Seconds of sound that are resampled at once.
+_BLOCK = 8
+# As many as a block, and what its resampling sees around it, touches.
 _HELD_PIECES = 3
 
 
@@ -36,8 +38,7 @@ class MovieReader(VideoReader):
         """
         Args:
             threads: decoding threads; one is best where several workers read.
-            each: what is made of each frame uint8 (H, W, 3), once, before ``read_frames`` stacks
-                them; such as a resize.
+            each: what is made of each frame uint8 (H, W, 3), once; such as a resize.
 
         Raises:
             VideoDecodeError: as :class:`VideoReader`.
@@ -47,14 +48,18 @@ class MovieReader(VideoReader):
         self._coming = iter(())  # (pts, frame) from where the decoder stands
         self._held = deque()  # (pts, frame) of those before, in order
         self._to_hold = 0
-        self._size = None
+        self._part = None  # of the frames, that is converted
         self._converted: dict[int, np.ndarray] = {}  # by pts
+        # Arrays to use again: with new ones for each frame the system spends longer on finding
+        # memory than all copying takes.
+        self._spare: list[np.ndarray] = []
 
     def close(self) -> None:
         super().close()
         self._coming = iter(())
         self._held.clear()
         self._converted.clear()
+        self._spare.clear()
         if "_sound" in self.__dict__:
             self._sound.close()
 
@@ -64,6 +69,18 @@ class MovieReader(VideoReader):
         with VideoReader(self.path) as reader:  # it may have to read a file to its end
             return reader.duration
 
+    def read_images(self, seconds: Sequence[float]) -> list[np.ndarray]:
+        """What ``read_frames`` stacks: what was made of each frame. It is changed by the next call.
+
+        Raises:
+            VideoDecodeError: as ``read_frames``.
+        """
+        limits = [self._last_pts_at(second) for second in seconds]
+        ascending = sorted(set(limits))
+        images = self._images(ascending, self.height, self.width)
+        shown = dict(zip(ascending, images, strict=True))
+        return [shown[limit] for limit in limits]
+
     def read_audio(self, start: float, end: float, sample_rate: int) -> torch.Tensor:
         return self._sound.read_audio(start, end, sample_rate)
 
@@ -71,18 +88,34 @@ class MovieReader(VideoReader):
     def _sound(self) -> "_SoundReader":
         return _SoundReader(self.path, threads=self._threads)
 
-    def _images(self, limits: Sequence[int], height: int, width: int) -> Iterator[np.ndarray]:
-        if self._size != (height, width):
-            self._size, self._convert = (height, width), self._converter(height, width)
+    def _images(
+        self,
+        limits: Sequence[int],
+        height: int,
+        width: int,
+        window: tuple[int, int, int, int] | None = None,
+    ) -> Iterator[np.ndarray]:
+        if self._part != (height, width, window):
+            self._part = height, width, window
+            convert = self._window_converter(window) if window else self._converter(height, width)
+            self._convert = convert
             self._converted.clear()
+            self._spare.clear()
         self._to_hold = _HELD_PER_FRAME * len(limits)
         for frame in self._on_screen(limits):
             if frame.pts not in self._converted:
                 image = self._convert(frame)
-                self._converted[frame.pts] = self._each(image) if self._each else image
+                self._converted[frame.pts] = self._kept(self._each(image) if self._each else image)
             yield self._converted[frame.pts]
         held = dict(self._held)
-        self._converted = {pts: x for pts, x in self._converted.items() if pts in held}
+        for pts in self._converted.keys() - held:
+            self._spare.append(self._converted.pop(pts))
+
+    def _kept(self, image: np.ndarray) -> np.ndarray:
+        """A copy in an array that may have been used before."""
+        copy = self._spare.pop() if self._spare else np.empty(image.shape, image.dtype)
+        copy[...] = image
+        return copy
 
     def _frames_from(self, pts: int):
         held = self._held
@@ -113,11 +146,30 @@ class MovieReader(VideoReader):
 
 
 class _SoundReader(VideoReader):
-    """Decodes pieces of sound once, if they are asked for in order."""
+    """Decodes and resamples sound once, if it is asked for in order."""
 
     def __init__(self, path: str, *, threads: int):
         super().__init__(path, threads=threads)
         self._pieces: dict[int, _Replay] = {}
+        self._rate = None
+        self._blocks: dict[int, torch.Tensor] = {}  # by their start in units of _BLOCK
+
+    def read_audio(self, start: float, end: float, sample_rate: int) -> torch.Tensor:
+        first, count = round(start * sample_rate), round((end - start) * sample_rate)
+        size = _BLOCK * sample_rate
+        touched = range(first // size, (first + count) // size + 1)
+        held = self._blocks if sample_rate == self._rate else {}
+        try:
+            self._blocks = {
+                i: held[i] if i in held else self._block(i, sample_rate) for i in touched
+            }
+        except VideoDecodeError:  # that of a block is not always that of the request
+            return super().read_audio(start, end, sample_rate)
+        self._rate = sample_rate
+        return torch.cat(list(self._blocks.values()))[first - touched.start * size :][:count]
+
+    def _block(self, index: int, sample_rate: int) -> torch.Tensor:
+        return super().read_audio(index * _BLOCK, (index + 1) * _BLOCK, sample_rate)
 
     def _sound_piece(self, index: int):
         if index not in self._pieces:

@@ -77,19 +77,39 @@ class ResizeClipShortestEdge(T.Augmentation):
         )
 
 
-class RandomCropClip(T.Augmentation):
-    """Crop a window of fixed size at a uniformly drawn place, the same in every frame."""
+class RandomScaledCropClip(T.Augmentation):
+    """``ResizeClipShortestEdge``, then a window of fixed size at a uniformly drawn place. It is
+    cropped before it is resized, to a whole pixel, so that nothing else need be converted."""
 
-    def __init__(self, height: int, width: int):
+    def __init__(self, low: int, high: int, max_size: int, height: int, width: int):
+        """
+        Args:
+            low, high, max_size: of :class:`ResizeClipShortestEdge`.
+            height, width: of the window after it was resized, in pixels; a smaller clip is kept
+                whole.
+        """
         super().__init__()
         self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> Transform:
-        h, w = image.shape[1:3]
-        crop_h, crop_w = min(h, self.height), min(w, self.width)
-        y = np.random.randint(h - crop_h + 1)
-        x = np.random.randint(w - crop_w + 1)
-        return CropTransform(x, y, crop_w, crop_h, orig_w=w, orig_h=h)
+        resize = ResizeClipShortestEdge(self.low, self.high, self.max_size).get_transform(image)
+        y0, y1, crop_h = _random_window(resize.h, resize.new_h, self.height)
+        x0, x1, crop_w = _random_window(resize.w, resize.new_w, self.width)
+        return T.TransformList(
+            [
+                CropTransform(x0, y0, x1 - x0, y1 - y0, orig_w=resize.w, orig_h=resize.h),
+                ResizeClipTransform(y1 - y0, x1 - x0, crop_h, crop_w),
+            ]
+        )
+
+
+def _random_window(length: int, new_length: int, size: int) -> tuple[int, int, int]:
+    """(start, stop) of what becomes a window of ``size`` when ``length`` pixels are resized, and
+    the window's size then, which is ``new_length`` if that is less."""
+    size = min(size, new_length)
+    start = np.random.randint(new_length - size + 1)
+    edges = (round(edge * length / new_length) for edge in (start, start + size))
+    return *edges, size
 
 
 class CropClipView(T.Augmentation):
@@ -168,11 +188,14 @@ def build_clip_augmentations(cfg, is_train: bool) -> list[T.Augmentation]:
             "INPUT.MIN_SIZE_TRAIN_SAMPLING must be 'range' (short side drawn between the two of "
             f"MIN_SIZE_TRAIN), got '{cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING}'"
         )
-    augmentations = [ResizeClipShortestEdge(min(sizes), max(sizes), cfg.INPUT.MAX_SIZE_TRAIN)]
-    if cfg.INPUT.CROP.ENABLED:
-        if cfg.INPUT.CROP.TYPE != "absolute":
-            raise ValueError(f"INPUT.CROP.TYPE must be 'absolute', got '{cfg.INPUT.CROP.TYPE}'")
-        augmentations.append(RandomCropClip(*(int(side) for side in cfg.INPUT.CROP.SIZE)))
+    scales = min(sizes), max(sizes), cfg.INPUT.MAX_SIZE_TRAIN
+    if not cfg.INPUT.CROP.ENABLED:
+        augmentations = [ResizeClipShortestEdge(*scales)]
+    elif cfg.INPUT.CROP.TYPE == "absolute":
+        crop = (int(side) for side in cfg.INPUT.CROP.SIZE)
+        augmentations = [RandomScaledCropClip(*scales, *crop)]
+    else:
+        raise ValueError(f"INPUT.CROP.TYPE must be 'absolute', got '{cfg.INPUT.CROP.TYPE}'")
     if cfg.INPUT.RANDOM_FLIP == "horizontal":
         augmentations.append(RandomFlipClip())
     elif cfg.INPUT.RANDOM_FLIP != "none":

@@ -3,6 +3,8 @@
 import functools
 import itertools
 import math
+import os
+from bisect import bisect
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from types import TracebackType
@@ -12,16 +14,10 @@ import numpy as np
 import torch
 
 from .audio import resample
+from .picture_converter import picture_converter, window_converter
 
 # PyAV before 19 refuses files whose metadata are not UTF-8, unless told; 19 takes no such word.
 _OPEN_OPTIONS = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
-# libav's filters that turn a picture by so many quarters, counter-clockwise.
-_TURNS = {
-    0: [],
-    1: [("transpose", "cclock")],
-    2: [("hflip", None), ("vflip", None)],
-    3: [("transpose", "clock")],
-}
 # Sound is decoded in pieces that start at whole multiples of so many seconds, always by a fresh
 # decoder: some decoders make noise up (AAC's noise substitution), and what they make up hangs on
 # all that they decoded before.
@@ -30,6 +26,10 @@ _AUDIO_PIECE = 8
 # also more than a packet lasts; seconds around a window that the resampling filter gets to see.
 _AUDIO_PREROLL = Fraction(1, 2)
 _AUDIO_CONTEXT = Fraction(1, 10)
+# What the first frames of files tell, by path and time of modification. To decode one takes as long
+# as a tenth of a clip, and a movie is opened for each of its clips.
+_FIRST_FRAMES: dict[tuple[str, int], tuple[int, int, int, int, bool]] = {}
+_MAX_FIRST_FRAMES = 4096
 # A file whose data end so many seconds before its declared end is truncated.
 _TRUNCATION_SLACK = Fraction(1, 2)
 
@@ -70,11 +70,8 @@ class VideoReader:
         self._ends: dict[int, int] = {}  # stream index: latest end of a packet, in its ticks
         self._heard = False  # whether the sound decoder has worked since the file was opened
         self._second_frame = None
-        self._first_pts, first = self._first_frame("video")
-        self._quarter_turns = round(first.rotation / 90) % 4
-        self.width, self.height = first.width, first.height
-        if self._quarter_turns % 2:
-            self.width, self.height = self.height, self.width
+        first = self._remembered_first_frame()
+        self._first_pts, self.width, self.height, self._quarter_turns, self._interlaced = first
         self.fps = float(self._video.average_rate or self._video.guessed_rate)
         self.has_audio = self._audio is not None
 
@@ -108,7 +105,10 @@ class VideoReader:
         return float(end - self._zero)
 
     def read_frames(
-        self, seconds: Sequence[float], size: tuple[int, int] | None = None
+        self,
+        seconds: Sequence[float],
+        size: tuple[int, int] | None = None,
+        window: tuple[int, int, int, int] | None = None,
     ) -> np.ndarray:
         """The frame on screen at each second: the last one presented at or before it.
 
@@ -117,6 +117,8 @@ class VideoReader:
         Args:
             seconds: T times, in any order.
             size: (height, width) to scale to, as shown; the file's own by default.
+            window: (x0, y0, x1, y1), the part of frames of their own size that is wanted, in
+                pixels; no other is converted. All by default.
 
         Returns:
             uint8 (T, H, W, 3), RGB, equal to ffmpeg's ``-pix_fmt rgb24``.
@@ -128,7 +130,12 @@ class VideoReader:
         height, width = size or (self.height, self.width)
         limits = [self._last_pts_at(second) for second in seconds]
         order = sorted(range(len(limits)), key=limits.__getitem__)
-        shown = self._images([limits[i] for i in order], height, width)
+        ascending = [limits[i] for i in order]
+        if window is None:
+            shown = self._images(ascending, height, width)
+        else:
+            height, width = window[3] - window[1], window[2] - window[0]
+            shown = self._images(ascending, height, width, window)
         images = np.empty((0, height, width, 3), np.uint8)
         for row, image in zip(order, shown, strict=True):
             if not len(images):
@@ -197,23 +204,25 @@ class VideoReader:
 
     def _packets(self, kind: str) -> Iterator[av.Packet]:
         """The packets of all streams from where the file stands, to its end."""
-        packets = self._container.demux()
-        while True:
-            try:
-                packet = next(packets, None)
-            except av.error.FFmpegError as error:
-                raise self._error(kind, f"cannot be read on ({error.strerror})") from error
-            if packet is None:
-                return
-            if packet.dts is not None:
-                index, end = packet.stream_index, _pts(packet) + (packet.duration or 0)
-                self._ends[index] = max(end, self._ends.get(index, end))
-            yield packet
+        ends = self._ends
+        try:
+            for packet in self._container.demux():
+                if packet.dts is not None:
+                    index, end = packet.stream_index, _pts(packet) + (packet.duration or 0)
+                    if index not in ends or end > ends[index]:
+                        ends[index] = end
+                yield packet
+        except av.error.FFmpegError as error:
+            raise self._error(kind, f"cannot be read on ({error.strerror})") from error
 
     def _decode(
-        self, kind: str, after_seek: bool = False
+        self, kind: str, after_seek: bool = False, limits: Sequence[int] = ()
     ) -> Iterator[tuple[int, av.frame.Frame | VideoDecodeError]]:
         """Decode on from where the file stands.
+
+        Args:
+            limits: ascending times (pts); if given, only frames that are on screen at these need
+                be among what is yielded.
 
         Yields:
             (pts, frame), or (pts, error) of a packet that does not decode or a damaged frame.
@@ -222,7 +231,11 @@ class VideoReader:
         self._heard |= kind == "audio"
         # Without a key frame first, some decoders make pictures up.
         started = not after_seek
-        for packet in self._packets(kind):
+        packets = self._packets(kind)
+        if kind == "video":
+            stream.codec_context.skip_frame = "DEFAULT"
+            packets = self._needed_packets(packets, limits) if limits else packets
+        for packet in packets:
             if packet.stream.index != stream.index:  # also right for the packet that flushes
                 continue
             started = started or packet.is_keyframe
@@ -244,8 +257,38 @@ class VideoReader:
                 else:
                     yield frame.pts, frame
 
+    def _needed_packets(
+        self, packets: Iterator[av.Packet], limits: Sequence[int]
+    ) -> Iterator[av.Packet]:
+        """Those packets of video that show what is on screen at ascending times (pts), those before
+        that they lean on, and one that makes the decoder give all it has.
+
+        Of H.264 without fields it is known for sure which frames no other leans on: the decoder is
+        told to leave those of them out that are on screen at none of the times.
+        """
+        stream, read = self._video, []
+        for packet in packets:
+            if packet.stream.index == stream.index and packet.size:
+                if packet.dts is not None and packet.dts > limits[-1]:
+                    break
+                read.append(packet)
+        times = [packet.pts for packet in read]
+        if stream.codec_context.name == "h264" and not self._interlaced and None not in times:
+            ascending = sorted(times)
+            shown = {ascending[max(bisect(ascending, limit) - 1, 0)] for limit in limits if times}
+            while times and times[-1] not in shown:
+                times.pop()
+            for pts, packet in zip(times, read, strict=False):
+                stream.codec_context.skip_frame = "DEFAULT" if pts in shown else "NONREF"
+                yield packet
+        else:
+            yield from read
+        end = av.Packet()
+        end.stream = stream
+        yield end
+
     def _decode_from(
-        self, kind: str, pts: int
+        self, kind: str, pts: int, limits: Sequence[int] = ()
     ) -> Iterator[tuple[int, av.frame.Frame | VideoDecodeError]]:
         """As ``_decode``, beginning at or before a time; else at the file's first frame.
 
@@ -261,7 +304,7 @@ class VideoReader:
                 self._container.seek(pts - back, stream=stream)
             except av.error.FFmpegError:  # a format that cannot seek
                 break
-            decoded = self._decode(kind, after_seek=True)
+            decoded = self._decode(kind, after_seek=True, limits=limits)
             first = next(decoded, None)
             if first is not None and first[0] <= pts:
                 return itertools.chain([first], decoded)
@@ -279,11 +322,34 @@ class VideoReader:
             error = frame
         raise self._error(kind, "not one frame can be decoded") from error
 
-    def _images(self, limits: Sequence[int], height: int, width: int) -> Iterator[np.ndarray]:
-        """What ``_on_screen`` gives, each frame converted once."""
-        convert = self._converter(height, width)
+    def _remembered_first_frame(self) -> tuple[int, int, int, int, bool]:
+        """Open the file. The pts of its first frame; width and height as shown; quarter turns to
+        show it so; whether a frame is two fields."""
+        known = os.path.isfile(self.path) and (self.path, os.stat(self.path).st_mtime_ns)
+        if known in _FIRST_FRAMES:
+            self._open()
+            return _FIRST_FRAMES[known]
+        pts, frame = self._first_frame("video")
+        turns = round(frame.rotation / 90) % 4
+        size = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
+        if len(_FIRST_FRAMES) >= _MAX_FIRST_FRAMES:
+            _FIRST_FRAMES.clear()
+        if known:
+            _FIRST_FRAMES[known] = (pts, *size, turns, frame.interlaced_frame)
+        return pts, *size, turns, frame.interlaced_frame
+
+    def _images(
+        self,
+        limits: Sequence[int],
+        height: int,
+        width: int,
+        window: tuple[int, int, int, int] | None = None,
+    ) -> Iterator[np.ndarray]:
+        """What ``_on_screen`` gives, scaled or a window of it, each frame converted once."""
+        convert = self._window_converter(window) if window else self._converter(height, width)
         shown, image = None, None
-        for frame in self._on_screen(limits):
+        frames = self._decode_from("video", limits[0], limits) if limits else ()
+        for frame in self._on_screen(limits, frames):
             if frame is not shown:
                 shown, image = frame, convert(frame)
             yield image
@@ -292,11 +358,16 @@ class VideoReader:
         """As ``_decode_from`` gives them."""
         return self._decode_from("video", pts)
 
-    def _on_screen(self, limits: Sequence[int]) -> Iterator[av.VideoFrame]:
+    def _on_screen(
+        self,
+        limits: Sequence[int],
+        frames: Iterator[tuple[int, av.VideoFrame | VideoDecodeError]] | None = None,
+    ) -> Iterator[av.VideoFrame]:
         """For each of the ascending times (pts), the frame with the latest pts up to it."""
         waiting = list(reversed(limits))
         shown, damage = None, None
-        frames = self._frames_from(waiting[-1]) if waiting else ()
+        if frames is None:
+            frames = self._frames_from(waiting[-1]) if waiting else ()
         for pts, frame in itertools.chain(frames, [(math.inf, None)]):
             if isinstance(frame, VideoDecodeError):
                 damage = damage or (pts, frame)
@@ -316,24 +387,16 @@ class VideoReader:
             shown = frame
 
     def _converter(self, height: int, width: int) -> Callable[[av.VideoFrame], np.ndarray]:
-        """Decoded frame to uint8 (H, W, 3) RGB as shown, with ffmpeg's own filters."""
-        graph = av.filter.Graph()
-        # Threads of its own would make a forked loader worker that frees it wait for them forever.
-        graph.threads = self._threads
-        nodes = [
-            graph.add_buffer(template=self._video),
-            *(graph.add(name, arguments) for name, arguments in _TURNS[self._quarter_turns]),
-            graph.add("scale", w=str(width), h=str(height), threads=str(self._threads)),
-            graph.add("format", "rgb24"),
-            graph.add("buffersink"),
-        ]
-        graph.link_nodes(*nodes).configure()
+        """Decoded frame to uint8 (height, width, 3) RGB as shown."""
+        how = {"quarter_turns": self._quarter_turns, "threads": self._threads}
+        return picture_converter(self._video, height, width, **how)
 
-        def convert(frame: av.VideoFrame) -> np.ndarray:
-            graph.push(frame)
-            return graph.pull().to_ndarray()
-
-        return convert
+    def _window_converter(
+        self, window: tuple[int, int, int, int]
+    ) -> Callable[[av.VideoFrame], np.ndarray]:
+        """The same for a part of the frame."""
+        how = {"quarter_turns": self._quarter_turns, "threads": self._threads}
+        return window_converter(self._video, self.height, self.width, window, **how)
 
     def _native_samples(self, first: int, last: int, rate: int) -> torch.Tensor:
         """float32 (last - first,): samples first..last-1 at the track's own rate, mono."""

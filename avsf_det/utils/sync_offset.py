@@ -62,7 +62,7 @@ class Windows(SegmentMapper):
     def see(self, reader: VideoReader, second: float) -> dict:
         """Frames, and silence."""
         times = frame_times(second, self.num_frames, self.stride, self.fps)
-        frames = self._augment(reader.read_frames(times), {"view": 0}).transpose(3, 0, 1, 2)
+        frames = self._read_view(reader, times, {"view": 0}).transpose(3, 0, 1, 2)
         frames = torch.from_numpy(np.ascontiguousarray(frames))
         return {"frames": frames, **self._spectrogram(None, "audio")}
 

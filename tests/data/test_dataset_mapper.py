@@ -8,7 +8,7 @@ from detectron2.config import get_cfg
 from detectron2.structures import BoxMode
 
 from avsf_det import add_avsf_config
-from avsf_det.data import KeyframeMapper, VideoDecodeError
+from avsf_det.data import KeyframeMapper, VideoDecodeError, VideoReader
 from avsf_det.data import dataset_mapper as module
 
 from ..media import clicks, read_number, tone, write_video
@@ -83,6 +83,18 @@ def test_clip_is_the_frames_around_the_keyframe(video, offset):
     assert (clip["height"], clip["width"]) == (64, 128)
     assert clip["timestamp"] == 1.5 + offset
     assert "instances" not in clip
+
+
+def test_reading_only_what_is_cropped_changes_nothing(video):
+    mapper = build_mapper(True)
+    times = [0.5 + i / 10 for i in range(NUM_FRAMES)]
+    with VideoReader(video) as reader:
+        whole = reader.read_frames(times)
+        for seed in range(8):
+            np.random.seed(seed)
+            clip, transforms = mapper._read_clip(reader, times, mapper.augmentations)
+            assert clip.shape == (NUM_FRAMES, 56, 56, 3)
+            assert np.array_equal(clip, transforms.apply_image(whole))
 
 
 def test_clip_at_the_edge_repeats_the_first_frame(video):

@@ -114,6 +114,7 @@ def test_memory_is_bounded_by_the_request(tmp_path: Path):
             assert len(movie._converted) <= NUM_FRAMES + 1
             assert len(movie._held) <= 30
             assert len(movie._sound._pieces) <= 3
+            assert len(movie._sound._blocks) <= 2
         movie.read_frames([0.0, 14.0])
         assert len(movie._held) <= 9
 
@@ -135,6 +136,36 @@ def test_sound_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         for second in range(11):
             movie.read_audio(second - 1, second + 1, 16000)
     assert len(heard) == len(set(heard)) == packets
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_sound_of_blocks_is_that_of_the_request(tmp_path: Path, rate: int):
+    path = tmp_path / "a.mp4"
+    write_video(path, num_frames=300, sound=NOISE)
+    spans = [(-1, 1.13), (6.9, 7.99), (6.9, 8.001), (7.5, 9.63), (8, 8), (0.5, 9.9), (15, 17.5)]
+    with MovieReader(path) as movie, VideoReader(path) as reader:
+        for start, end in spans:
+            expected = reader.read_audio(start, end, rate)
+            assert torch.equal(movie.read_audio(start, end, rate), expected)
+        other = reader.read_audio(15, 16, 8000)
+        assert torch.equal(movie.read_audio(15, 16, 8000), other)
+
+
+def test_images_are_those_of_the_frames(tmp_path: Path):
+    write_video(tmp_path / "a.mp4", num_frames=60)
+    each = {"each": lambda image: image[::2, :9]}
+    with (
+        MovieReader(tmp_path / "a.mp4", **each) as movie,
+        VideoReader(tmp_path / "a.mp4") as reader,
+    ):
+        for seconds in ([0.5, 0.1, 0.5], [0.6, 0.5, 5.0], [0.1, 1.9]):
+            expected = reader.read_frames(seconds)[:, ::2, :9]
+            assert np.array_equal(np.stack(movie.read_images(seconds)), expected)
+        window = (10, 4, 50, 40)
+        assert np.array_equal(
+            movie.read_frames([0.3], window=window),
+            reader.read_frames([0.3], window=window)[:, ::2, :9],
+        )
 
 
 def test_noise_that_a_decoder_makes_up_is_always_the_same(tmp_path: Path):

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from detectron2.config import get_cfg
@@ -8,8 +10,8 @@ from avsf_det.data.transforms import (
     ClipInput,
     ColorJitterClip,
     CropClipView,
-    RandomCropClip,
     RandomFlipClip,
+    RandomScaledCropClip,
     ResizeClipShortestEdge,
     ResizeClipTransform,
     build_clip_augmentations,
@@ -34,9 +36,7 @@ def test_boxes_move_with_the_pixels(seed):
     np.random.seed(seed)
     clip, boxes = clip_with_box()
     augmented = ClipInput(clip, boxes)
-    T.AugmentationList(
-        [ResizeClipShortestEdge(60, 120, 1000), RandomCropClip(56, 56), RandomFlipClip()]
-    )(augmented)
+    T.AugmentationList([RandomScaledCropClip(60, 120, 1000, 56, 56), RandomFlipClip()])(augmented)
     assert augmented.image.shape == (3, 56, 56, 3)
     clipped = augmented.boxes.clip(0, 56)
     np.testing.assert_allclose(white_box(augmented.image), clipped, atol=1.01)
@@ -74,7 +74,22 @@ def test_resize_keeps_the_array_when_the_size_is_the_same_and_inverts():
 
 def test_crop_larger_than_the_clip_keeps_it_whole():
     clip, _ = clip_with_box()
-    assert RandomCropClip(100, 30).get_transform(clip).apply_image(clip).shape == (3, 40, 30, 3)
+    crop = RandomScaledCropClip(40, 40, 1000, 100, 30).get_transform(clip)
+    assert crop.apply_image(clip).shape == (3, 40, 30, 3)
+
+
+def test_cropping_first_is_resizing_first_but_for_less_than_a_pixel():
+    """Of a slope, on which a shift by a part of a pixel of the source is a part of a step."""
+    clip = np.empty((1, 90, 160, 3), np.uint8)
+    clip[:] = (np.arange(90)[:, None] + np.arange(160))[..., None]
+    for low, seed in itertools.product((64, 150), range(10)):
+        np.random.seed(seed)
+        first = RandomScaledCropClip(low, low + 16, 1000, 56, 48).get_transform(clip)
+        np.random.seed(seed)
+        resize = ResizeClipShortestEdge(low, low + 16, 1000).get_transform(clip)
+        y, x = np.random.randint(resize.new_h - 55), np.random.randint(resize.new_w - 47)
+        expected = resize.apply_image(clip)[:, y : y + 56, x : x + 48].astype(int)
+        assert np.abs(first.apply_image(clip) - expected).max() <= 2
 
 
 def test_color_jitter_of_gray_pixels_in_closed_form():
@@ -109,8 +124,7 @@ def test_recipe_from_the_config():
     )
     names = [type(a).__name__ for a in build_clip_augmentations(cfg, is_train=True)]
     assert names == [
-        "ResizeClipShortestEdge",
-        "RandomCropClip",
+        "RandomScaledCropClip",
         "RandomFlipClip",
         "ColorJitterClip",
     ]

@@ -1,0 +1,44 @@
+"""The benchmark of long movies makes them by copying packets, and measures processes."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from ava_tools import benchmark_movie_growth as tool
+from avsf_det.data import VideoReader
+
+from ..media import tone, write_video
+
+LINUX = Path("/proc/self/status").exists()
+
+
+@pytest.fixture
+def movie(tmp_path: Path) -> Path:
+    """6 s: a part of 2 s, three times."""
+    write_video(tmp_path / "part.mp4", num_frames=60, sound=tone(440, 2, 48000), bframes=2)
+    tool.repeat_movie(tmp_path / "part.mp4", tmp_path / "movie.mp4", 3, 2)
+    return tmp_path / "movie.mp4"
+
+
+def test_repeated_movie(movie: Path):
+    with VideoReader(movie.with_name("part.mp4")) as part, VideoReader(movie) as reader:
+        assert reader.fps == part.fps
+        assert reader.duration == pytest.approx(6, abs=0.02)
+        for second in (0.5, 1.9):
+            times = [second, second + 2, second + 4]
+            assert np.array_equal(
+                reader.read_frames(times), part.read_frames([second]).repeat(3, axis=0)
+            )
+            for start in times:
+                assert reader.read_audio(start - 0.2, start, 16000).abs().max() > 0.1
+    with av.open(str(movie)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 180
+
+
+@pytest.mark.skipif(not LINUX, reason="only Linux shows the peak memory of a process")
+def test_movies_are_shared_by_processes(movie: Path):
+    rate, peak = tool.evaluate([movie, movie.with_name("part.mp4")], seconds=2, processes=2)
+    assert rate > 0
+    assert 50 < peak < 10000

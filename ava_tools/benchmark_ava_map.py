@@ -1,17 +1,26 @@
-"""Time and memory of AVA scoring on a generated input of the size of AVA's validation set.
+"""Time and memory of AVA scoring on a generated input of the size of AVA's validation set, beside
+PySlowFast's evaluator, if it is installed: pip install -e ".[benchmark]"
 
-The public AVA evaluators are scripts inside other projects and no package of an index, so none of
-them runs beside it here. Detections come keyframe by keyframe, as evaluators write them."""
+Ours reads a csv.gz with the detections keyframe by keyframe, as evaluators write them, and the same
+rows shuffled. PySlowFast's reads plain csv files only, and takes the detections of a keyframe in
+the file's order: it gets the same rows unpacked, each keyframe's by descending score. numpy has
+dropped two names that it uses; they are set for it. Each is measured in a process of its own."""
 
 import argparse
+import contextlib
 import gzip
-import os
-import platform
-import resource
+import importlib.util
+import io
+import multiprocessing
+import random
+import re
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +30,33 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "avsf_det" / "evalu
 import ava_map
 
 NUM_CLASSES = 80
+LABEL_MAP = {i: f"class {i}" for i in range(1, NUM_CLASSES + 1)}
 EXAMPLE = """example:
-  python ava_tools/benchmark_ava_map.py
-  python ava_tools/benchmark_ava_map.py --videos 4 --repeats 1"""
+  python ava_tools/benchmark_ava_map.py                (minutes, most of them for the peer)
+  python ava_tools/benchmark_ava_map.py --videos 4 --repeats 1
+  python ava_tools/benchmark_ava_map.py --no-peer --plot growth.svg"""
+
+
+@dataclass
+class Measured:
+    """Median seconds, peak memory in MiB, and AP of each class by name (nan: no ground truth)."""
+
+    read: float
+    score: float
+    peak: float
+    ap: dict[str, float]
+
+    @property
+    def total(self) -> float:
+        return self.read + self.score
 
 
 def write_input(folder: Path, videos: int, keyframes: int, seed: int) -> tuple[Path, Path]:
     """Ground truth (csv) and detections (csv.gz): in each keyframe one or two persons, of 1.35 on
-    average, with 1 to 3 actions each and 80 scores; boxes of the two differ a little."""
+    average, with 1 to 3 actions each and 80 scores; boxes of the two differ a little.
+
+    Scores have so many digits that next to none are equal: the peer's sort is not stable.
+    """
     rng = np.random.default_rng(seed)
     ground_truth, detections = folder / "ground_truth.csv", folder / "detections.csv.gz"
     with open(ground_truth, "w") as gt, gzip.open(detections, "wt", compresslevel=6) as det:
@@ -44,52 +72,107 @@ def write_input(folder: Path, videos: int, keyframes: int, seed: int) -> tuple[P
                     scores = rng.random(NUM_CLASSES)
                     scores[actions] **= 0.2
                     det.write(
-                        "".join(f"{key},{det_box},{i},{s:.6f}\n" for i, s in enumerate(scores, 1))
+                        "".join(f"{key},{det_box},{i},{s:.8f}\n" for i, s in enumerate(scores, 1))
                     )
     return ground_truth, detections
 
 
-def measure(ground_truth: Path, detections: Path, repeats: int) -> list[str]:
-    """Lines of the table: median seconds over the repeats."""
-    label_map = {i: f"class {i}" for i in range(1, NUM_CLASSES + 1)}
-    read, score = [], {protocol: [] for protocol in ava_map.PROTOCOLS}
+def write_shuffled(detections: Path, target: Path, seed: int) -> None:
+    """The rows of a csv.gz in random order."""
+    with gzip.open(detections) as rows:
+        lines = rows.readlines()
+    random.Random(seed).shuffle(lines)
+    with gzip.open(target, "wb", compresslevel=1) as out:
+        out.writelines(lines)
+
+
+def write_by_score(detections: Path, target: Path) -> None:
+    """The rows of a csv.gz, unpacked, each keyframe's by descending score."""
+    with gzip.open(detections, "rt") as rows, open(target, "w") as out:
+        for _, keyframe in groupby(rows, key=lambda row: row.split(",", 2)[:2]):
+            out.writelines(sorted(keyframe, key=lambda row: -float(row.rpartition(",")[2])))
+
+
+def measure(ground_truth: Path, detections: Path, protocol: str, repeats: int) -> Measured:
+    """Our evaluation."""
+    read, score = [], []
     for _ in range(repeats):
         start = time.perf_counter()
         gt, det = ava_map.read_ground_truth(ground_truth), ava_map.read_detections(detections)
         read.append(time.perf_counter() - start)
-        for protocol, seconds in score.items():
-            start = time.perf_counter()
-            ava_map.evaluate_ava(det, gt, label_map, protocol=protocol)
-            seconds.append(time.perf_counter() - start)
-    reading = statistics.median(read)
-    lines = [
-        f"{len(det)} detections, {len(gt)} ground-truth rows, {len(gt.keyframes)} keyframes, "
-        f"{detections.stat().st_size / 1e6:.0f} MB csv.gz; median of {repeats}",
-        "| protocol    | read s | score s | total s | rows/s  |",
-        "|-------------|-------:|--------:|--------:|--------:|",
-    ]
-    for protocol, seconds in score.items():
-        scoring = statistics.median(seconds)
-        lines.append(
-            f"| {protocol:11} | {reading:6.2f} | {scoring:7.2f} | {reading + scoring:7.2f} "
-            f"| {len(det) / (reading + scoring):7.0f} |"
+        result = ava_map.evaluate_ava(det, gt, LABEL_MAP, protocol=protocol)
+        score.append(time.perf_counter() - start - read[-1])
+    ap = {c.name: c.ap for c in result.classes}
+    return Measured(statistics.median(read), statistics.median(score), _peak_memory(), ap)
+
+
+def measure_peer(ground_truth: Path, detections: Path) -> Measured:
+    """PySlowFast's, once: plain csv files, detections of a keyframe by descending score."""
+    np.float, np.NAN = float, np.nan
+    from slowfast.utils import ava_eval_helper as peer
+
+    start = time.perf_counter()
+    gt = peer.read_csv(ground_truth, set(LABEL_MAP), load_score=False)
+    det = peer.read_csv(detections, set(LABEL_MAP), load_score=True)
+    read = time.perf_counter() - start
+    categories = [{"id": id_, "name": name} for id_, name in LABEL_MAP.items()]
+    with contextlib.redirect_stdout(io.StringIO()):
+        metrics = peer.run_evaluation(categories, gt, det, excluded_keys=set())
+    score = time.perf_counter() - start - read
+    prefix = "PascalBoxes_PerformanceByCategory/AP@0.5IOU/"
+    ap = {name: metrics[prefix + name] for name in LABEL_MAP.values()}
+    return Measured(read, score, _peak_memory(), ap)
+
+
+def largest_difference(ours: dict[str, float], theirs: dict[str, float]) -> tuple[float, str]:
+    """Of AP, and the class that has it; infinite if just one has no ground truth."""
+    differences = {
+        name: 0.0 if np.isnan(ap) and np.isnan(theirs[name]) else abs(ap - theirs[name])
+        for name, ap in ours.items()
+    }
+    differences = {name: float(np.nan_to_num(d, nan=np.inf)) for name, d in differences.items()}
+    name = max(differences, key=differences.get)
+    return differences[name], name
+
+
+def run_alone(function: Callable[..., Measured], *args: object) -> Measured:
+    """Call a function in a fresh process."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, args)
+
+
+def _peak_memory() -> float:
+    """MiB; what getrusage says of a child counts its parent's memory."""
+    return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+
+def compare(folder: Path, files: tuple[Path, Path], args: argparse.Namespace) -> list[list]:
+    """Rows of the table; prints how far the results are from the peer's."""
+    ground_truth, detections = files
+    shuffled, by_score = folder / "shuffled.csv.gz", folder / "by_score.csv"
+    write_shuffled(detections, shuffled, args.seed)
+    ours = {
+        f"avsf_det, {what}": run_alone(measure, ground_truth, file, protocol, args.repeats)
+        for what, file, protocol in (
+            ("default", detections, "default"),
+            ("default, rows shuffled", shuffled, "default"),
+            ("activitynet", detections, "activitynet"),
         )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    lines.append(f"peak memory of the process {peak:.0f} MiB")
-    return lines
-
-
-def hardware() -> str:
-    """Processor, cores and versions in a line."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [x for x in cpuinfo.read_text().splitlines() if x.startswith("model name")]
-        model = names[0].partition(":")[2].strip() if names else model
-    return (
-        f"{model}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
-        f"Python {platform.python_version()}, numpy {np.__version__}"
-    )
+    }
+    ways, peer = dict(ours), None
+    if args.no_peer:
+        print("PySlowFast's is not run")
+    elif importlib.util.find_spec("slowfast") is None:
+        print('PySlowFast\'s is not installed: pip install -e ".[benchmark]"')
+    else:
+        write_by_score(detections, by_score)
+        peer = ways["PySlowFast"] = run_alone(measure_peer, ground_truth, by_score)
+        difference, name = largest_difference(ours["avsf_det, default"].ap, peer.ap)
+        print(f"largest difference of a class's AP to PySlowFast's: {difference:.1e} ({name})")
+    return [
+        [way, m.read, m.score, m.total, f"{m.peak:.0f}", peer.total / m.total if peer else ""]
+        for way, m in ways.items()
+    ]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -98,12 +181,36 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--videos", type=int, default=64)
     parser.add_argument("--keyframes", type=int, default=897, help="per video")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3, help="of ours; the peer runs once")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--no-peer", action="store_true", help="do not run PySlowFast's")
+    parser.add_argument("--plot", type=Path, help="draw growth with the rows there (.svg, .png)")
     args = parser.parse_args(argv)
-    with tempfile.TemporaryDirectory() as folder:
-        files = write_input(Path(folder), args.videos, args.keyframes, args.seed)
-        print("\n".join([hardware(), *measure(*files, args.repeats)]))
+    # Here, as the measured processes import this file and shall not have torch.
+    from avsf_det.utils.benchmark import Panel, hardware, markdown_table, plot_growth
+
+    print(hardware("numpy"))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        files = write_input(folder, args.videos, args.keyframes, args.seed)
+        rows = compare(folder, files, args)
+        num_rows, megabytes = len(ava_map.read_detections(files[1])), files[1].stat().st_size / 1e6
+        print(f"{num_rows} detections, {megabytes:.0f} MB csv.gz; median of {args.repeats}")
+        header = ["evaluator", "read s", "score s", "total s", "peak MiB", "times PySlowFast's"]
+        print(markdown_table(header, rows))
+        if args.plot:
+            sizes = sorted({max(args.videos // n, 1) for n in (8, 4, 2, 1)})
+            grown = []
+            for videos in sizes:
+                files = write_input(folder, videos, args.keyframes, args.seed)
+                grown.append(run_alone(measure, *files, "default", args.repeats))
+            millions = [num_rows / 1e6 * videos / args.videos for videos in sizes]
+            parts = {part: [getattr(m, part) for m in grown] for part in ("read", "score", "total")}
+            panels = [
+                Panel("million rows", "s", millions, parts),
+                Panel("million rows", "peak MiB", millions, {"": [m.peak for m in grown]}),
+            ]
+            plot_growth(panels, args.plot, "AVA scoring from csv.gz")
     return 0
 
 

@@ -16,6 +16,7 @@ from detectron2.data.common import ToIterableDataset
 from torch.utils.data import Dataset
 
 from .dataset_mapper import ClipMapper, KeyframeMapper, SegmentMapper
+from .datasets.annotation_files import without_garbage_collection
 from .datasets.ava import add_detected_keyframes, load_excluded, load_person_boxes
 from .movie_mapper import MovieMapper
 from .person_mapper import PersonMapper
@@ -30,6 +31,7 @@ PersonBoxes = tuple[np.ndarray, np.ndarray]
 logger = logging.getLogger(__name__)
 
 
+@without_garbage_collection()
 def build_clip_train_loader(cfg):
     """The training loader of ``cfg.DATASETS.TRAIN``: batches of model inputs (contract 2)."""
     if cfg.MODEL.META_ARCHITECTURE in PERSON_DETECTORS:
@@ -124,6 +126,7 @@ class BadClipReplacer:
         return clip
 
 
+@without_garbage_collection()
 def build_clip_test_loader(cfg, dataset_name: str):
     """The test loader of one data set: one clip a batch, each exactly once over all processes.
     Keyframes are read in one pass through each movie."""

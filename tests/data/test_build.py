@@ -1,3 +1,4 @@
+import gc
 from itertools import islice
 
 import numpy as np
@@ -167,3 +168,25 @@ def test_swapped_sounds_come_from_another_video():
 def test_keyframes_are_not_for_a_classifier(dataset):
     with pytest.raises(ValueError, match="is of keyframes with person boxes, which is not for"):
         build_clip_test_loader(build_cfg("MODEL.META_ARCHITECTURE", "ClipClassifier"), NAME)
+
+
+@pytest.mark.parametrize("train", [True, False], ids=["train", "test"])
+def test_dicts_are_held_serialised_only(dataset, train):
+    """Loader workers share the serialised buffer; of Python objects each would make a copy."""
+
+    def alive() -> int:
+        return sum(type(x) is dict and "annotations" in x for x in gc.get_objects())
+
+    cfg, before = build_cfg(), alive()
+    loader = build_clip_train_loader(cfg) if train else build_clip_test_loader(cfg, NAME)
+    gc.collect()
+    assert alive() == before
+    assert len(next(iter(loader))) > 0
+    assert gc.isenabled()
+
+
+def test_garbage_collection_goes_on_after_an_error(dataset):
+    (dataset / "gt.csv").write_text("no rows")
+    with pytest.raises(ValueError, match="1 columns"):
+        build_clip_train_loader(build_cfg())
+    assert gc.isenabled()

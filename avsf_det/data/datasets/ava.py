@@ -31,6 +31,7 @@ from .annotation_files import (
     read_rows,
     reading,
     some,
+    without_garbage_collection,
 )
 
 logger = logging.getLogger(__name__)
@@ -122,6 +123,7 @@ def register_ava_csv(
     DatasetCatalog.register(name, load)
 
 
+@without_garbage_collection()
 def load_ava_csv(
     csv_file: str,
     action_csv_ids: Sequence[int],
@@ -154,11 +156,11 @@ def load_ava_csv(
     first, last = valid_sec or (0.0, math.inf)
     actions_of: dict[tuple, set[int]] = {}  # of (video id, timestamp, x1, y1, x2, y2, person)
     place_of: dict[Keyframe, str] = {}
-    previous = None
+    keyframe_texts = box_texts = None
     for place, row in _read_rows(csv_file, (7, 8), "video_id,timestamp,x1,y1,x2,y2,action,person"):
-        texts = row[:6] + row[7:]
-        if texts != previous:  # the rows of a box follow each other: parse it once
-            previous = texts
+        # The rows of a keyframe follow each other, and in it those of a box: parse them once.
+        if row[:2] != keyframe_texts:
+            keyframe_texts, box_texts = row[:2], None
             video_id, timestamp = _parse_keyframe(place, *row[:2])
             if timestamp < offset:
                 raise AnnotationError(
@@ -171,9 +173,11 @@ def load_ava_csv(
                     f"{first:g}..{last:g} of this data set. Correct the row, or register the csv "
                     "as a data set of its own with another valid_sec."
                 )
+            place_of.setdefault((video_id, timestamp), place)
+        if row[2:6] + row[7:] != box_texts:
+            box_texts = row[2:6] + row[7:]
             person = row[7].strip() if len(row) == 8 else ""
             box = (video_id, timestamp, *_parse_box(place, row[2:6]), person)
-            place_of.setdefault((video_id, timestamp), place)
         action = index_of.get(_parse_action(place, row[6]))
         if action is None:
             raise AnnotationError(
@@ -263,9 +267,18 @@ def load_person_boxes(csv_file: str) -> dict[Keyframe, tuple[np.ndarray, np.ndar
         keyframe -> boxes (N, 4) in 0..1 as x1, y1, x2, y2, and scores (N,), both float32.
     """
     keyframes: dict[Keyframe, dict[tuple, float]] = {}
+    previous = keyframe_texts = None
     for place, row in _read_rows(csv_file, (7, 8), "video_id,timestamp,x1,y1,x2,y2,action,score"):
         if len(row) == 8 and row[6]:
             _parse_action(place, row[6])
+        texts = row[:6] + row[-1:]
+        if texts == previous:  # the same box for another action
+            continue
+        previous = texts
+        if row[:2] != keyframe_texts:  # the rows of a keyframe follow each other: parse it once
+            keyframe_texts = row[:2]
+            scores = keyframes.setdefault(_parse_keyframe(place, *keyframe_texts), {})
+        box = _parse_box(place, row[2:6])
         (score,) = _parse_numbers(place, row[-1:])
         if not 0 <= score <= 1:
             raise AnnotationError(
@@ -273,8 +286,6 @@ def load_person_boxes(csv_file: str) -> dict[Keyframe, tuple[np.ndarray, np.ndar
                 "person-box file is the detector's score; in an annotation file it is a person or "
                 "an action (to test on annotated boxes, set MODEL.LOAD_PROPOSALS False)."
             )
-        scores = keyframes.setdefault(_parse_keyframe(place, *row[:2]), {})
-        box = _parse_box(place, row[2:6])
         scores[box] = max(score, scores.get(box, 0.0))
     if not keyframes:
         raise AnnotationError(

@@ -126,6 +126,48 @@ def test_any_ids_and_keyframe_rate(folder):
     assert dicts[1]["image_id"] == "unused,0.04"
 
 
+def test_order_of_rows_does_not_matter(folder):
+    """Rows of a keyframe and of a box that follow each other are parsed once."""
+    random = np.random.default_rng(0)
+    rows = [
+        f"unused,{second:04d},0.{a},0.1,0.9,0.9,{action},{person}\n"
+        for second in range(5)
+        for person, a in enumerate((2, 2, 3))
+        for action in (7, 12)
+    ]
+    rows += ["unused,3,0.2,0.1,0.9,0.9,80\n", "unused,3.0,0.20,0.1,0.9,0.9,7,0\n"]
+    dicts = load(folder, "".join(rows))
+    assert [len(d["annotations"]) for d in dicts] == [3, 3, 3, 4, 3]
+    for _ in range(5):
+        random.shuffle(rows)
+        for d, shuffled in zip(dicts, load(folder, "".join(rows)), strict=True):
+            assert {**shuffled, "source": d["source"]} == d
+
+
+def test_order_of_person_boxes_does_not_matter(folder):
+    random = np.random.default_rng(0)
+    rows = [
+        f"unused,{second:04d},0.{a},0.1,0.9,0.9,{action},0.{person + action}\n"
+        for second in range(5)
+        for person, a in enumerate((2, 3, 4))
+        for action in (5, 6)
+    ]
+    rows += ["unused,3,0.2,0.1,0.9,0.9,0.97\n", "unused,3.0,0.50,0.1,0.9,0.9,,0.5\n"]
+    by_score = {}
+    for _ in range(5):
+        for keyframe, (boxes, scores) in load_person_boxes(write(folder, "".join(rows))).items():
+            order = np.argsort(boxes[:, 0])
+            by_score.setdefault(keyframe, []).append((boxes[order], scores[order]))
+        random.shuffle(rows)
+    assert len(by_score) == 5
+    np.testing.assert_allclose(by_score["unused", 0.0][0][1], [0.6, 0.7, 0.8])  # the highest
+    np.testing.assert_allclose(by_score["unused", 3.0][0][1], [0.97, 0.7, 0.8, 0.5])
+    for (boxes, scores), *others in by_score.values():
+        for other in others:
+            np.testing.assert_array_equal(other[0], boxes)
+            np.testing.assert_array_equal(other[1], scores)
+
+
 def test_excluded_keyframes_are_left_out(folder):
     excluded = load_excluded(write(folder, "-5KQ66BBWC4,902\n_145Aa_xkuE,1798\n", "excluded.csv"))
     assert excluded == {("-5KQ66BBWC4", 902.0), ("_145Aa_xkuE", 1798.0)}

@@ -120,11 +120,12 @@ def bound(cfg: CfgNode, path: Path, seconds: list[int], batch: int, repeats: int
 
     rate = batch / interleaved({"": iterate}, repeats)[""]
     workers, cores = cfg.DATALOADER.NUM_WORKERS, os.cpu_count()
+    wanted = math.ceil(per_clip * rate)
     verdict = "model" if min(workers, cores) / per_clip >= rate else "loader"
     return (
         f"A worker loads a clip in {1000 * per_clip:.0f} ms. The model trains {rate:.2f} clips/s "
         f"on {model.device}, {batch} an iteration of {batch / rate:.2f} s. That takes "
-        f"{math.ceil(per_clip * rate)} workers, each with a core of its own; with "
+        f"{wanted} worker{'s' * (wanted > 1)}, each with a core of its own; with "
         f"DATALOADER.NUM_WORKERS {workers} on {cores} cores the {verdict} bounds training."
     )
 

@@ -37,7 +37,7 @@ BFLOAT16 = ("MODEL.AUTOCAST_DTYPE", "bfloat16")
 CHANNELS_LAST = ("MODEL.CHANNELS_LAST", True)
 COMPILE = ("MODEL.COMPILE", True)
 MATRIX = 2048
-GROWTH = {"frames": (8, 16, 32, 64), "crop": (112, 160, 224, 320), "boxes": (1, 10, 40, 80)}
+GROWTH = {"frames": (16, 32, 48, 64), "crop": (112, 160, 224, 320), "boxes": (1, 10, 40, 80)}
 EXAMPLE = """example:
   python ava_tools/benchmark_model.py
   python ava_tools/benchmark_model.py --export --compile
@@ -204,6 +204,7 @@ def _dtype(options: tuple) -> torch.dtype:
     return torch.bfloat16 if "bfloat16" in options else torch.float32
 
 
+@torch.no_grad()  # or nothing is frozen
 def _ahead_of_time(program, folder: Path, dtype: torch.dtype, batch: dict) -> Way:
     path = torch._inductor.aoti_compile_and_package(
         program,

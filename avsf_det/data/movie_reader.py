@@ -117,8 +117,8 @@ class MovieReader(VideoReader):
         copy[...] = image
         return copy
 
-    def _frames_from(self, pts: int):
-        held = self._held
+    def _frames_for(self, limits: Sequence[int]):
+        held, pts = self._held, limits[0]
         ahead = _SEEK_AHEAD / self._video.time_base
         if not held or not held[0][0] <= pts <= held[-1][0] + ahead:
             held.clear()
@@ -142,7 +142,7 @@ class MovieReader(VideoReader):
             pass
         # Damage: what it spoils is told by reading from the key frame before the request.
         held.clear()
-        yield from super()._frames_from(pts)
+        yield from super()._frames_for(limits)
 
 
 class _SoundReader(VideoReader):

@@ -348,26 +348,22 @@ class VideoReader:
         """What ``_on_screen`` gives, scaled or a window of it, each frame converted once."""
         convert = self._window_converter(window) if window else self._converter(height, width)
         shown, image = None, None
-        frames = self._decode_from("video", limits[0], limits) if limits else ()
-        for frame in self._on_screen(limits, frames):
+        for frame in self._on_screen(limits):
             if frame is not shown:
                 shown, image = frame, convert(frame)
             yield image
 
-    def _frames_from(self, pts: int) -> Iterator[tuple[int, av.VideoFrame | VideoDecodeError]]:
-        """As ``_decode_from`` gives them."""
-        return self._decode_from("video", pts)
+    def _frames_for(
+        self, limits: Sequence[int]
+    ) -> Iterator[tuple[int, av.VideoFrame | VideoDecodeError]]:
+        """As ``_decode_from`` gives them, from the one on screen at the first of the times on."""
+        return self._decode_from("video", limits[0], limits)
 
-    def _on_screen(
-        self,
-        limits: Sequence[int],
-        frames: Iterator[tuple[int, av.VideoFrame | VideoDecodeError]] | None = None,
-    ) -> Iterator[av.VideoFrame]:
+    def _on_screen(self, limits: Sequence[int]) -> Iterator[av.VideoFrame]:
         """For each of the ascending times (pts), the frame with the latest pts up to it."""
         waiting = list(reversed(limits))
         shown, damage = None, None
-        if frames is None:
-            frames = self._frames_from(waiting[-1]) if waiting else ()
+        frames = self._frames_for(limits) if limits else ()
         for pts, frame in itertools.chain(frames, [(math.inf, None)]):
             if isinstance(frame, VideoDecodeError):
                 damage = damage or (pts, frame)

@@ -236,16 +236,24 @@ def _onnx_runtime(path: Path, batch: dict) -> Way:
     return Way(torch.float32, call, call)
 
 
-def inference_ways(bench: Bench, compile_: bool, export_to: Path | None) -> dict[str, Way]:
+def inference_ways(bench: Bench, compile_: bool) -> dict[str, Way]:
     """Name to way, the one that ratios refer to first."""
+    ways = _references(bench)
+    for name, options in _options(bench, compile_).items():
+        ways[f"{name}, folded"] = bench.inference(options)
+    return ways
+
+
+def exported_ways(bench: Bench, folder: Path) -> dict[str, Way]:
+    """As :func:`inference_ways`; apart from these, as other runtimes have threads of their own."""
+    return {**_references(bench), **dict(bench.exported(folder))}
+
+
+def _references(bench: Bench) -> dict[str, Way]:
     ways = {}
     if peer := bench.peer():
         ways[PEER] = bench.peer_inference(peer)
     ways["float32"] = bench.inference(fold=False)
-    for name, options in _options(bench, compile_).items():
-        ways[f"{name}, folded"] = bench.inference(options)
-    if export_to is not None:
-        ways.update(bench.exported(export_to))
     return ways
 
 
@@ -367,11 +375,14 @@ def main(argv: list[str] | None = None) -> int:
         print("bfloat16 is slower than float32 here (no instructions for it), and left out")
     if not find_spec("pytorchvideo"):
         print(f"{PEER} is not installed: pip install -e '.[benchmark]'")
-    with tempfile.TemporaryDirectory() as folder:
-        ways = inference_ways(bench, args.compile, Path(folder) if args.export else None)
-        print("\nInference\n" + table(bench, ways, args.repeats, macs_factor=1), flush=True)
+    ways = inference_ways(bench, args.compile)
+    print("\nInference\n" + table(bench, ways, args.repeats, macs_factor=1), flush=True)
     ways = training_ways(bench, args.compile)
     print("\nTraining step\n" + table(bench, ways, args.repeats, macs_factor=3), flush=True)
+    if args.export:
+        with tempfile.TemporaryDirectory() as folder:
+            ways = exported_ways(bench, Path(folder))
+            print("\nExported\n" + table(bench, ways, args.repeats, macs_factor=1), flush=True)
     return 0
 
 

@@ -36,7 +36,7 @@ PEER = "PyTorchVideo"
 BFLOAT16 = ("MODEL.AUTOCAST_DTYPE", "bfloat16")
 CHANNELS_LAST = ("MODEL.CHANNELS_LAST", True)
 COMPILE = ("MODEL.COMPILE", True)
-MATRIX = 2048
+MATRIX, SMALL_MATRIX = 2048, 256
 GROWTH = {"frames": (16, 32, 48, 64), "crop": (112, 160, 224, 320), "boxes": (1, 10, 40, 80)}
 EXAMPLE = """example:
   python ava_tools/benchmark_model.py
@@ -72,8 +72,8 @@ class Bench:
         self.batch = self._make_batch(boxes * clips)
         self.macs = analyze_model(cfg, (crop, crop))["gflops"] * 1e9 * clips
         self.rates = {torch.float32: self._matmul_rate(torch.float32)}
-        rate = self._matmul_rate(torch.bfloat16, MATRIX // 8)
-        if rate > self._matmul_rate(torch.float32, MATRIX // 8):
+        rate = self._matmul_rate(torch.bfloat16, SMALL_MATRIX)  # emulated, it takes for ever
+        if rate > self._matmul_rate(torch.float32, SMALL_MATRIX):
             self.rates[torch.bfloat16] = self._matmul_rate(torch.bfloat16)
 
     def build(self, *options) -> TensorModel:
@@ -232,8 +232,11 @@ def _onnx_runtime(path: Path, batch: dict) -> Way:
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     arrays = {name: x.numpy() for name, x in batch.items()}
-    call = lambda: torch.from_numpy(session.run(None, arrays)[0])  # noqa: E731
-    return Way(torch.float32, call, call)
+
+    def scores() -> torch.Tensor:
+        return torch.from_numpy(session.run(None, arrays)[0])
+
+    return Way(torch.float32, scores, scores)
 
 
 def inference_ways(bench: Bench, compile_: bool) -> dict[str, Way]:

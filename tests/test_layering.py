@@ -11,14 +11,15 @@ PACKAGE = ROOT / "avsf_det"
 # What a folder (or module) of the package may import of the package besides itself.
 ALLOWED = {
     "config": set(),
+    "structures": set(),
     "layers": set(),
     "modeling": {"layers"},
-    "checkpoint": set(),
-    "data": set(),
-    "evaluation": set(),
-    "utils": {"data", "evaluation"},
-    "engine": {"checkpoint", "data", "evaluation", "layers", "utils"},
-    "export": {"modeling"},
+    "checkpoint": {"structures"},
+    "data": {"structures"},
+    "evaluation": {"structures"},
+    "utils": {"data", "evaluation", "structures"},
+    "engine": {"checkpoint", "data", "evaluation", "layers", "structures", "utils"},
+    "export": {"modeling", "structures"},
     "__init__": {"config", "data", "modeling"},
 }
 # Libraries that only these places may import.

@@ -17,6 +17,8 @@ from numbers import Real
 import numpy as np
 import torch
 
+from ..structures import AVSFError
+
 ZIP_MAGIC = b"PK\x03\x04"
 # Files of torch.save before PyTorch 1.6 start with this number, pickled.
 LEGACY_MAGIC = torch.serialization.MAGIC_NUMBER.to_bytes(10, "little")
@@ -60,7 +62,7 @@ _UNREADABLE = (pickle.UnpicklingError, ArithmeticError, AssertionError, Attribut
 _UNREADABLE += (ImportError, LookupError, RuntimeError, TypeError, ValueError, struct.error)
 
 
-class CheckpointError(ValueError):
+class CheckpointError(AVSFError):
     """A checkpoint that cannot be used; the message names the file and says why."""
 
 

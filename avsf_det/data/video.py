@@ -13,6 +13,7 @@ import av
 import numpy as np
 import torch
 
+from ..structures import AVSFError
 from .audio import resample
 from .picture_converter import picture_converter, window_converter
 
@@ -34,7 +35,7 @@ _MAX_FIRST_FRAMES = 4096
 _TRUNCATION_SLACK = Fraction(1, 2)
 
 
-class VideoDecodeError(RuntimeError):
+class VideoDecodeError(AVSFError):
     """A file, or the part of it that was asked for, cannot be decoded.
 
     The message names the file, the stream and the reason; ``__cause__`` is libav's own error.

@@ -21,12 +21,13 @@ from avsf_det.checkpoint import AVSFCheckpointer
 from avsf_det.data import SegmentMapper
 from avsf_det.data.movie_mapper import MovieMapper
 from avsf_det.data.movie_reader import MovieReader
+from avsf_det.structures import AVSFError
 
 HEAD = "head"
 Persons = Mapping[float, np.ndarray]  # second of the file to boxes (N, 5), see FeatureExtractor
 
 
-class FeatureError(ValueError):
+class FeatureError(AVSFError):
     """Features that cannot be had as asked for."""
 
 

@@ -14,11 +14,12 @@ from detectron2.structures import Instances
 from torch import nn
 
 from avsf_det.checkpoint.file_formats import CheckpointError, find_state, read_file
+from avsf_det.structures import AVSFError
 
 PERSON = 0  # the category, in COCO and in detectors trained on AVA's csv files
 
 
-class PersonDetectorError(ValueError):
+class PersonDetectorError(AVSFError):
     """A detector that cannot be built, or weights that do not fit it."""
 
 

@@ -21,6 +21,7 @@ from avsf_det.data.movie_mapper import MovieMapper
 from avsf_det.data.movie_reader import MovieReader
 from avsf_det.data.transforms import ClipInput
 from avsf_det.layers import fold_batch_norms
+from avsf_det.structures import AVSFError
 
 from .person_detector import PersonDetector
 
@@ -28,7 +29,7 @@ from .person_detector import PersonDetector
 FindPersons = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 
 
-class PredictorError(ValueError):
+class PredictorError(AVSFError):
     """A config, boxes or files that do not go together; says the remedy."""
 
 

@@ -14,10 +14,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from detectron2.utils.file_io import PathManager
 
+from ..structures import AVSFError
+
 _PARTS = ("scores", "labels", "classes")  # of a task in the file
 
 
-class ClipEvaluationError(ValueError):
+class ClipEvaluationError(AVSFError):
     """Scores that cannot be evaluated; the message says where, what was got and what to do."""
 
 

@@ -12,11 +12,12 @@ from detectron2.structures import Boxes, Instances
 from torch import nn
 
 from ..modeling import ActionDetector, ClipClassifier
+from ..structures import AVSFError
 
 Tensors = dict[str, torch.Tensor]
 
 
-class ExportError(ValueError):
+class ExportError(AVSFError):
     """What was asked for cannot be exported, or came out wrong."""
 
 

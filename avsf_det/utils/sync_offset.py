@@ -15,6 +15,7 @@ from torch import nn
 
 from ..data import SegmentMapper, VideoReader
 from ..data.clip_sampling import frame_times
+from ..structures import AVSFError
 
 MAX_WINDOWS = 24  # of sight, evenly spread over the video
 MIN_SHIFTS = 5
@@ -28,7 +29,7 @@ BATCH_SIZE = 8
 BLANK = 32  # pixels, the least that all stages take: of the frames that sound comes with
 
 
-class SyncError(ValueError):
+class SyncError(AVSFError):
     """A model or a video with which sight and sound cannot be compared."""
 
 

@@ -11,11 +11,9 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from ...structures import AnnotationError
+
 VIDEO_EXTENSIONS = (".mp4", ".mkv", ".webm", ".avi", ".mov")
-
-
-class AnnotationError(ValueError):
-    """An annotation file or folder is missing or wrong; says where, what was got and the remedy."""
 
 
 @contextmanager

@@ -1,0 +1,3 @@
+from .errors import AnnotationError, AVSFError
+
+__all__ = ["AVSFError", "AnnotationError"]

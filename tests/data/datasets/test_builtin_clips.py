@@ -4,7 +4,7 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from avsf_det.data.datasets import builtin
-from avsf_det.data.datasets.annotation_files import AnnotationError
+from avsf_det.structures import AnnotationError
 
 REGISTER = (
     builtin.register_all_kinetics,
@@ -78,7 +78,7 @@ def test_kinetics(root):
     write(folder / "val.csv", header + "abseiling,c,0,10,val\nsinging,d,0,10,val\n")
     for file in ("train/singing/a_000000_000010.mp4", "val/d_000000_000010.mp4", "val/c.mp4"):
         touch(root / "kinetics400" / "videos" / file)
-    with pytest.raises(AnnotationError, match=r"train\.csv: 2 classes, but the data set has 400"):
+    with pytest.raises(AnnotationError, match=r"train\.csv: 2 classes, but the dataset has 400"):
         DatasetCatalog.get("kinetics400_val")
     names = [*builtin.KINETICS_SOUNDS, *(f"~{i:03d}" for i in range(367)), "abseiling"]
     write(folder / "label_map.txt", "\n".join(names))

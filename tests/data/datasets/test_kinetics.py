@@ -6,13 +6,13 @@ import shutil
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from avsf_det.data.datasets.annotation_files import AnnotationError
 from avsf_det.data.datasets.builtin_meta import KINETICS_NUM_CLASSES, KINETICS_SOUNDS
 from avsf_det.data.datasets.kinetics import (
     load_kinetics,
     load_kinetics_classes,
     register_kinetics,
 )
+from avsf_det.structures import AnnotationError
 
 # Of the official Kinetics-400 validation csv, and one clip more of the first video.
 OFFICIAL = """\
@@ -82,7 +82,7 @@ def test_list(write, touch):
     csv = write("val.csv", "val/a b.mp4 1\nval/c.mp4 0\nval/d.mp4 3\n")
     assert load_kinetics_classes(csv) == ["0", "1", "2", "3"]
     assert load_kinetics_classes(csv, num_classes=6) == ["0", "1", "2", "3", "4", "5"]
-    with pytest.raises(AnnotationError, match="4 classes, but the data set has 3"):
+    with pytest.raises(AnnotationError, match="4 classes, but the dataset has 3"):
         load_kinetics_classes(csv, num_classes=3)
     clips = load_kinetics(csv, videos, NAMES)
     assert [(clip["clip_id"], clip["labels"]["action"]) for clip in clips] == [("a b", 1), ("c", 0)]

@@ -98,6 +98,7 @@ class ViewMerger:
                 "came twice; clip_id must be unique in the dataset, and the test loader must "
                 "give each view once (Detectron2's InferenceSampler does)"
             )
+        # Merge as soon as the clip is complete: one (K,) array per clip instead of one per view.
         clip.views.update(new.views)
         clip.merged = new.merged
         if len(clip.views) == clip.num_views:
@@ -191,6 +192,7 @@ class ClipEvaluator(DatasetEvaluator):
         for input_, output in zip(inputs, outputs, strict=True):
             clip_id = input_["clip_id"]
             scores = {t: self._checked(clip_id, t, s) for t, s in output["scores"].items()}
+            # Tasks that the model does not score need no labels.
             labels = {
                 task: self._label(input_, task) for task in scores if task in input_["labels"]
             }
@@ -218,6 +220,7 @@ class ClipEvaluator(DatasetEvaluator):
                 num_classes,
                 self._dataset_name,
             )
+        # numpy has no bfloat16, hence float().
         array = scores[:num_classes].detach().float().cpu().numpy()
         if not np.isfinite(array).all():
             raise ClipEvaluationError(
@@ -246,6 +249,7 @@ class ClipEvaluator(DatasetEvaluator):
         Raises:
             ClipEvaluationError: a view is missing or came twice.
         """
+        # A clip may have views on several processes: merge only after gathering.
         gathered = comm.gather(self._views.clips, dst=0)
         if not comm.is_main_process():
             return None
@@ -262,13 +266,14 @@ class ClipEvaluator(DatasetEvaluator):
             self._logger.info("%s has no labels: nothing is scored", self._dataset_name)
             return OrderedDict()
         for task, result in results.items():
-            if result.class_names:
+            if result.class_names:  # EPIC's actions have no table: there are too many pairs
                 name = f"per_class_{task}.csv"
                 write_class_metrics(result, os.path.join(self._output_dir, name))
         self._logger.info("Percent of %s\n\n%s", self._dataset_name, format_results(results))
         return OrderedDict((task, result.metrics) for task, result in results.items())
 
     def _to_scores(self, clips: list[MergedClip]) -> ClipScores:
+        # Every clip has the same tasks: those of the model, in the order of the dataset.
         tasks = [task for task in self._classes if task in clips[0].scores]
         return ClipScores(
             source=self._dataset_name,

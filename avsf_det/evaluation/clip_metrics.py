@@ -74,7 +74,7 @@ def label_rank(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     Returns:
         Number of classes before the correct one, int64 (N,); 0 if it is the top one.
     """
-    own = np.take_along_axis(scores, labels[:, None], axis=1)
+    own = np.take_along_axis(scores, labels[:, None], axis=1)  # (N, 1)
     before = np.arange(scores.shape[1]) < labels[:, None]
     return ((scores > own) | ((scores == own) & before)).sum(axis=1)
 
@@ -101,12 +101,13 @@ def pair_rank(
         Number of pairs before the correct one, int64 (B,).
     """
     num_verbs, num_nouns = verb_scores.shape[1], noun_scores.shape[1]
-    labels = verbs * num_nouns + nouns
+    labels = verbs * num_nouns + nouns  # index in the flattened (V, N)
     ranks = np.empty(len(labels), np.int64)
     # EPIC-100 has 97 * 300 pairs per clip: all clips at once would need gigabytes.
     step = max(1, _PAIRS_AT_ONCE // (num_verbs * num_nouns))
     for start in range(0, len(labels), step):
         part = slice(start, start + step)
+        # (step, V, 1) * (step, 1, N)
         pairs = verb_scores[part, :, None] * noun_scores[part, None, :].astype(np.float64)
         if prior is not None:
             pairs *= prior

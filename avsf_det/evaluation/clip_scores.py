@@ -51,6 +51,7 @@ class ClipScores:
         if len(set(self.clip_ids)) < len(self.clip_ids):
             raise ClipEvaluationError(f"{self.source}: a clip id occurs twice; make them unique")
         for task, scores in self.scores.items():
+            # The dtype of the labels says whether a clip has one label or several.
             shape = (len(self.clip_ids), len(self.classes[task]))
             labels = self.labels[task]
             expected = shape if labels.dtype == bool else shape[:1]
@@ -103,6 +104,7 @@ def read_scores(path: str) -> ClipScores:
     if not PathManager.isfile(path):
         raise ClipEvaluationError(f"{path}: no such file; evaluation writes inference/scores.npz")
     with PathManager.open(path, "rb") as file:
+        # np.load would take another file for a pickle and say so.
         if not zipfile.is_zipfile(file):
             raise ClipEvaluationError(f"{path}: not an npz file; give the scores.npz of a run")
         file.seek(0)
@@ -156,6 +158,7 @@ def fuse_scores(runs: Sequence[ClipScores], weights: Sequence[float] | None = No
             for w, run in zip(weights, runs, strict=True)
             if task in run.scores
         ]
+        # In float64, so that the mean of equal runs is exactly their scores.
         total = np.zeros(parts[0][1].shape)
         for weight, part in parts:
             total += weight * part.astype(np.float64)
@@ -176,6 +179,7 @@ def check_same_clips(a: ClipScores, b: ClipScores) -> None:
         ClipEvaluationError: the runs have different clips or, in a common task, different classes
             or labels.
     """
+    # Evaluators write clips in the order of their ids, so equal sets are equal lists.
     if a.clip_ids != b.clip_ids:
         only_a, only_b = (sorted(set(x.clip_ids) - set(y.clip_ids)) for x, y in ((a, b), (b, a)))
         example = f" (such as {(only_a + only_b)[0]})" if only_a or only_b else ""
@@ -212,7 +216,7 @@ def select_classes(scores: ClipScores, names: Iterable[str]) -> ClipScores:
             class, or no clip is left.
     """
     names = set(names)
-    (task, labels), *others = scores.labels.items()
+    (task, labels), *others = scores.labels.items()  # others: further tasks
     if others or labels.dtype == bool:
         raise ClipEvaluationError(
             f"{scores.source}: clips can be selected by class only for one task with one label per "

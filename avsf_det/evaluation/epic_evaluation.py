@@ -29,6 +29,7 @@ class EPICEvaluator(ClipEvaluator):
             output_dir: see :class:`ClipEvaluator`.
             use_prior: whether to count the pairs of the metadata ``train_annotation_file``.
         """
+        # The file is read at the end of the evaluation, and only if the model has both tasks.
         score = score_clips
         if use_prior:
             train_csv = MetadataCatalog.get(dataset_name).train_annotation_file
@@ -75,6 +76,7 @@ def read_verb_noun_counts(csv_file: str, scores: ClipScores) -> np.ndarray:
     with PathManager.open(csv_file, "r") as file:
         reader = csv.DictReader(file)
         columns = reader.fieldnames or []
+        # EPIC-100 names the clip narration_id, EPIC-55 uid.
         id_column = "narration_id" if "narration_id" in columns else "uid"
         missing = {id_column, "verb_class", "noun_class"} - set(columns)
         if missing:
@@ -83,7 +85,7 @@ def read_verb_noun_counts(csv_file: str, scores: ClipScores) -> np.ndarray:
                 f"{', '.join(columns)}; give the official training csv of EPIC-Kitchens"
             )
         for row in reader:
-            if row[id_column] not in evaluated:
+            if row[id_column] not in evaluated:  # no leak from the evaluated clips
                 pair = row["verb_class"], row["noun_class"]
                 place = f"{csv_file}:{reader.line_num}"
                 counts[_parse_pair(place, pair, counts.shape)] += 1

@@ -68,10 +68,12 @@ from .hmdb51 import register_hmdb51
 from .kinetics import register_kinetics
 from .ucf101 import register_ucf101
 
+# Label maps of the evaluated classes; AVA_LABEL_MAP has all classes that are annotated.
 _SCORED_LABEL_MAPS = {
     "v2.1": "ava_action_list_v2.1_for_activitynet_2018.pbtxt",
     "v2.2": "ava_action_list_v2.2_for_activitynet_2019.pbtxt",
 }
+# The published detections; each version and split of AVA is registered from this table.
 _PERSON_BOXES = {
     ("v2.1", "train"): "ava_train_predicted_boxes.csv",
     ("v2.1", "val"): "ava_val_predicted_boxes.csv",
@@ -134,6 +136,7 @@ def register_all_ava(root: str) -> None:
 def register_all_ava_mini(root: str) -> None:
     """Register ``ava_mini_train`` and ``ava_mini_val``."""
     annotations = os.path.join(root, "ava_mini", "annotations")
+    # Only val has a list of excluded keyframes.
     excluded = {"val": os.path.join(annotations, "ava_mini_val_excluded_timestamps.csv")}
     for split in ("train", "val"):
         register_ava_csv(
@@ -163,6 +166,7 @@ def register_all_kinetics(root: str) -> None:
                 f"{name}_{split}",
                 os.path.join(annotations, f"{split}.csv"),
                 os.path.join(root, folder, "videos", split),
+                # The same candidates for both splits, so that class indices agree.
                 class_files=[
                     os.path.join(annotations, file)
                     for file in ("label_map.txt", "train.csv", "val.csv")
@@ -201,6 +205,7 @@ def register_all_epic_kitchens(root: str) -> None:
 
 def register_all_charades(root: str) -> None:
     """Register ``charades{,_mini}_{train,val}``."""
+    # Charades has no official val list: its test list is labelled and serves as val.
     for name, num_classes in (("charades", CHARADES_NUM_CLASSES), ("charades_mini", None)):
         annotations = os.path.join(root, name, "annotations")
         for split, file in (("train", "train"), ("val", "test")):
@@ -248,6 +253,7 @@ def register_all_hmdb51(root: str) -> None:
                 )
 
 
+# As in Detectron2, importing this module registers everything.
 _root = os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
 register_all_ava(_root)
 register_all_ava_mini(_root)

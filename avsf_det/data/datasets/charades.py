@@ -73,12 +73,14 @@ def load_charades(
     """
     clips: list[dict] = []
     reversed_at: list[str] = []  # "file:line" of each segment that ends before it starts
+    # One row per video: "46GP8", "c092 11.90 21.20;c147 0.00 12.60".
     for place, (video_id, actions) in read_table(csv_file, ("id", "actions")):
         segments = [
             _parse_action(place, text.strip(), num_classes)
             for text in actions.split(";")
             if text.strip()
         ]
+        # A reversed segment has no span to train on, but its class still holds for the video.
         kept = [s for s in segments if s["start_sec"] <= s["end_sec"]]
         reversed_at += [place] * (len(segments) - len(kept))
         clips.append(
@@ -116,6 +118,7 @@ def load_charades_classes(path: str) -> list[str]:
         return names
     for place, line in read_lines(path):
         match = _CLASS.fullmatch(line)
+        # The ids must ascend without a gap: the position in the list is the class index.
         if not match or int(match[1]) != len(names):
             raise AnnotationError(
                 f"{place}: '{line}'. Expected class c{len(names):03d} and its name, as in "

@@ -44,6 +44,7 @@ def register_clip_csv(
     """
 
     def load() -> tuple[list[dict], dict[str, list[str]]]:
+        # None: the classes are the labels that occur in the csv.
         class_names = load_class_names(class_file) if class_file else None
         clips, class_names = load_clip_csv(
             csv_file,
@@ -86,6 +87,7 @@ def load_clip_csv(
         (place, [t.strip() for t in label.split(";") if t.strip()] if multi_label else [label])
         for place, _, label, _ in rows
     ]
+    # With one class per clip, an empty label or a ";" is a mistake.
     for place, texts in labels:
         if not multi_label and (not texts[0] or ";" in texts[0]):
             raise AnnotationError(
@@ -99,6 +101,7 @@ def load_clip_csv(
         clips.append(
             {
                 "video_id": video_id,
+                # "walk/0001", or "walk/0001_1.5_4" for a segment of a video with several.
                 "clip_id": "_".join([video_id, *(f"{second:.15g}" for second in segment.values())]),
                 **segment,
                 "labels": {ACTION_TASK: indices if multi_label else indices[0]},
@@ -130,7 +133,7 @@ def _read_rows(csv_file: str) -> list[tuple[str, str, str, dict[str, float]]]:
 
 
 def _parse_segment(place: str, start: str, end: str) -> dict[str, float]:
-    if not (start or end):
+    if not (start or end):  # the whole video
         return {}
     start_sec, end_sec = parse_seconds(place, "start", start), parse_seconds(place, "end", end)
     if start_sec >= end_sec:

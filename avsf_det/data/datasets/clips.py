@@ -56,6 +56,7 @@ def register_clips(
     def load_registered() -> list[dict]:
         check_present(name, {role: path for role, path in paths.items() if path}, source, naming)
         clips, task_classes = load()
+        # Set only now, because the class names are read with the annotations.
         MetadataCatalog.get(name).set(task_classes=task_classes)
         return clips
 
@@ -218,6 +219,7 @@ def attach_files(
     """
     if not clips:
         raise AnnotationError(f"{annotations}: no clip. Each needs a line of its own.")
+    # Evaluators merge the views of a clip by its id, so ids must be unique.
     place_of: dict[str, str] = {}
     for clip in clips:
         if clip["clip_id"] in place_of:

@@ -121,6 +121,7 @@ def load_epic_kitchens(
                 "clip_id": row.clip_id,
                 "start_sec": start,
                 "end_sec": stop,
+                # A test list has no classes: its labels are empty.
                 "labels": {
                     task: parse_class_id(row.place, f"{task}_class", text, num_classes)
                     for task, text, num_classes in zip(
@@ -133,7 +134,7 @@ def load_epic_kitchens(
     return attach_videos(
         clips,
         video_dir,
-        ("*", "*/*", "*/videos/*"),
+        ("*", "*/*", "*/videos/*"),  # the last is the layout of the official download
         annotations=csv_file,
         naming=_NAMING,
         allow_missing=allow_missing,
@@ -156,6 +157,7 @@ def load_epic_classes(csv_file: str) -> list[str]:
         if class_id in names:
             raise AnnotationError(f"{place}: class {class_id} occurs twice. Remove one of them.")
         names[class_id] = name
+    # The first id without a name; None if the ids are 0..N-1.
     absent = next((i for i in range(len(names)) if str(i) not in names), None)
     if absent is not None or not names:
         raise AnnotationError(

@@ -79,6 +79,7 @@ def load_hmdb51(
             video.
     """
     file_of = _class_files(split_dir, split)
+    # A missing class file would shift the indices of all classes after it.
     if not file_of or num_classes not in (None, len(file_of)):
         raise AnnotationError(
             f"{split_dir}: {len(file_of)} files <class>_test_split{split}.txt, expected "
@@ -89,7 +90,7 @@ def load_hmdb51(
     clips = []
     for index, name in enumerate(class_names):
         for place, line in read_lines(file_of[name]):
-            file, _, flag = line.rpartition(" ")
+            file, _, flag = line.rpartition(" ")  # file names may contain blanks
             if not file or flag not in _SUBSET_OF_FLAG:
                 raise AnnotationError(
                     f"{place}: '{line}'. Expected a file name and 1 (train), 2 (test) or 0 "
@@ -112,6 +113,7 @@ def load_hmdb51(
 
 def _class_files(split_dir: str, split: int) -> dict[str, str]:
     """Return class name -> file of the split."""
+    # Hidden files, such as those of macOS archives, are not class files.
     pattern = re.compile(rf"(?P<name>[^.].*)_test_split{split}\.txt")
     names = os.listdir(split_dir) if os.path.isdir(split_dir) else []
     matches = filter(None, map(pattern.fullmatch, names))

@@ -74,6 +74,7 @@ def register_kinetics(
     """
 
     def load() -> tuple[list[dict], dict[str, list[str]]]:
+        # A class list is preferred; otherwise train gives the classes of both splits.
         class_file = next(filter(os.path.exists, class_files), annotations)
         class_names = load_kinetics_classes(class_file, num_classes)
         clips = load_kinetics(
@@ -116,6 +117,7 @@ def load_kinetics(
     rows = _read_annotations(annotations)
     indices, _ = index_labels([(row.place, [row.label]) for row in rows], class_names)
     files = _find_files(rows, annotations, video_dir)
+    # All rows are checked and indexed before classes are dropped.
     kept = [
         i
         for i, (index,) in enumerate(indices)
@@ -176,6 +178,7 @@ def _read_annotations(path: str) -> list[_Row]:
             for place, (label, video_id, start, end) in read_table(path, _COLUMNS)
         ]
     rows = []
+    # In a list, the file name without extension is the id of video and clip.
     for place, file, label in read_path_list(path):
         stem = os.path.splitext(os.path.basename(file))[0]
         rows.append(_Row(place, label, stem, stem, file))
@@ -206,6 +209,7 @@ def _clip_id(place: str, video_id: str, start: str, end: str) -> str:
 
 def _find_files(rows: Sequence[_Row], annotations: str, video_dir: str) -> list[str | None]:
     """Return the file of each row; None where it is missing."""
+    # Lists and class folders name files.
     if rows and rows[0].path:
         folder = annotations if os.path.isdir(annotations) else video_dir
         return present_files(folder, [row.path for row in rows])

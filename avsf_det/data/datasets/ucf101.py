@@ -66,6 +66,7 @@ def load_ucf101(
     """
     index_of = {name: index for index, name in enumerate(class_names)}
     clips = []
+    # "ApplyEyeMakeup/v_x.avi 1": class, file, class id.
     for place, line in read_lines(list_file):
         path, _, class_id = line.partition(" ")
         name, _, file = path.partition("/")
@@ -80,7 +81,7 @@ def load_ucf101(
                 f"{place}: class id '{class_id.strip()}', but {name} has {index + 1} in "
                 "classInd.txt. Ids start at 1; take the files of one release."
             )
-        stem = os.path.splitext(file)[0]
+        stem = os.path.splitext(file)[0]  # the file may have been re-encoded to .mp4
         clips.append(
             {"video_id": stem, "clip_id": stem, "labels": {ACTION_TASK: index}, "source": place}
         )

@@ -79,6 +79,7 @@ def videos_of(annotations: str, video_dir: str) -> dict[str, str | None]:
             f"{annotations}: an official csv of Kinetics names videos, not files. Let "
             "prepare_video_lists.py make a list of the files first."
         )
+    # Three formats: named columns, lines "path label", or AVA's csv without header.
     if column := next((name for name in ("path", "video") if name in header), None):
         paths = [path for _, (path,) in read_table(annotations, (column,))]
     elif is_path_list(annotations):
@@ -87,7 +88,7 @@ def videos_of(annotations: str, video_dir: str) -> dict[str, str | None]:
         ids = read_video_ids([annotations])
         found = find_videos(video_dir, ("*", "*/*"), ids)
         return {video_id: found.get(video_id) for video_id in ids}
-    paths = sorted(set(paths))
+    paths = sorted(set(paths))  # a video with several segments has several rows
     return dict(zip(paths, present_files(video_dir, paths), strict=True))
 
 

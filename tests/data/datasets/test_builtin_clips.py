@@ -1,4 +1,4 @@
-"""The built-in names of clip data sets: what is expected where, and the generated sets."""
+"""The built-in clip datasets: expected paths, and the generated datasets."""
 
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -89,7 +89,7 @@ def test_kinetics(root):
     assert MetadataCatalog.get("kinetics_sounds_val").task_classes == {"action": names}
 
 
-def test_splits_of_one_set_have_the_same_classes(root):
+def test_splits_of_one_dataset_have_the_same_classes(root):
     header = "label,youtube_id,time_start,time_end,split\n"
     folder = root / "kinetics_mini"
     rows = ["walk,a,0,3,train\n", "jump,b,0,3,train\n"]

@@ -14,7 +14,7 @@ from avsf_det.data.datasets.kinetics import (
 )
 from avsf_det.structures import AnnotationError
 
-# Of the official Kinetics-400 validation csv, and one clip more of the first video.
+# Rows of the official Kinetics-400 validation csv, with a second clip of the first video.
 OFFICIAL = """\
 label,youtube_id,time_start,time_end,split,is_cc
 abseiling,0wR5jVB-WPk,417,427,val,0
@@ -28,9 +28,9 @@ NAMES = ["abseiling", "air drumming", "tai chi", "zumba"]
 VIDEOS = (
     "0wR5jVB-WPk_000417_000427.mp4",
     "abseiling/3caPS4FHFF8.mkv",
-    "0wR5jVB-WPk.mp4",  # of two clips: it cannot be told which
+    "0wR5jVB-WPk.mp4",  # the annotations have two clips of this video
     "air_drumming/-mTn5zgnr6o_000046_000056.webm",
-    "6uxfFHQ1Gxc_0_10.mp4",  # not of six digits
+    "6uxfFHQ1Gxc_0_10.mp4",  # seconds are not six digits
 )
 
 

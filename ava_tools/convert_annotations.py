@@ -16,6 +16,7 @@ import numpy as np
 
 from avsf_det.data import VideoDecodeError, VideoReader
 from avsf_det.data.datasets import AnnotationError, load_label_map
+from avsf_det.data.datasets.annotation_files import find_videos
 from avsf_det.data.datasets.cvat import read_cvat
 from avsf_det.data.datasets.drawn_boxes import (
     DrawnBox,
@@ -25,7 +26,6 @@ from avsf_det.data.datasets.drawn_boxes import (
     write_label_map,
 )
 from avsf_det.data.datasets.via import read_via
-from avsf_det.data.datasets.video_lists import find_movies
 from avsf_det.data.video_check import presentation_times
 
 EXAMPLE = """examples:
@@ -65,7 +65,7 @@ def convert(
 
     def find(name: str, place: str) -> str:
         video_id = video_id_of(name)
-        found = find_movies(video_dir, [video_id])
+        found = find_videos(video_dir, ("*", "*/*"), [video_id])
         if not found:
             raise AnnotationError(
                 f"{place}: video '{name}' is not in {video_dir}. Put it there; its extension may "

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from avsf_det.data import VideoDecodeError, VideoReader
 from avsf_det.data.datasets import AnnotationError
+from avsf_det.data.datasets.annotation_files import find_videos
 from avsf_det.data.datasets.builtin_meta import AVA_CUT_SECOND, AVA_VALID_SECONDS
-from avsf_det.data.datasets.video_lists import find_movies, read_video_ids
+from avsf_det.data.datasets.video_lists import read_video_ids
 from avsf_det.utils.parallel import in_parallel
 from avsf_det.utils.video_cutter import cut_video
 
@@ -93,7 +94,7 @@ def prepare(
     Raises:
         AnnotationError or OSError: no such folder, or no room on the disk.
     """
-    found = find_movies(video_dir, video_ids)
+    found = find_videos(video_dir, ("*", "*/*"), video_ids)
     movies = [Movie(name, found.get(name), output / f"{name}.mp4") for name in video_ids]
     movies = [movie for movie, _ in in_parallel(inspect, movies, workers, "inspect")]
     problems = {movie.video_id: movie.problem for movie in movies if movie.problem}

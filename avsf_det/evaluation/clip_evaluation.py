@@ -3,8 +3,9 @@
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,12 +17,21 @@ from detectron2.utils.file_io import PathManager
 from .clip_metrics import TaskResult, format_results, score_clips, write_class_metrics
 from .clip_scores import ClipEvaluationError, ClipScores, write_scores
 
-TaskArrays = dict[str, np.ndarray]  # by task
+TaskArrays = dict[str, np.ndarray]  # task -> array
+
+_REDUCTIONS: dict[str, Callable[..., np.ndarray]] = {"sum": np.mean, "max": np.max}
 
 
 @dataclass
 class ClipViews:
-    """What came of one clip so far; ``views`` is emptied once ``merged`` is made."""
+    """Views of one clip that were evaluated so far.
+
+    Attributes:
+        num_views: number of views of the clip.
+        labels: task -> () or (K,), labels of the whole clip.
+        views: view -> task -> scores (K,); emptied once ``merged`` is set, to save memory.
+        merged: task -> merged scores (K,); None until all views are there.
+    """
 
     num_views: int
     labels: TaskArrays
@@ -29,35 +39,47 @@ class ClipViews:
     merged: TaskArrays | None = None
 
 
-class ViewMerger:
-    """Joins the scores of the views of each clip to one score per class.
+class MergedClip(NamedTuple):
+    """Scores (K,) and labels (() or (K,)) of a clip by task."""
 
-    A clip is merged once all its views are there, in the order of the views and in float64: the
-    result is the same, to the last bit, in whatever order and process they came.
+    clip_id: str
+    scores: TaskArrays
+    labels: TaskArrays
+
+
+class ViewMerger:
+    """Merge the scores of all views of a clip into one score per class.
+
+    A clip is merged once all its views are there, in the order of the views and in float64. So the
+    result is bit-equal, whatever order and processes the views come from.
     """
 
     def __init__(self, rule: str) -> None:
-        """
+        """Set how scores are merged.
+
         Args:
-            rule: "sum" (divided by the number of views, so that runs with more views do not weigh
-                more when fused; it ranks like the sum) or "max".
+            rule: "sum" or "max". The sum is divided by the number of views, so that runs with more
+                views do not weigh more when runs are fused; the ranking is that of the sum.
         """
-        self._reduce = {"sum": np.mean, "max": np.max}[rule]
+        self._reduce = _REDUCTIONS[rule]
         self.clips: dict[str, ClipViews] = {}
 
     def add(
         self, clip_id: str, view: int, num_views: int, scores: TaskArrays, labels: TaskArrays
     ) -> None:
-        """
+        """Add one view of a clip.
+
         Args:
-            view: 0..num_views-1.
-            scores: task -> float (K,).
-            labels: task -> () or (K,), of the whole clip.
+            clip_id: id of the clip, unique in the dataset.
+            view: index of the view, 0..num_views-1.
+            num_views: number of views of the clip.
+            scores: task -> float (K,), scores of the view.
+            labels: task -> () or (K,), labels of the whole clip.
         """
         self._join(clip_id, ClipViews(num_views, labels, {view: scores}))
 
     def update(self, clips: dict[str, ClipViews]) -> None:
-        """Take over the ``clips`` of another process."""
+        """Add the ``clips`` of another process."""
         for clip_id, views in clips.items():
             self._join(clip_id, views)
 
@@ -66,15 +88,17 @@ class ViewMerger:
         if new.num_views != clip.num_views or not set(new.views) <= set(range(clip.num_views)):
             raise ClipEvaluationError(
                 f"clip {clip_id}: views {sorted(new.views)} of {new.num_views} and views of "
-                f"{clip.num_views} came; is clip_id unique in the data set?"
+                f"{clip.num_views} came; is clip_id unique in the dataset?"
             )
+        # A merged clip has no views left, so it is compared as a whole.
         twice = sorted(clip.views.keys() & new.views.keys())
         if clip.merged is not None or twice or (clip.views and new.merged is not None):
             raise ClipEvaluationError(
                 f"clip {clip_id}: {f'views {twice}' if twice else 'a view'} of {clip.num_views} "
-                "came twice; clip_id must be unique in the data set, and the test loader must "
+                "came twice; clip_id must be unique in the dataset, and the test loader must "
                 "give each view once (Detectron2's InferenceSampler does)"
             )
+        # Merge as soon as the clip is complete: one (K,) array per clip instead of one per view.
         clip.views.update(new.views)
         clip.merged = new.merged
         if len(clip.views) == clip.num_views:
@@ -85,8 +109,8 @@ class ViewMerger:
     def _merge(self, views: list[np.ndarray]) -> np.ndarray:
         return self._reduce(np.stack(views).astype(np.float64), axis=0).astype(np.float32)
 
-    def finish(self) -> list[tuple[str, ClipViews]]:
-        """The clips by id, all merged.
+    def finish(self) -> list[MergedClip]:
+        """Return all clips, sorted by id.
 
         Raises:
             ClipEvaluationError: a clip lacks a view, or there is no clip.
@@ -102,7 +126,11 @@ class ViewMerger:
                 f"views {sorted(set(range(clip.num_views)) - clip.views.keys())} of "
                 f"{clip.num_views} did not come; the test loader must give each view once"
             )
-        return sorted(self.clips.items())
+        return [
+            MergedClip(clip_id, clip.merged, clip.labels)
+            for clip_id, clip in sorted(self.clips.items())
+            if clip.merged is not None
+        ]
 
 
 class ClipEvaluator(DatasetEvaluator):
@@ -111,52 +139,67 @@ class ClipEvaluator(DatasetEvaluator):
     It writes to ``output_dir``:
 
     * ``scores.npz``, the scores of every clip, see :mod:`avsf_det.evaluation.clip_scores`;
-      ``ava_tools/evaluate_scores.py`` gives the same figures from it, and fuses and compares runs;
+      ``ava_tools/evaluate_scores.py`` computes the same figures from it, fuses and compares runs;
     * ``per_class_<task>.csv``, rows ``index,class,clips,top1,top5``.
 
     The figures are **percent**. All ranks must call :meth:`evaluate`.
     """
 
-    view_rule = "sum"
+    def __init__(
+        self,
+        dataset_name: str,
+        output_dir: str,
+        *,
+        view_rule: str = "sum",
+        score: Callable[[ClipScores], dict[str, TaskResult]] = score_clips,
+    ) -> None:
+        """Read the metadata of the dataset.
 
-    def __init__(self, dataset_name: str, output_dir: str) -> None:
-        """
         Args:
-            dataset_name: a registered data set with the metadata ``task_classes`` (task -> class
+            dataset_name: registered dataset with the metadata ``task_classes`` (task -> class
                 names) and ``multi_label``.
+            output_dir: folder of the files, created if needed.
+            view_rule: how the scores of views are merged, see :class:`ViewMerger`.
+            score: function that computes the result of each task from the scores of all clips.
         """
         meta = MetadataCatalog.get(dataset_name)
         self._dataset_name = dataset_name
         self._output_dir = output_dir
+        self._view_rule = view_rule
+        self._score = score
         self._classes: dict[str, list[str]] = meta.task_classes
         self._multi_label: bool = meta.multi_label
         self._logger = logging.getLogger(__name__)
         self.reset()
 
     def reset(self) -> None:
-        self._views = ViewMerger(self.view_rule)
+        """Forget all clips."""
+        self._views = ViewMerger(self._view_rule)
         self._warned: set[str] = set()  # tasks
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """
+        """Add the views of a batch.
+
         Args:
             inputs: model inputs, with ``clip_id``, ``view``, ``num_views`` and ``labels``: task ->
-                integer tensor, or multi-hot (K,); without the task where the clip has no label.
-            outputs: for each, ``{"scores": {task: (K,)}}`` in 0..1, the data set's classes first.
-                A model may lack tasks of the data set.
+                integer tensor, or multi-hot (K,); without the task if the clip has no label.
+            outputs: ``{"scores": {task: (K,)}}`` of each input, in 0..1, the classes of the dataset
+                first. A model may lack tasks of the dataset.
 
         Raises:
-            ClipEvaluationError: unknown task, too few classes, NaN, or views that do not fit.
+            ClipEvaluationError: an unknown task, too few classes, NaN, or inconsistent views.
         """
         for input_, output in zip(inputs, outputs, strict=True):
             clip_id = input_["clip_id"]
             scores = {t: self._checked(clip_id, t, s) for t, s in output["scores"].items()}
+            # Tasks that the model does not score need no labels.
             labels = {
                 task: self._label(input_, task) for task in scores if task in input_["labels"]
             }
             self._views.add(clip_id, int(input_["view"]), int(input_["num_views"]), scores, labels)
 
     def _checked(self, clip_id: str, task: str, scores: torch.Tensor) -> np.ndarray:
+        """Return the scores of the dataset's classes as float32 (K,)."""
         if task not in self._classes:
             raise ClipEvaluationError(
                 f"the model scores the task '{task}', {self._dataset_name} has "
@@ -177,13 +220,14 @@ class ClipEvaluator(DatasetEvaluator):
                 num_classes,
                 self._dataset_name,
             )
-        scores = scores[:num_classes].detach().float().cpu().numpy()
-        if not np.isfinite(scores).all():
+        # numpy has no bfloat16, hence float().
+        array = scores[:num_classes].detach().float().cpu().numpy()
+        if not np.isfinite(array).all():
             raise ClipEvaluationError(
                 f"the model gives NaN or infinity for clip {clip_id}; look at its weights (a "
                 "diverged training, an overflow of float16) and at this clip"
             )
-        return scores
+        return array
 
     def _label(self, input_: dict, task: str) -> np.ndarray:
         label = torch.as_tensor(input_["labels"][task]).cpu().numpy()
@@ -191,23 +235,25 @@ class ClipEvaluator(DatasetEvaluator):
         if label.shape != expected:
             raise ClipEvaluationError(
                 f"clip {input_['clip_id']}: the label of task '{task}' has the shape "
-                f"{label.shape}, not {expected}; does multi_label of {self._dataset_name} fit?"
+                f"{label.shape}, not {expected}; is multi_label of {self._dataset_name} correct?"
             )
         return label
 
     def evaluate(self) -> OrderedDict | None:
-        """
+        """Gather the clips of all processes, write the files and compute the metrics.
+
         Returns:
-            On the main process ``{task: {"top1": x, "top5": x}}`` in percent, ``{}`` for a test
-            set without labels; None on the others.
+            ``{task: {"top1": x, "top5": x}}`` in percent on the main process, ``{}`` for a test set
+            without labels; None on other processes.
 
         Raises:
             ClipEvaluationError: a view is missing or came twice.
         """
+        # A clip may have views on several processes: merge only after gathering.
         gathered = comm.gather(self._views.clips, dst=0)
         if not comm.is_main_process():
             return None
-        views = ViewMerger(self.view_rule)
+        views = ViewMerger(self._view_rule)
         for clips in gathered:
             views.update(clips)
         scores = self._to_scores(views.finish())
@@ -220,26 +266,28 @@ class ClipEvaluator(DatasetEvaluator):
             self._logger.info("%s has no labels: nothing is scored", self._dataset_name)
             return OrderedDict()
         for task, result in results.items():
-            if result.class_names:
+            if result.class_names:  # EPIC's actions have no table: there are too many pairs
                 name = f"per_class_{task}.csv"
                 write_class_metrics(result, os.path.join(self._output_dir, name))
         self._logger.info("Percent of %s\n\n%s", self._dataset_name, format_results(results))
         return OrderedDict((task, result.metrics) for task, result in results.items())
 
-    def _score(self, scores: ClipScores) -> dict[str, TaskResult]:
-        return score_clips(scores)
-
-    def _to_scores(self, clips: list[tuple[str, ClipViews]]) -> ClipScores:
-        tasks = [task for task in self._classes if task in clips[0][1].merged]
+    def _to_scores(self, clips: list[MergedClip]) -> ClipScores:
+        # Every clip has the same tasks: those of the model, in the order of the dataset.
+        tasks = [task for task in self._classes if task in clips[0].scores]
         return ClipScores(
             source=self._dataset_name,
-            clip_ids=[clip_id for clip_id, _ in clips],
-            scores={t: np.stack([c.merged[t] for _, c in clips]) for t in tasks},
-            labels={t: self._stack_labels(t, (c.labels.get(t) for _, c in clips)) for t in tasks},
+            clip_ids=[clip.clip_id for clip in clips],
+            scores={task: np.stack([clip.scores[task] for clip in clips]) for task in tasks},
+            labels={
+                task: self._stack_labels(task, (clip.labels.get(task) for clip in clips))
+                for task in tasks
+            },
             classes={task: list(self._classes[task]) for task in tasks},
         )
 
     def _stack_labels(self, task: str, labels: Iterable[np.ndarray | None]) -> np.ndarray:
+        """Return bool (N, K), all False for a clip without label; or int64 (N,), -1 for it."""
         if self._multi_label:
             none = np.zeros(len(self._classes[task]), bool)
             return np.stack([none if label is None else label > 0 for label in labels])

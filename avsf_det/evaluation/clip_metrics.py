@@ -1,4 +1,4 @@
-"""Accuracy and mAP of clip scores. Figures are **percent**, as Detectron2's are."""
+"""Accuracy and mAP of clip scores, in **percent** like the figures of Detectron2."""
 
 import csv
 from collections.abc import Mapping
@@ -10,20 +10,20 @@ from tabulate import tabulate
 
 from .clip_scores import ClipEvaluationError, ClipScores
 
-_PAIRS_AT_ONCE = 1 << 21  # scores of (verb, noun) pairs held in memory: 16 MiB
+_PAIRS_AT_ONCE = 1 << 21  # scores of (verb, noun) pairs held in memory: 16 MiB of float64
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What one task scores; the classes are empty for a task without a per-class table.
+    """Metrics of one task. The class fields are empty for a task without a per-class table.
 
     Attributes:
-        num_clips: clips with a label, over which the metrics are.
-        metrics: name -> percent: "top1" and "top5", or "mAP".
+        num_clips: number of clips with a label; only these count.
+        metrics: "top1" and "top5", or "mAP" -> percent.
         class_names: K names.
-        class_clips: int (K,), clips of each class.
-        class_metrics: name -> float64 (K,) percent, nan for a class without clips: "top1" and
-            "top5", or "AP".
+        class_clips: number of clips of each class, int (K,).
+        class_metrics: "top1" and "top5", or "AP" -> percent, float64 (K,); nan for a class without
+            clips.
     """
 
     num_clips: int
@@ -36,17 +36,18 @@ class TaskResult:
 def score_clips(
     scores: ClipScores, verb_noun_counts: np.ndarray | None = None
 ) -> dict[str, TaskResult]:
-    """Top-1 and top-5 accuracy of each task, or mAP where a clip has several labels.
+    """Compute top-1 and top-5 accuracy of each task, or mAP if clips have several labels.
 
-    With the tasks "verb" and "noun" there is "action" too: the verb and the noun must both be
-    right, pairs ranked by the product of their scores.
+    With the tasks "verb" and "noun" there is an "action", too: verb and noun must both be correct,
+    where pairs are ranked by the product of their scores.
 
     Args:
-        verb_noun_counts: (V, N), how often each pair occurs in training; then "action_prior" ranks
-            by the product times P(noun | verb).
+        scores: scores of all clips.
+        verb_noun_counts: number of occurrences of each pair in training, (V, N). If given, there is
+            an "action_prior", which ranks by the product times P(noun | verb).
 
     Returns:
-        task -> result; tasks without any label are left out.
+        Task -> result. Tasks without any label are left out.
 
     Raises:
         ClipEvaluationError: the counts have another shape.
@@ -64,16 +65,16 @@ def score_clips(
 
 
 def label_rank(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """How many classes rank before the right one; of equal scores the lower class is first.
+    """Return the rank of the correct class; among equal scores the lower class comes first.
 
     Args:
-        scores: (N, K).
-        labels: int (N,), 0..K-1.
+        scores: scores (N, K).
+        labels: correct classes, int (N,), 0..K-1.
 
     Returns:
-        int64 (N,): 0 where the right class is the top one.
+        Number of classes before the correct one, int64 (N,); 0 if it is the top one.
     """
-    own = np.take_along_axis(scores, labels[:, None], axis=1)
+    own = np.take_along_axis(scores, labels[:, None], axis=1)  # (N, 1)
     before = np.arange(scores.shape[1]) < labels[:, None]
     return ((scores > own) | ((scores == own) & before)).sum(axis=1)
 
@@ -85,19 +86,28 @@ def pair_rank(
     nouns: np.ndarray,
     prior: np.ndarray | None = None,
 ) -> np.ndarray:
-    """:func:`label_rank` among all V * N pairs, scored by verb x noun x prior in float64.
+    """Return the rank of the correct pair among all V * N pairs.
+
+    A pair is scored by verb x noun x prior in float64. For ties see :func:`label_rank`.
 
     Args:
-        verb_scores, noun_scores: (N_clips, V), (N_clips, N).
-        verbs, nouns: int (N_clips,), the right classes.
-        prior: (V, N) of P(noun | verb); None: 1.
+        verb_scores: scores (B, V) of B clips.
+        noun_scores: scores (B, N).
+        verbs: correct verbs, int (B,).
+        nouns: correct nouns, int (B,).
+        prior: P(noun | verb), (V, N); None: 1.
+
+    Returns:
+        Number of pairs before the correct one, int64 (B,).
     """
     num_verbs, num_nouns = verb_scores.shape[1], noun_scores.shape[1]
-    labels = verbs * num_nouns + nouns
+    labels = verbs * num_nouns + nouns  # index in the flattened (V, N)
     ranks = np.empty(len(labels), np.int64)
+    # EPIC-100 has 97 * 300 pairs per clip: all clips at once would need gigabytes.
     step = max(1, _PAIRS_AT_ONCE // (num_verbs * num_nouns))
     for start in range(0, len(labels), step):
         part = slice(start, start + step)
+        # (step, V, 1) * (step, 1, N)
         pairs = verb_scores[part, :, None] * noun_scores[part, None, :].astype(np.float64)
         if prior is not None:
             pairs *= prior
@@ -106,28 +116,38 @@ def pair_rank(
 
 
 def noun_prior(verb_noun_counts: np.ndarray) -> np.ndarray:
-    """P(noun | verb), float64 (V, N), from counts (V, N); 1e-5 is added to each (as the
-    long-term feature banks do), so that every pair stays possible and a verb without clips has no
-    preference."""
+    """Estimate P(noun | verb) from counts.
+
+    As in the long-term feature banks, 1e-5 is added to each count: every pair stays possible, and
+    a verb without clips has no preference.
+
+    Args:
+        verb_noun_counts: number of occurrences of each pair, (V, N).
+
+    Returns:
+        Probabilities, float64 (V, N); each row sums to 1.
+    """
     smoothed = np.asarray(verb_noun_counts, np.float64) + 1e-5
     return smoothed / smoothed.sum(axis=1, keepdims=True)
 
 
 def average_precision_by_class(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """AP in 0..1 as the official Charades script has it: the mean, over the clips of the class, of
-    the precision at their rank. Equal scores rank in the order of the clips.
+    """Compute the AP of each class like the official Charades script.
+
+    The AP is the mean, over the clips of the class, of the precision at their rank. Equal scores
+    rank in the order of the clips.
 
     Args:
-        scores: (N, K).
-        labels: bool (N, K).
+        scores: scores (N, K).
+        labels: labels, bool (N, K).
 
     Returns:
-        float64 (K,), nan for a class without clips.
+        AP in 0..1, float64 (K,); nan for a class without clips.
     """
     result = np.full(scores.shape[1], np.nan)
     for k in np.flatnonzero(labels.any(axis=0)):
         order = np.argsort(-scores[:, k], kind="stable")
-        ranks = np.flatnonzero(labels[order, k]) + 1
+        ranks = np.flatnonzero(labels[order, k]) + 1  # of the clips of the class, from 1
         result[k] = (np.arange(1, len(ranks) + 1) / ranks).mean()
     return result
 
@@ -139,9 +159,9 @@ def _score_single(scores: ClipScores, task: str) -> TaskResult:
     class_clips = np.bincount(labels, minlength=len(names))
     class_metrics = {}
     for name, k in (("top1", 1), ("top5", 5)):
-        right = np.bincount(labels[ranks < k], minlength=len(names))
+        correct = np.bincount(labels[ranks < k], minlength=len(names))
         class_metrics[name] = np.full(len(names), np.nan)
-        np.divide(100 * right, class_clips, out=class_metrics[name], where=class_clips > 0)
+        np.divide(100 * correct, class_clips, out=class_metrics[name], where=class_clips > 0)
     return TaskResult(len(labels), _accuracy(ranks), names, class_clips, class_metrics)
 
 
@@ -159,7 +179,7 @@ def _score_pairs(scores: ClipScores, prior: np.ndarray | None) -> TaskResult:
     if prior is not None and prior.shape != shape:
         raise ClipEvaluationError(
             f"{scores.source} has {shape[0]} verbs and {shape[1]} nouns, the counts {prior.shape}. "
-            "Count the training annotations of the same data set"
+            "Count the training annotations of the same dataset"
         )
     rows = scores.labelled("verb") & scores.labelled("noun")
     ranks = pair_rank(
@@ -178,7 +198,7 @@ def _accuracy(ranks: np.ndarray) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class ClassDifference:
-    """One class in two runs; figures in percent, ``difference`` in percentage points."""
+    """Metric of one class in two runs, in percent; ``difference`` in percentage points."""
 
     name: str
     clips: int
@@ -188,8 +208,11 @@ class ClassDifference:
 
 
 def class_differences(before: TaskResult, after: TaskResult) -> list[ClassDifference]:
-    """Per-class top-1 (or AP) of two runs on the same clips, greatest gain first; classes without
-    clips are left out."""
+    """Compare top-1 (or AP) per class of two runs on the same clips.
+
+    Returns:
+        Differences, greatest gain first. Classes without clips are left out.
+    """
     metric = next(iter(after.class_metrics))
     values = zip(before.class_metrics[metric], after.class_metrics[metric], strict=True)
     rows = [
@@ -206,8 +229,10 @@ def class_differences(before: TaskResult, after: TaskResult) -> list[ClassDiffer
 
 
 def format_results(results: Mapping[str, TaskResult]) -> str:
-    """Tables of every class (a class without clips shows no figure and is not in the mean) and,
-    last, of every task."""
+    """Format a table of the classes for each task, then a table of the tasks.
+
+    A class without clips has no figure and does not count in the mean.
+    """
     tables = [_format_classes(task, r) for task, r in results.items() if r.class_names]
     rows = [{"task": task, "clips": r.num_clips, **r.metrics} for task, r in results.items()]
     return "\n\n".join([*tables, _format(rows)])
@@ -226,7 +251,7 @@ def _format(rows: list[dict]) -> str:
 
 
 def write_class_metrics(result: TaskResult, path: str) -> None:
-    """A csv of ``index,class,clips`` and percentages, empty for a class without clips."""
+    """Write a csv of ``index,class,clips`` and percentages, empty for a class without clips."""
     with PathManager.open(path, "w") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["index", "class", "clips", *result.class_metrics])
@@ -236,7 +261,7 @@ def write_class_metrics(result: TaskResult, path: str) -> None:
 
 
 def write_differences(differences: list[ClassDifference], path: str) -> None:
-    """A csv of the fields of :class:`ClassDifference`."""
+    """Write a csv of the fields of :class:`ClassDifference`."""
     with PathManager.open(path, "w") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["class", "clips", "before", "after", "difference"])
@@ -244,7 +269,7 @@ def write_differences(differences: list[ClassDifference], path: str) -> None:
 
 
 def _class_rows(result: TaskResult) -> list[tuple[str, int, dict[str, float | None]]]:
-    """Name, clips and metrics of each class; None where it has no clip."""
+    """Return name, clips and metrics of each class; the metrics are None without clips."""
     rows = []
     for i, (name, clips) in enumerate(zip(result.class_names, result.class_clips, strict=True)):
         values = {m: float(v[i]) if clips else None for m, v in result.class_metrics.items()}

@@ -1,7 +1,7 @@
-"""Class scores of every clip of a test set, kept in a file.
+"""Class scores of every clip of a test set, stored in a file.
 
-The evaluators write it. Read back, runs are scored again, fused, restricted to some classes or
-compared, all without the model.
+The evaluators write the file. From it, runs are scored again, fused, restricted to some classes or
+compared without the model.
 
 The file is an npz without pickled objects: ``clip_ids`` (N,) text, ``tasks`` (M,) text and, for
 each task, ``scores.<task>`` float32 (N, K), ``labels.<task>`` and ``classes.<task>`` (K,) text.
@@ -10,17 +10,18 @@ each task, ``scores.<task>`` float32 (N, K), ``labels.<task>`` and ``classes.<ta
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from detectron2.utils.file_io import PathManager
 
 from ..structures import AVSFError
 
-_PARTS = ("scores", "labels", "classes")  # of a task in the file
+_PARTS = ("scores", "labels", "classes")  # prefixes of the arrays of a task in the file
 
 
 class ClipEvaluationError(AVSFError):
-    """Scores that cannot be evaluated; the message says where, what was got and what to do."""
+    """Scores that cannot be evaluated. The message names the file, the fault and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class ClipScores:
     """Scores of N clips.
 
     Attributes:
-        source: file or data set, for messages.
+        source: file or dataset, for messages.
         clip_ids: N distinct ids.
         scores: task -> float32 (N, K), higher is more likely.
         labels: task -> int64 (N,), -1 for a clip without a label; or, for a task with several
@@ -36,8 +37,8 @@ class ClipScores:
         classes: task -> names of the K classes.
 
     Raises:
-        ClipEvaluationError: shapes do not fit, a clip occurs twice, a label has no class, or a
-            score is not finite.
+        ClipEvaluationError: shapes are inconsistent, a clip occurs twice, a label is out of range,
+            or a score is not finite.
     """
 
     source: str
@@ -50,6 +51,7 @@ class ClipScores:
         if len(set(self.clip_ids)) < len(self.clip_ids):
             raise ClipEvaluationError(f"{self.source}: a clip id occurs twice; make them unique")
         for task, scores in self.scores.items():
+            # The dtype of the labels says whether a clip has one label or several.
             shape = (len(self.clip_ids), len(self.classes[task]))
             labels = self.labels[task]
             expected = shape if labels.dtype == bool else shape[:1]
@@ -74,13 +76,17 @@ class ClipScores:
                 )
 
     def labelled(self, task: str) -> np.ndarray:
-        """bool (N,): which clips have a label."""
+        """Return which clips have a label, bool (N,)."""
         labels = self.labels[task]
-        return labels.any(axis=1) if labels.dtype == bool else labels >= 0
+        return np.asarray(labels.any(axis=1) if labels.dtype == bool else labels >= 0)
 
 
 def write_scores(scores: ClipScores, path: str) -> None:
-    arrays = {"clip_ids": np.array(scores.clip_ids, str), "tasks": np.array([*scores.scores], str)}
+    """Write a score file (npz without pickled objects)."""
+    arrays: dict[str, Any] = {
+        "clip_ids": np.array(scores.clip_ids, str),
+        "tasks": np.array([*scores.scores], str),
+    }
     for task in scores.scores:
         arrays[f"scores.{task}"] = scores.scores[task]
         arrays[f"labels.{task}"] = scores.labels[task]
@@ -90,13 +96,15 @@ def write_scores(scores: ClipScores, path: str) -> None:
 
 
 def read_scores(path: str) -> ClipScores:
-    """
+    """Read a score file.
+
     Raises:
-        ClipEvaluationError: no such file, not a score file, or its parts do not fit.
+        ClipEvaluationError: the file is missing, is not a score file, or is inconsistent.
     """
     if not PathManager.isfile(path):
         raise ClipEvaluationError(f"{path}: no such file; evaluation writes inference/scores.npz")
     with PathManager.open(path, "rb") as file:
+        # np.load would take another file for a pickle and say so.
         if not zipfile.is_zipfile(file):
             raise ClipEvaluationError(f"{path}: not an npz file; give the scores.npz of a run")
         file.seek(0)
@@ -121,16 +129,18 @@ def read_scores(path: str) -> ClipScores:
 
 
 def fuse_scores(runs: Sequence[ClipScores], weights: Sequence[float] | None = None) -> ClipScores:
-    """Late fusion: the weighted mean of the scores of each clip.
+    """Late fusion: weighted mean of the scores of each clip.
 
     Runs with different tasks are joined (EPIC's verbs and nouns come from two models, paper
-    section A.5): a task is the mean of the runs that have it.
+    section A.5): the scores of a task are the mean over the runs that have it.
 
     Args:
+        runs: scores of the same clips.
         weights: one positive number per run; None: equal.
 
     Raises:
-        ClipEvaluationError: clips, labels or classes differ, or weights do not fit.
+        ClipEvaluationError: clips, labels or classes differ, or the weights are not one positive
+            number per run.
     """
     weights = [1.0] * len(runs) if weights is None else weights
     if len(weights) != len(runs) or not all(0 < w < np.inf for w in weights):
@@ -148,7 +158,10 @@ def fuse_scores(runs: Sequence[ClipScores], weights: Sequence[float] | None = No
             for w, run in zip(weights, runs, strict=True)
             if task in run.scores
         ]
-        total = sum(w * s.astype(np.float64) for w, s in parts)
+        # In float64, so that the mean of equal runs is exactly their scores.
+        total = np.zeros(parts[0][1].shape)
+        for weight, part in parts:
+            total += weight * part.astype(np.float64)
         scores[task] = (total / sum(w for w, _ in parts)).astype(np.float32)
     return ClipScores(
         source=" + ".join(run.source for run in runs),
@@ -160,11 +173,13 @@ def fuse_scores(runs: Sequence[ClipScores], weights: Sequence[float] | None = No
 
 
 def check_same_clips(a: ClipScores, b: ClipScores) -> None:
-    """
+    """Check that two runs were evaluated on the same clips.
+
     Raises:
-        ClipEvaluationError: the two have different clips, or, in a common task, different classes
+        ClipEvaluationError: the runs have different clips or, in a common task, different classes
             or labels.
     """
+    # Evaluators write clips in the order of their ids, so equal sets are equal lists.
     if a.clip_ids != b.clip_ids:
         only_a, only_b = (sorted(set(x.clip_ids) - set(y.clip_ids)) for x, y in ((a, b), (b, a)))
         example = f" (such as {(only_a + only_b)[0]})" if only_a or only_b else ""
@@ -188,28 +203,34 @@ def check_same_clips(a: ClipScores, b: ClipScores) -> None:
 
 
 def select_classes(scores: ClipScores, names: Iterable[str]) -> ClipScores:
-    """The clips of some classes (Kinetics-Sounds within Kinetics); all classes still compete.
+    """Select the clips of some classes, such as Kinetics-Sounds within Kinetics.
+
+    The scores keep all classes, so a clip is still ranked among all of them.
+
+    Args:
+        scores: scores of one task with one label per clip.
+        names: class names whose clips are kept.
 
     Raises:
-        ClipEvaluationError: the file has several tasks or several labels per clip, a name is not
-            one of its classes, or no clip is left.
+        ClipEvaluationError: there are several tasks or several labels per clip, a name is not a
+            class, or no clip is left.
     """
     names = set(names)
-    (task, labels), *others = scores.labels.items()
+    (task, labels), *others = scores.labels.items()  # others: further tasks
     if others or labels.dtype == bool:
         raise ClipEvaluationError(
-            f"{scores.source}: clips can be chosen by class only where there is one task with one "
-            "label per clip"
+            f"{scores.source}: clips can be selected by class only for one task with one label per "
+            "clip"
         )
     unknown = sorted(names - set(scores.classes[task]))
     if unknown:
         raise ClipEvaluationError(
             f"{scores.source}: {len(unknown)} of {len(names)} names are not among its "
             f"{len(scores.classes[task])} classes, such as '{unknown[0]}'. Write each name as in "
-            "the data set's class list, one a line"
+            "the dataset's class list, one a line"
         )
-    chosen = [i for i, name in enumerate(scores.classes[task]) if name in names]
-    rows = np.flatnonzero(np.isin(labels, chosen))
+    selected = [i for i, name in enumerate(scores.classes[task]) if name in names]
+    rows = np.flatnonzero(np.isin(labels, selected))
     if not len(rows):
         raise ClipEvaluationError(f"{scores.source}: no clip has one of the {len(names)} classes")
     return replace(

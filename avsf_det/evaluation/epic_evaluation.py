@@ -1,6 +1,7 @@
 """Verbs, nouns and actions of EPIC-Kitchens as a Detectron2 evaluator."""
 
 import csv
+from functools import partial
 
 import numpy as np
 from detectron2.data import MetadataCatalog
@@ -14,43 +15,51 @@ from .clip_scores import ClipEvaluationError, ClipScores
 class EPICEvaluator(ClipEvaluator):
     """Top-1 and top-5 of the tasks "verb" and "noun" and, if the model has both, of "action".
 
-    An action is right if verb and noun are. Pairs rank by the product of their scores; with the
-    prior, "action_prior" ranks them by the product times P(noun | verb) in training (as
-    Wu et al. 2019, long-term feature banks). The verbs and nouns of two models are joined
-    afterwards by ``ava_tools/evaluate_scores.py``. For the rest see :class:`ClipEvaluator`.
+    An action is correct if verb and noun are. Pairs rank by the product of their scores. With the
+    prior, "action_prior" ranks them by the product times P(noun | verb) in training (Wu et al.
+    2019, long-term feature banks). If two models score verbs and nouns,
+    ``ava_tools/evaluate_scores.py`` joins them. For the rest see :class:`ClipEvaluator`.
     """
 
     def __init__(self, dataset_name: str, output_dir: str, *, use_prior: bool = False) -> None:
-        """
+        """Read the metadata of the dataset.
+
         Args:
             dataset_name: see :class:`ClipEvaluator`.
-            use_prior: count the pairs of the data set's metadata ``train_annotation_file``.
+            output_dir: see :class:`ClipEvaluator`.
+            use_prior: whether to count the pairs of the metadata ``train_annotation_file``.
         """
-        super().__init__(dataset_name, output_dir)
-        meta = MetadataCatalog.get(dataset_name)
-        self._prior_file = meta.train_annotation_file if use_prior else ""
+        # The file is read at the end of the evaluation, and only if the model has both tasks.
+        score = score_clips
+        if use_prior:
+            train_csv = MetadataCatalog.get(dataset_name).train_annotation_file
+            score = partial(_score_with_prior, train_csv)
+        super().__init__(dataset_name, output_dir, score=score)
 
-    def _score(self, scores: ClipScores) -> dict[str, TaskResult]:
-        if self._prior_file and {"verb", "noun"} <= scores.scores.keys():
-            return score_clips(scores, read_verb_noun_counts(self._prior_file, scores))
-        return score_clips(scores)
+
+def _score_with_prior(train_csv: str, scores: ClipScores) -> dict[str, TaskResult]:
+    if {"verb", "noun"} <= scores.scores.keys():
+        return score_clips(scores, read_verb_noun_counts(train_csv, scores))
+    return score_clips(scores)
 
 
 def read_verb_noun_counts(csv_file: str, scores: ClipScores) -> np.ndarray:
     """Count the (verb, noun) pairs of a training csv of EPIC-Kitchens-55 or -100.
 
-    The clips of ``scores`` are not counted: the csv of EPIC-55 holds the validation participants
-    (26 and up) too.
+    Clips of ``scores`` are not counted: the csv of EPIC-55 contains the validation participants
+    (26 and up), too.
 
     Args:
-        csv_file: with the columns ``uid`` or ``narration_id``, ``verb_class`` and ``noun_class``.
-        scores: with the tasks "verb" and "noun".
+        csv_file: csv with the columns ``uid`` or ``narration_id``, ``verb_class`` and
+            ``noun_class``.
+        scores: scores of V verbs and N nouns as tasks "verb" and "noun".
 
     Returns:
-        int64 (V, N).
+        Counts, int64 (V, N).
 
     Raises:
-        ClipEvaluationError: a missing task, file or column, a bad class, or no pair to count.
+        ClipEvaluationError: a task, the file or a column is missing, a class is out of range, or
+            there is no pair to count.
     """
     if not {"verb", "noun"} <= scores.scores.keys():
         raise ClipEvaluationError(
@@ -67,6 +76,7 @@ def read_verb_noun_counts(csv_file: str, scores: ClipScores) -> np.ndarray:
     with PathManager.open(csv_file, "r") as file:
         reader = csv.DictReader(file)
         columns = reader.fieldnames or []
+        # EPIC-100 names the clip narration_id, EPIC-55 uid.
         id_column = "narration_id" if "narration_id" in columns else "uid"
         missing = {id_column, "verb_class", "noun_class"} - set(columns)
         if missing:
@@ -75,10 +85,10 @@ def read_verb_noun_counts(csv_file: str, scores: ClipScores) -> np.ndarray:
                 f"{', '.join(columns)}; give the official training csv of EPIC-Kitchens"
             )
         for row in reader:
-            if row[id_column] not in evaluated:
+            if row[id_column] not in evaluated:  # no leak from the evaluated clips
                 pair = row["verb_class"], row["noun_class"]
                 place = f"{csv_file}:{reader.line_num}"
-                counts[_class_index(place, pair, counts.shape)] += 1
+                counts[_parse_pair(place, pair, counts.shape)] += 1
     if not counts.any():
         raise ClipEvaluationError(
             f"{csv_file}: each of its clips is among those evaluated; a prior must come from the "
@@ -87,13 +97,14 @@ def read_verb_noun_counts(csv_file: str, scores: ClipScores) -> np.ndarray:
     return counts
 
 
-def _class_index(
-    place: str, pair: tuple[str | None, str | None], shape: tuple[int, int]
-) -> tuple[int, int]:
+def _parse_pair(
+    place: str, pair: tuple[str | None, str | None], shape: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Convert the texts of verb and noun to indices below ``shape``."""
     indices = tuple(int(text) for text in pair if text and text.isdecimal())
     if len(indices) < 2 or indices[0] >= shape[0] or indices[1] >= shape[1]:
         raise ClipEvaluationError(
             f"{place}: verb_class, noun_class are {pair}, not two numbers below {shape}; is this "
-            "the csv of the data set that was evaluated?"
+            "the csv of the dataset that was evaluated?"
         )
     return indices

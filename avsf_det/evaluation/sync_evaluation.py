@@ -1,4 +1,4 @@
-"""How well a model tells sound in sync from other sound, and turned clips from upright ones."""
+"""Accuracy of a self-supervised model: audiovisual synchronisation and rotation."""
 
 import logging
 from collections import OrderedDict
@@ -10,71 +10,81 @@ from detectron2.utils import comm
 
 
 class SyncEvaluator(DatasetEvaluator):
-    """For each level, and for all together, the share of clips whose sight is nearer to their own
-    sound than to a negative: an easy one, the sound of another clip, or the hard one that comes
-    with the clip. And the share of clips whose turn, of all four, is found.
+    """Synchronisation accuracy per level and over all levels, and rotation accuracy.
 
-    Clips are compared if their sounds can be told apart ("valid"). The easy negative of a clip is
-    the sound of the clip half of them away, in the order of their ids.
+    Synchronisation accuracy is the fraction of clips whose visual embedding is closer to the clip's
+    own audio than to a negative. The easy negative is the audio of another clip: the one half of
+    the clips away, in the order of the ids. The hard negative comes with the clip (same video,
+    other time). Only clips whose positive and negative audio differ ("valid") count. Rotation
+    accuracy is the fraction of the four rotations of each clip that are recognised.
     """
 
     def reset(self) -> None:
-        self._clips: dict[tuple[str, int], dict] = {}
+        """Forget all clips."""
+        self._clips: dict[tuple[str, int], dict] = {}  # by clip id and view
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """
+        """Add the clips of a batch.
+
         Args:
-            inputs: with "clip_id" and "view".
-            outputs: of :meth:`avsf_det.modeling.AVPretrainer.inference`.
+            inputs: model inputs, with "clip_id" and "view".
+            outputs: outputs of :meth:`avsf_det.modeling.AVPretrainer.inference`.
         """
         for clip, output in zip(inputs, outputs, strict=True):
-            found = {"valid": output.get("valid", False)}
+            kept: dict = {"valid": output.get("valid", False)}
             if "embeddings" in output:
-                found["embeddings"] = {
+                kept["embeddings"] = {
                     level: {name: x.cpu().numpy() for name, x in vectors.items()}
                     for level, vectors in output["embeddings"].items()
                 }
             if "rotation" in output:
-                turns = torch.arange(len(output["rotation"]))
-                found["turns_found"] = output["rotation"].argmax(dim=1).cpu() == turns
-            self._clips[clip["clip_id"], clip["view"]] = found
+                # Row i has the probabilities of the clip rotated by i quarter turns.
+                rotations = torch.arange(len(output["rotation"]))
+                kept["rotation_correct"] = output["rotation"].argmax(dim=1).cpu() == rotations
+            self._clips[clip["clip_id"], clip["view"]] = kept
 
     def evaluate(self) -> OrderedDict:
-        """
+        """Gather the clips of all processes and compute the metrics.
+
         Returns:
-            percent: "sync" to "<level>_easy" and "<level>_hard", and those of "all" levels (their
-            embeddings end to end, so the mean of their cosines), and "clips", how many were
-            compared, two at least; "rotation" to "accuracy". On other processes than the main
-            one, nothing.
+            Percent on the main process: "sync" -> "<level>_easy" and "<level>_hard" of each level
+            and of "all" levels, and "clips", the number of compared clips (at least two);
+            "rotation" -> "accuracy". A metric without clips is left out. Empty on other processes.
         """
-        parts = comm.gather(self._clips)
+        gathered = comm.gather(self._clips)
         if not comm.is_main_process():
             return OrderedDict()
-        clips = {key: clip for part in parts for key, clip in part.items()}
+        clips = {key: clip for part in gathered for key, clip in part.items()}
         ordered = [clips[key] for key in sorted(clips)]
-        results = OrderedDict()
+        results: OrderedDict[str, dict[str, float]] = OrderedDict()
         compared = [clip["embeddings"] for clip in ordered if clip["valid"]]
-        if len(compared) > 1:
+        if len(compared) > 1:  # the easy negative of a single clip would be its own audio
             results["sync"] = {**_accuracies(compared), "clips": len(compared)}
-        turns = [clip["turns_found"] for clip in ordered if "turns_found" in clip]
-        if turns:
-            results["rotation"] = {"accuracy": 100 * torch.stack(turns).float().mean().item()}
+        correct = [clip["rotation_correct"] for clip in ordered if "rotation_correct" in clip]
+        if correct:
+            results["rotation"] = {"accuracy": 100 * torch.stack(correct).float().mean().item()}
         for name, metrics in results.items():
             logging.getLogger(__name__).info(f"{name}: {metrics}")
         return results
 
 
 def _accuracies(clips: list[dict]) -> dict[str, float]:
-    """Percent by "<level>_<kind>"; 50 is chance."""
+    """Return percent by "<level>_easy" and "<level>_hard"; 50 is chance.
+
+    Args:
+        clips: level -> "visual", "audio" and "audio_negative" -> embedding (C,) of each clip.
+    """
     results = {}
+    # The embeddings of "all" levels are concatenated: their cosine is the mean of the cosines.
     for level, parts in {**{level: [level] for level in clips[0]}, "all": [*clips[0]]}.items():
-        visual, own, hard = (
+        visual, audio, hard = (
             np.stack([np.concatenate([clip[part][name] for part in parts]) for clip in clips])
             for name in ("visual", "audio", "audio_negative")
         )
-        near = _distance(visual, own)
-        for kind, other in (("easy", np.roll(own, len(own) // 2, axis=0)), ("hard", hard)):
-            results[f"{level}_{kind}"] = 100 * float(np.mean(near < _distance(visual, other)))
+        positive = _distance(visual, audio)
+        for kind, negative in (("easy", np.roll(audio, len(audio) // 2, axis=0)), ("hard", hard)):
+            accuracy = np.mean(positive < _distance(visual, negative))
+            results[f"{level}_{kind}"] = 100 * float(accuracy)
     return results
 
 

@@ -1,3 +1,5 @@
+"""Evaluators of clips: views, processes, files and metrics."""
+
 import csv
 import itertools
 import pickle
@@ -123,7 +125,7 @@ def test_order_batches_and_processes_change_nothing(
     assert evaluate(evaluator_class(dataset, str(tmp_path / "two")), shuffled, 7) == expected
     assert (tmp_path / "two" / "scores.npz").read_bytes() == file
 
-    # The cuts go through the views of a clip; one process has nothing.
+    # The shards split the views of a clip; one process has no clip.
     for order in (pairs, shuffled):
         shards = [order[:13], [], order[13:101], order[101:]]
         evaluators = []
@@ -141,20 +143,23 @@ def test_order_batches_and_processes_change_nothing(
 
 
 def test_views_are_added_in_their_order():
-    """Forwards these add up to 1 + 2**-24 in float64, half way between two float32, backwards to a
-    little more, which is rounded up."""
+    """The sum depends on the order: it is rounded to another float32 forwards than backwards.
+
+    Forwards it is 1 + 2**-24 in float64, half way between two float32 values; backwards it is a
+    little more, which is rounded up.
+    """
     views = np.array([[1], [2**-24], [2**-53], [2**-53]], np.float32)
     found = set()
     for order in itertools.permutations(range(4)):
         merger = ViewMerger("sum")
         for view in order:
             merger.add("clip", view, 4, {"action": views[view]}, {})
-        found.add(float(merger.finish()[0][1].merged["action"][0]))
+        found.add(float(merger.finish()[0].scores["action"][0]))
     assert found == {0.25}
 
 
 def test_clips_are_merged_as_soon_as_they_are_complete(register, tmp_path: Path):
-    """Else memory would hold every view: 2 GB for Kinetics-600 with 30 views."""
+    """Otherwise memory would hold every view: 2 GB for Kinetics-600 with 30 views."""
     evaluator = ClipEvaluator(register({"action": 6}), str(tmp_path))
     for input_, output in make_pairs({"action": 6})[:-1]:
         evaluator.process([input_], [output])
@@ -177,7 +182,7 @@ def test_missing_and_repeated_views(register, tmp_path: Path, monkeypatch: pytes
         evaluate(evaluator, [pairs[0], ({**pairs[1][0], "num_views": 2}, pairs[1][1])])
     with pytest.raises(ClipEvaluationError, match="no clip"):
         evaluate(evaluator, [])
-    # Two processes with the same clip: both whole; one whole; both in part.
+    # Two processes with the same clip: both complete; one complete; both partial.
     for first, second in ((3, 3), (3, 1), (1, 3), (2, 1)):
         sent = []
         for number in (first, second):
@@ -189,7 +194,7 @@ def test_missing_and_repeated_views(register, tmp_path: Path, monkeypatch: pytes
             evaluator.evaluate()
 
 
-def test_outputs_that_do_not_fit(register, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_inconsistent_outputs(register, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     pairs = make_pairs({"action": 6}, num_views=1)
     with pytest.raises(ClipEvaluationError, match=r"scores 6 classes of task 'action', .* has 7"):
         evaluate(ClipEvaluator(register({"action": 7}), str(tmp_path)), pairs)
@@ -249,8 +254,8 @@ def write_epic_csv(path: Path, pairs: list[tuple[str, int, int]], header: str = 
 
 def test_epic_verb_noun_and_action(register, tmp_path: Path):
     sizes = {"verb": 3, "noun": 4}
-    # The right pairs of make_pairs, as often in training; and other pairs in clips that are
-    # evaluated, which must not count.
+    # In training, the correct pairs of make_pairs. The evaluated clips have other pairs, which must
+    # not count.
     train = [(f"t{i}", (3 * i + 1) % 3, (3 * i + 1) % 4) for i in range(30)]
     leak = [(f"clip_{i:03d}", i % 3, (i + 1) % 4) for i in range(30)]
     file = write_epic_csv(tmp_path / "train.csv", train + leak)

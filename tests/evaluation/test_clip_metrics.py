@@ -1,3 +1,5 @@
+"""Metrics of clips against scikit-learn and closed forms."""
+
 import csv
 from dataclasses import replace
 from pathlib import Path
@@ -128,7 +130,7 @@ def test_the_prior_decides_between_equal_nouns():
     assert pair_rank(verbs, even, **where, prior=prior) == [0]
 
 
-def test_an_action_needs_both_right():
+def test_an_action_needs_verb_and_noun():
     verb, noun = make_scores(12, 3, task="verb"), make_scores(12, 4, seed=1, task="noun")
     half = make_perfect(noun).scores["noun"].copy()
     half[::2] = np.roll(half[::2], 1, axis=1)  # every other noun is wrong
@@ -138,7 +140,7 @@ def test_an_action_needs_both_right():
     assert top1 == {"verb": 100, "noun": 50, "action": 50}
 
 
-def test_counts_of_another_data_set():
+def test_counts_of_another_dataset():
     with pytest.raises(ClipEvaluationError, match=r"4 verbs and 6 nouns, the counts \(4, 5\)"):
         score_clips(verb_noun(), np.ones((4, 5)))
 

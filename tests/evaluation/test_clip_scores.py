@@ -1,3 +1,5 @@
+"""Score files: round trip, fusion, comparison, selection of classes."""
+
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +40,7 @@ def test_file_round_trip(tmp_path: Path, multi_label: bool):
     assert read_scores(path).source == path
 
 
-def test_files_that_are_no_score_files(tmp_path: Path):
+def test_files_that_are_not_score_files(tmp_path: Path):
     path = tmp_path / "scores.npz"
     with pytest.raises(ClipEvaluationError, match="no such file"):
         read_scores(str(path))
@@ -63,7 +65,7 @@ def test_files_that_are_no_score_files(tmp_path: Path):
         ({"labels": {"action": np.zeros((40, 8), bool)}}, r"\(40, 8\)"),
     ],
 )
-def test_parts_that_do_not_fit(change, message):
+def test_inconsistent_parts(change, message):
     with pytest.raises(ClipEvaluationError, match=message):
         make_scores(**change)
 
@@ -83,15 +85,15 @@ def test_fusion_of_a_perfect_and_a_random_run():
     perfect = make_perfect(random)
     alone = score_clips(random)["action"].metrics["top1"]
     assert alone < 50
-    # A perfect score leads by 1, which random scores below 1 cannot undo at equal weights ...
+    # A perfect score leads by 1; at equal weights, random scores below 1 cannot change the order.
     assert score_clips(fuse_scores([perfect, random]))["action"].metrics["top1"] == 100
-    # ... and hardly changes a random run that weighs a thousand times more.
+    # With a weight a million times smaller, it does not change the order of the random run.
     last = score_clips(fuse_scores([perfect, random], [1, 1e6]))["action"].metrics["top1"]
     assert last == alone
 
 
 def test_fusion_joins_tasks():
-    """EPIC's verbs and nouns come from two models; a task of both is averaged."""
+    """EPIC's verbs and nouns come from two models; a task that both have is averaged."""
     verb, noun = make_scores(seed=1, task="verb"), make_scores(seed=2, num_classes=9, task="noun")
     both = fuse_scores([verb, noun])
     assert list(both.scores) == ["verb", "noun"]

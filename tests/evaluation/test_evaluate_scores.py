@@ -65,7 +65,7 @@ def test_mean_of_splits(files, tmp_path: Path, capsys):
     assert "different tasks" in capsys.readouterr().err
 
 
-def test_comparison_as_csv_and_picture(files, tmp_path: Path, capsys):
+def test_comparison_as_csv_and_image(files, tmp_path: Path, capsys):
     output = tmp_path / "compare"
     assert tool.main([files[2], "--compare", files[0], "--output", str(output)]) == 0
     with open(output / "difference_action.csv") as file:

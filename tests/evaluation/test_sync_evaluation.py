@@ -1,4 +1,4 @@
-"""Sight and sound as vectors on a circle, so that every distance is known."""
+"""Visual and audio embeddings on a circle, so that every distance is known."""
 
 import pickle
 
@@ -14,16 +14,17 @@ from avsf_det.engine import Trainer
 from avsf_det.evaluation import SyncEvaluator
 
 Pair = tuple[dict, dict]
-RIGHT, WRONG = torch.eye(4), torch.eye(4).roll(1, 0)  # probabilities of turns
+CORRECT, WRONG = torch.eye(4), torch.eye(4).roll(1, 0)  # probabilities of rotations
 
 
 def at(degrees: float) -> torch.Tensor:
+    """Embedding at an angle."""
     angle = torch.tensor(degrees).deg2rad()
     return 0.5 * torch.stack([angle.cos(), angle.sin()])
 
 
-def compare(visual: float, audio: float, negative: float) -> dict[str, torch.Tensor]:
-    """Of one level, by angle in degrees."""
+def embed(visual: float, audio: float, negative: float) -> dict[str, torch.Tensor]:
+    """Embeddings of one level, by angle in degrees."""
     return {"visual": at(visual), "audio": at(audio), "audio_negative": at(negative)}
 
 
@@ -33,7 +34,7 @@ def make_pair(i: int, levels: dict[str, dict], *, valid: bool = True, view: int 
 
 
 def both(level: str, easy: float, hard: float) -> dict[str, float]:
-    """Of the only level there is, and so of all."""
+    """Expected accuracies of a single level, which are those of "all" levels, too."""
     return {
         f"{name}_{kind}": x
         for name in (level, "all")
@@ -50,18 +51,18 @@ def evaluate(pairs: list[Pair], batch: int = 3) -> dict:
     return evaluator.evaluate()
 
 
-def around(num_clips: int) -> np.ndarray:
-    """Angles of clips; those of the clip half of them away are opposite."""
+def angles_of(num_clips: int) -> np.ndarray:
+    """Angles of clips: clips that are half of them apart are opposite."""
     return 360 / num_clips * np.arange(num_clips)
 
 
 def test_all_none_and_half_of_the_clips():
-    """res3 is always right, res4 never, res5 for every other clip."""
+    """res3 is always correct, res4 never, res5 for every other clip."""
     pairs = []
-    for i, angle in enumerate(around(8)):
-        right, wrong = compare(angle, angle, angle + 180), compare(angle, angle + 180, angle)
+    for i, angle in enumerate(angles_of(8)):
+        correct, wrong = embed(angle, angle, angle + 180), embed(angle, angle + 180, angle)
         pairs.append(
-            make_pair(i, {"res3": right, "res4": wrong, "res5": right if i % 2 else wrong})
+            make_pair(i, {"res3": correct, "res4": wrong, "res5": correct if i % 2 else wrong})
         )
     results = evaluate(pairs)
     assert results["sync"] == {
@@ -74,71 +75,74 @@ def test_all_none_and_half_of_the_clips():
     assert "rotation" not in results
 
 
-def test_easy_and_hard_are_judged_apart():
+def test_easy_and_hard_are_compared_separately():
     pairs = [
-        make_pair(i, {"res4": compare(angle, angle + 20, angle + (10 if i == 3 else 30))})
-        for i, angle in enumerate(around(4))
+        make_pair(i, {"res4": embed(angle, angle + 20, angle + (10 if i == 3 else 30))})
+        for i, angle in enumerate(angles_of(4))
     ]
     assert evaluate(pairs)["sync"] == {**both("res4", 100, 75), "clips": 4}
 
 
-def test_sounds_at_the_same_distance_are_not_told_apart():
-    pairs = [make_pair(i, {"res4": compare(0, 40, 40)}) for i in range(2)]
+def test_audio_at_the_same_distance_is_wrong():
+    pairs = [make_pair(i, {"res4": embed(0, 40, 40)}) for i in range(2)]
     assert evaluate(pairs)["sync"] == {**both("res4", 0, 0), "clips": 2}
 
 
 def test_the_easy_negative_is_half_of_the_clips_away_in_the_order_of_ids():
-    """The sight of clip 0 is nearer to the sound of clip 2 than to its own."""
-    sounds = [60, 180, 30, 180]
-    sights = [0, 180, 30, 180 + 1]
+    """The visual embedding of clip 0 is closer to the audio of clip 2 than to its own."""
+    audio_angles = [60, 180, 30, 180]
+    visual_angles = [0, 180, 30, 180 + 1]
     pairs = [
-        make_pair(i, {"res4": compare(sight, sound, sound + 90)})
-        for i, (sight, sound) in enumerate(zip(sights, sounds, strict=True))
+        make_pair(i, {"res4": embed(visual, audio, audio + 90)})
+        for i, (visual, audio) in enumerate(zip(visual_angles, audio_angles, strict=True))
     ]
-    # Clips 1 and 3 have the same sound; clip 2 is right.
+    # Clips 1 and 3 have the same audio; clip 2 is correct.
     for order in ([0, 1, 2, 3], [3, 1, 0, 2], [2, 0, 3, 1]):
         assert evaluate([pairs[i] for i in order])["sync"]["res4_easy"] == 25
 
 
-def test_views_are_clips_of_their_own():
+def test_each_view_counts_as_a_clip():
     pairs = [
-        make_pair(i, {"res4": compare(angle, angle, angle + 90 * view)}, view=view)
-        for i, angle in enumerate(around(4))
+        make_pair(i, {"res4": embed(angle, angle, angle + 90 * view)}, view=view)
+        for i, angle in enumerate(angles_of(4))
         for view in (0, 1)
     ]
     assert evaluate(pairs)["sync"] == {**both("res4", 100, 50), "clips": 8}
 
 
-def test_clips_whose_sounds_cannot_be_told_apart_do_not_count():
-    pairs = [make_pair(i, {"res4": compare(a, a, a + 180)}) for i, a in enumerate(around(4))]
-    silent = [make_pair(i, {"res4": compare(0, 180, 0)}, valid=False) for i in range(4, 9)]
+def test_invalid_clips_do_not_count():
+    pairs = [make_pair(i, {"res4": embed(a, a, a + 180)}) for i, a in enumerate(angles_of(4))]
+    silent = [make_pair(i, {"res4": embed(0, 180, 0)}, valid=False) for i in range(4, 9)]
     assert evaluate(silent[:2] + pairs + silent[2:]) == evaluate(pairs)
 
 
-@pytest.mark.parametrize("turns, accuracy", [((RIGHT,), 100), ((WRONG,), 0), ((RIGHT, WRONG), 50)])
-def test_turns(turns, accuracy):
+@pytest.mark.parametrize(
+    "rotations, accuracy", [((CORRECT,), 100), ((WRONG,), 0), ((CORRECT, WRONG), 50)]
+)
+def test_rotations(rotations, accuracy):
     pairs = [
-        ({"clip_id": f"clip_{i}", "view": 0}, {"rotation": turns[i % len(turns)]}) for i in range(6)
+        ({"clip_id": f"clip_{i}", "view": 0}, {"rotation": rotations[i % len(rotations)]})
+        for i in range(6)
     ]
     assert evaluate(pairs) == {"rotation": {"accuracy": accuracy}}
 
 
-def test_single_turns_count():
+def test_each_rotation_counts():
     """Two of four are confused."""
     confused = torch.eye(4)[[0, 1, 3, 2]]
     pairs = [
         ({"clip_id": "a", "view": 0}, {"rotation": confused}),
-        ({"clip_id": "b", "view": 0}, {"rotation": RIGHT}),
+        ({"clip_id": "b", "view": 0}, {"rotation": CORRECT}),
     ]
     assert evaluate(pairs) == {"rotation": {"accuracy": 75}}
 
 
-def test_no_clip_to_compare():
-    """Silence alone, sound without negatives, and no sound at all."""
-    silent = make_pair(0, {"res4": compare(0, 0, 180)}, valid=False)
+def test_no_clip_to_embed():
+    """Silence only, audio without negatives, and no audio."""
+    silent = make_pair(0, {"res4": embed(0, 0, 180)}, valid=False)
     alone = {"embeddings": {"res4": {"visual": at(0), "audio": at(0)}}}
     assert evaluate([silent, ({"clip_id": "b", "view": 0}, alone)]) == {}
-    assert evaluate([silent, ({"clip_id": "b", "view": 0}, {"rotation": RIGHT})]) == {
+    assert evaluate([silent, ({"clip_id": "b", "view": 0}, {"rotation": CORRECT})]) == {
         "rotation": {"accuracy": 100}
     }
     assert evaluate([]) == {}
@@ -147,10 +151,10 @@ def test_no_clip_to_compare():
 def test_processes_and_batches_change_nothing(monkeypatch):
     rng = np.random.default_rng(0)
     pairs = []
-    for i, angle in enumerate(around(20)):
-        level = compare(angle, angle + rng.uniform(-150, 150), rng.uniform(0, 360))
+    for i, angle in enumerate(angles_of(20)):
+        level = embed(angle, angle + rng.uniform(-150, 150), rng.uniform(0, 360))
         inputs, outputs = make_pair(i, {"res4": level}, valid=i != 7)
-        outputs["rotation"] = RIGHT if i % 3 else WRONG
+        outputs["rotation"] = CORRECT if i % 3 else WRONG
         pairs.append((inputs, outputs))
     expected = evaluate(pairs)
     assert 0 < expected["sync"]["res4_easy"] < 100 and expected["sync"]["clips"] == 19
@@ -166,7 +170,7 @@ def test_processes_and_batches_change_nothing(monkeypatch):
 
     sent = []
 
-    def send(data):  # what a process sends is pickled
+    def send(data):  # gather pickles the data of a process
         sent.append(pickle.loads(pickle.dumps(data)))
         return []
 
@@ -178,17 +182,17 @@ def test_processes_and_batches_change_nothing(monkeypatch):
     assert evaluators[0].evaluate() == expected
 
 
-def test_nothing_is_left_of_an_earlier_evaluation():
+def test_reset_forgets_an_earlier_evaluation():
     evaluator = SyncEvaluator()
     for angle in (180, 0):
         evaluator.reset()
         for i in range(2):
-            inputs, outputs = make_pair(i + angle, {"res4": compare(0, angle, 90)})
+            inputs, outputs = make_pair(i + angle, {"res4": embed(0, angle, 90)})
             evaluator.process([inputs], [outputs])
         assert evaluator.evaluate()["sync"]["res4_hard"] == (0 if angle else 100)
 
 
-def test_self_supervised_models_are_evaluated_by_it_whatever_the_data():
+def test_self_supervised_models_use_it_for_any_dataset():
     cfg = get_cfg()
     add_avsf_config(cfg)
     cfg.MODEL.META_ARCHITECTURE = "AVPretrainer"

@@ -168,4 +168,4 @@ def test_missing_data_is_told(tmp_path, capsys, registered):
     options = ["--config-file", registered["ava"], "--output", str(tmp_path / "x.png")]
     assert visualize_data.main([*options, "DATASETS.TRAIN", "('ava_v2.2_train',)"]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("error: Data set 'ava_v2.2_train' is incomplete")
+    assert error.startswith("error: Dataset 'ava_v2.2_train' is incomplete")

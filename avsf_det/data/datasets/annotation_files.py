@@ -1,6 +1,6 @@
-"""Annotation files and the videos that they name.
+"""Read annotation files and find the videos that they name.
 
-Every defect is an :class:`AnnotationError`, with file and line.
+Every function raises :class:`AnnotationError` with file and line for a row that cannot be used.
 """
 
 import csv
@@ -8,17 +8,25 @@ import gc
 import glob
 import math
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from ...structures import AnnotationError
 
 VIDEO_EXTENSIONS = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 
+_EXTENSION = "|".join(re.escape(extension) for extension in VIDEO_EXTENSIONS)
+# Paths and class names may contain blanks, so the last video extension of the line ends the path.
+_PATH_AND_LABEL = re.compile(rf"(?P<path>.*(?:{_EXTENSION}))(?:\s*,\s*|\s+)(?P<label>\S.*)", re.I)
+
+
+# Text files ---------------------------------------------------------------------------------------
+
 
 @contextmanager
 def reading(path: str) -> Iterator[None]:
-    """Turn what goes wrong in reading a file into an AnnotationError."""
+    """Turn OSError and UnicodeDecodeError into an AnnotationError that names the file."""
     try:
         yield
     except OSError as error:
@@ -31,8 +39,10 @@ def reading(path: str) -> Iterator[None]:
 
 @contextmanager
 def without_garbage_collection() -> Iterator[None]:
-    """Also a decorator. The collector would look again and again through the millions of objects of
-    a large data set, for a third of the time that it takes to read."""
+    """Disable the cyclic garbage collector (context manager or decorator).
+
+    While millions of dicts are built, it costs a third of the load time.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -43,7 +53,8 @@ def without_garbage_collection() -> Iterator[None]:
 
 
 def read_lines(path: str) -> Iterator[tuple[str, str]]:
-    """Yield ("file:line", text without surrounding blanks) for every line that is not blank."""
+    """Yield ("file:line", stripped text) for every line that is not blank."""
+    # utf-8-sig: spreadsheets write a byte-order mark, which would become part of the first field.
     with reading(path), open(path, encoding="utf-8-sig") as f:
         for number, line in enumerate(f, 1):
             if text := line.strip():
@@ -64,7 +75,7 @@ def read_rows(path: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def read_header(path: str) -> list[str]:
-    """The fields of the first row, without surrounding blanks; of an empty file, none."""
+    """Return the stripped fields of the first row; an empty list if the file is empty."""
     _, row = next(read_rows(path), ("", []))
     return [field.strip() for field in row]
 
@@ -74,9 +85,14 @@ def read_table(
 ) -> Iterator[tuple[str, list[str]]]:
     """Read a comma-separated file whose first row names its columns, in any order.
 
-    Returns:
-        For each row ("file:line", the fields of ``columns`` and then of ``optional``), without
-        surrounding blanks; "" where the file lacks an optional column. Other columns are ignored.
+    Args:
+        path: csv file. Columns that are not asked for are ignored.
+        columns: names of columns that the file must have.
+        optional: names of columns that it may have.
+
+    Yields:
+        ("file:line", stripped fields of ``columns``, then of ``optional``) for each row; "" where
+        the file lacks an optional column.
     """
     rows = read_rows(path)
     place, header = next(rows, (f"{path}:1", []))
@@ -88,6 +104,7 @@ def read_table(
             f"The first line must name the columns {','.join(columns)}."
         )
     wanted = [*columns, *optional]
+    # An absent column points to the empty field that is appended to each row below.
     positions = [header.index(name) if name in header else len(header) for name in wanted]
     for place, row in rows:
         if len(row) != len(header):
@@ -99,13 +116,46 @@ def read_table(
         yield place, [fields[i].strip() for i in positions]
 
 
+def is_path_list(path: str) -> bool:
+    """Return whether the first line of a file has the form ``path label``."""
+    _, line = next(read_lines(path), ("", ""))
+    return _PATH_AND_LABEL.fullmatch(line) is not None
+
+
+def read_path_list(path: str) -> list[tuple[str, str, str]]:
+    """Read lines ``path label``, separated by blanks or a comma; both may contain blanks.
+
+    Returns:
+        ("file:line", path, label) for each line.
+    """
+    rows = []
+    for place, line in read_lines(path):
+        match = _PATH_AND_LABEL.fullmatch(line)
+        if not match:
+            raise AnnotationError(
+                f"{place}: '{line}' is not a path that ends in {' '.join(VIDEO_EXTENSIONS)} and a "
+                "label. Write 'walk/0001.mp4 3', or let the first line name columns: video,label."
+            )
+        rows.append((place, match["path"], match["label"]))
+    return rows
+
+
+# Fields -------------------------------------------------------------------------------------------
+
+
 def parse_seconds(place: str, column: str, text: str) -> float:
-    """Seconds, at least 0, from their decimal form."""
+    """Parse a time in seconds, at least 0.
+
+    Args:
+        place: "file:line" for messages.
+        column: name of the column for messages.
+        text: decimal number.
+    """
     try:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
-    if not 0 <= seconds < math.inf:
+    if not 0 <= seconds < math.inf:  # false for nan as well
         raise AnnotationError(
             f"{place}: {column} '{text}'. It must be seconds from the start of the video, at least "
             "0, such as 11.9."
@@ -113,39 +163,68 @@ def parse_seconds(place: str, column: str, text: str) -> float:
     return seconds
 
 
-def find_videos(video_dir: str, patterns: Sequence[str], stems: Collection[str]) -> dict[str, str]:
-    """Find videos by name without extension, by listing each folder once.
+def parse_class_id(place: str, column: str, text: str, num_classes: int) -> int:
+    """Parse a class index in 0..num_classes-1.
 
     Args:
-        patterns: where to look in ``video_dir``, such as "*" and "*/*".
+        place: "file:line" for messages.
+        column: name of the column for messages.
+        text: decimal integer.
+        num_classes: number of classes K.
+    """
+    if not (text.isdecimal() and int(text) < num_classes):
+        raise AnnotationError(
+            f"{place}: {column} '{text}'. It must be an integer 0..{num_classes - 1}: there are "
+            f"{num_classes} classes and ids start at 0."
+        )
+    return int(text)
+
+
+def first_few(items: Sequence) -> str:
+    """Format at most five items for a message, with "..." if there are more."""
+    return ", ".join(map(str, items[:5])) + (", ..." if len(items) > 5 else "")
+
+
+# Video files --------------------------------------------------------------------------------------
+
+
+def find_videos(video_dir: str, patterns: Sequence[str], stems: Iterable[str]) -> dict[str, str]:
+    """Find videos by name without extension, listing each folder once.
+
+    Args:
+        video_dir: folder to search.
+        patterns: glob patterns relative to ``video_dir``: "*" for the folder itself, "*/*" for its
+            sub-folders.
+        stems: file names without extension.
 
     Returns:
-        stem -> file, for those of ``stems`` that are there.
+        stem -> file for the ``stems`` that were found.
 
     Raises:
-        AnnotationError: no such folder; several files for a stem.
+        AnnotationError: the folder is missing, or a stem has several files.
     """
     with reading(video_dir), os.scandir(video_dir):
-        pass  # glob takes a missing folder for an empty one
+        pass  # glob treats a missing folder like an empty one
+    wanted = set(stems)
     found: dict[str, list[str]] = {}
     for pattern in patterns:
         for path in glob.iglob(pattern, root_dir=video_dir):
             stem, extension = os.path.splitext(os.path.basename(path))
-            if stem in stems and extension.lower() in VIDEO_EXTENSIONS:
+            if stem in wanted and extension.lower() in VIDEO_EXTENSIONS:
                 found.setdefault(stem, []).append(os.path.join(video_dir, path))
     for paths in found.values():
         if len(paths) > 1:
             raise AnnotationError(
-                f"{video_dir}: {len(paths)} files for one video id: {some(sorted(paths))}. "
+                f"{video_dir}: {len(paths)} files for one video id: {first_few(sorted(paths))}. "
                 "Keep one of them in the folder."
             )
     return {stem: paths[0] for stem, paths in found.items()}
 
 
 def present_files(video_dir: str, paths: Sequence[str]) -> list[str | None]:
-    """Each path joined to ``video_dir``, None where there is no such file.
+    """Join each path to ``video_dir``; None where there is no such file.
 
-    Every folder is listed once, which is much faster than to ask for each file.
+    One listing per folder is much faster than one query per file.
     """
     files = [os.path.join(video_dir, path) for path in paths]
     folders = {os.path.dirname(file) for file in files}
@@ -157,28 +236,23 @@ def present_files(video_dir: str, paths: Sequence[str]) -> list[str | None]:
 
 
 def check_present(name: str, paths: Mapping[str, str], source: str, naming: str) -> None:
-    """Raise with the whole expected tree if a file or folder of data set ``name`` is missing.
+    """Raise an AnnotationError that shows the expected tree if a path of a dataset is missing.
 
     Args:
-        paths: what it is -> path. Where "person boxes" are missing it is shown but no error: the
-            config may name others, and training needs none.
+        name: name of the dataset.
+        paths: role, such as "annotations" or "videos" -> file or folder.
         source: where to get the files.
-        naming: how the videos are named, such as "<video_id>.mp4".
+        naming: file name pattern of the videos, such as "<video_id>.mp4".
     """
-    if all(os.path.exists(path) for what, path in paths.items() if what != "person boxes"):
+    if all(map(os.path.exists, paths.values())):
         return
     tree = "\n".join(
-        f"  {'found  ' if os.path.exists(path) else 'MISSING'} {what + ':':<20} "
-        f"{os.path.abspath(path)}{'/' if what == 'videos' else ''}"
-        for what, path in paths.items()
+        f"  {'found  ' if os.path.exists(path) else 'MISSING'} {role + ':':<20} "
+        f"{os.path.abspath(path)}{'/' if role == 'videos' else ''}"
+        for role, path in paths.items()
     )
     raise AnnotationError(
-        f"Data set '{name}' is incomplete. Expected, with the videos named {naming} (or "
+        f"Dataset '{name}' is incomplete. Expected, with the videos named {naming} (or "
         f"{', '.join(e[1:] for e in VIDEO_EXTENSIONS if not naming.endswith(e))}):\n{tree}\n"
-        + (source or "Put the files there, or register the data set with other paths.")
+        + (source or "Put the files there, or register the dataset with other paths.")
     )
-
-
-def some(items: Sequence) -> str:
-    """The first few items in words."""
-    return ", ".join(map(str, items[:5])) + (", ..." if len(items) > 5 else "")

@@ -28,9 +28,9 @@ from .annotation_files import (
     AnnotationError,
     check_present,
     find_videos,
+    first_few,
     read_rows,
     reading,
-    some,
     without_garbage_collection,
 )
 
@@ -245,7 +245,7 @@ def add_detected_keyframes(
     if strangers:
         logger.warning(
             f"Left out the detections of {len(strangers)} videos without annotations: "
-            f"{some(strangers)}"
+            f"{first_few(strangers)}"
         )
     added = [
         _dataset_dict(
@@ -357,7 +357,7 @@ def _scored_ids(scored_label_map: str, action_csv_ids: list[int]) -> list[int]:
     unknown = sorted(set(ids) - set(action_csv_ids))
     if unknown:
         raise AnnotationError(
-            f"{scored_label_map}: scores the ids {some(unknown)}, which are not among the "
+            f"{scored_label_map}: scores the ids {first_few(unknown)}, which are not among the "
             "actions of the data set. Add them to its label map."
         )
     return ids
@@ -389,7 +389,7 @@ def _find_videos(video_dir: str, video_ids: Collection[str], csv_file: str) -> d
     if missing:
         raise AnnotationError(
             f"{video_dir}: {len(missing)} of the {len(video_ids)} videos of {csv_file} are not "
-            f"there: {some(missing)}. Expected <video_id> with one of the extensions "
+            f"there: {first_few(missing)}. Expected <video_id> with one of the extensions "
             f"{' '.join(VIDEO_EXTENSIONS)}. Add the files, or remove their rows from the csv."
         )
     return found

@@ -1,4 +1,6 @@
-"""The built-in data sets, at fixed paths under ``$DETECTRON2_DATASETS`` (default ``datasets``)::
+"""The built-in datasets, at fixed paths.
+
+Under ``$DETECTRON2_DATASETS`` (default ``datasets``)::
 
     ava/
       annotations/             the official zip, and the published person boxes:
@@ -10,8 +12,8 @@
         person_box_67091280_iou90/                                       (v2.2)
           ava_detection_train_boxes_and_labels_include_negative_v2.2.csv
           ava_detection_val_boxes_and_labels.csv
-      videos_15min/            movies cut at second 900: ava_v2.x_{train,val}
-      videos/                  whole movies: ava_v2.x_{train,val}_movies
+      videos_15min/            videos cut at second 900: ava_v2.x_{train,val}
+      videos/                  whole videos: ava_v2.x_{train,val}_movies
     ava_mini/                  written by ava_tools/make_mini_dataset.py
       annotations/
         ava_mini_action_list.pbtxt
@@ -22,8 +24,8 @@
     kinetics{400,600,700}/     kinetics<n>_{train,val}; kinetics400: kinetics_sounds_{train,val} too
       annotations/             the official csv files, or "path label" lists:
         {train,val}.csv
-        label_map.txt          optional: one class name a line
-      videos/{train,val}/      <id>_<start>_<end>.mp4, in folders of their class or not
+        label_map.txt          optional: one class name per line
+      videos/{train,val}/      <id>_<start>_<end>.mp4, with or without class folders
     epic55/                    epic55_{train,val}, divided by participant
       annotations/EPIC_{train_action_labels,verb_classes,noun_classes}.csv
       videos/                  <video_id>.MP4, or <participant>/videos/<video_id>.MP4
@@ -39,9 +41,10 @@
     hmdb51/                    hmdb51_split{1,2,3}_{train,test}
       testTrainMulti_7030_splits/<class>_test_split{1,2,3}.txt
       videos/<class>/*.avi
-    {kinetics,places,epic,charades,ucf,hmdb}_mini/   the same, generated; epic_mini as epic100
+    {kinetics,places,epic,charades,ucf,hmdb}_mini/   generated, same form; epic_mini as epic100
 
-Person boxes elsewhere: ``DATASETS.PROPOSAL_FILES_TRAIN`` and ``_TEST``. Registering reads no file.
+``DATASETS.PROPOSAL_FILES_TRAIN`` and ``_TEST`` name person boxes elsewhere. Registration reads no
+file.
 """
 
 import os
@@ -61,13 +64,16 @@ from .builtin_meta import (
 )
 from .charades import register_charades
 from .epic_kitchens import register_epic_kitchens
+from .hmdb51 import register_hmdb51
 from .kinetics import register_kinetics
-from .ucf101_hmdb51 import register_hmdb51, register_ucf101
+from .ucf101 import register_ucf101
 
+# Label maps of the evaluated classes; AVA_LABEL_MAP has all classes that are annotated.
 _SCORED_LABEL_MAPS = {
     "v2.1": "ava_action_list_v2.1_for_activitynet_2018.pbtxt",
     "v2.2": "ava_action_list_v2.2_for_activitynet_2019.pbtxt",
 }
+# The published detections; each version and split of AVA is registered from this table.
 _PERSON_BOXES = {
     ("v2.1", "train"): "ava_train_predicted_boxes.csv",
     ("v2.1", "val"): "ava_val_predicted_boxes.csv",
@@ -75,27 +81,10 @@ _PERSON_BOXES = {
     "ava_detection_train_boxes_and_labels_include_negative_v2.2.csv",
     ("v2.2", "val"): "person_box_67091280_iou90/ava_detection_val_boxes_and_labels.csv",
 }
-# Suffix of the data set's name: folder of its videos, second at which they start.
+# Suffix of the dataset's name -> folder of the videos, csv time in seconds at which they start.
 _VIDEOS = {"": ("videos_15min", AVA_CUT_SECOND), "_movies": ("videos", 0.0)}
 
-_AVA_SOURCE = (
-    "Annotations and movies: https://research.google.com/ava/download.html. Movies cut at second "
-    f"{AVA_CUT_SECOND:g} go to videos_15min (ava_v2.x_train, ava_v2.x_val), whole ones to videos "
-    "(ava_v2.x_train_movies, ava_v2.x_val_movies). The folder above 'ava' is "
-    "$DETECTRON2_DATASETS, or 'datasets'."
-)
-_MINI_SOURCE = (
-    "Make it: python ava_tools/make_mini_dataset.py. The folder above 'ava_mini' is "
-    "$DETECTRON2_DATASETS, or 'datasets'."
-)
-
-
-def _source(folder: str, site: str = "") -> str:
-    """Where to get a data set of clips, whose files are in ``folder`` of the root."""
-    get = f"Annotations and videos: {site}." if site else "Make it: ava_tools/make_mini_dataset.py."
-    return f"{get} The folder above '{folder}' is $DETECTRON2_DATASETS, or 'datasets'."
-
-
+_AVA_SITE = "https://research.google.com/ava/download.html"
 _KINETICS_SITE = "https://github.com/cvdfoundation/kinetics-dataset"
 _EPIC_SITE = "https://epic-kitchens.github.io"
 _CHARADES_SITE = "https://prior.allenai.org/projects/charades"
@@ -103,9 +92,29 @@ _UCF_SITE = "https://www.crcv.ucf.edu/data/UCF101.php"
 _HMDB_SITE = "https://serre.lab.brown.edu/hmdb51.html"
 
 
+def _source(folder: str, site: str = "") -> str:
+    """Describe where to get a dataset.
+
+    Args:
+        folder: folder of the dataset below the root.
+        site: address of the official files; empty for a generated dataset.
+    """
+    get = (
+        f"Annotations and videos: {site}."
+        if site
+        else "Make it: python ava_tools/make_mini_dataset.py."
+    )
+    return f"{get} The folder above '{folder}' is $DETECTRON2_DATASETS, or 'datasets'."
+
+
 def register_all_ava(root: str) -> None:
     """Register ``ava_v2.{1,2}_{train,val}`` and their ``_movies`` siblings."""
     annotations = os.path.join(root, "ava", "annotations")
+    source = (
+        f"Videos cut at second {AVA_CUT_SECOND:g} go to videos_15min (ava_v2.x_train, "
+        "ava_v2.x_val), whole ones to videos (ava_v2.x_train_movies, ava_v2.x_val_movies). "
+        + _source("ava", _AVA_SITE)
+    )
     for (version, split), person_boxes in _PERSON_BOXES.items():
         for suffix, (folder, offset) in _VIDEOS.items():
             register_ava_csv(
@@ -120,13 +129,14 @@ def register_all_ava(root: str) -> None:
                 person_boxes=os.path.join(annotations, person_boxes),
                 offset=offset,
                 valid_sec=AVA_VALID_SECONDS,
-                source=_AVA_SOURCE,
+                source=source,
             )
 
 
 def register_all_ava_mini(root: str) -> None:
     """Register ``ava_mini_train`` and ``ava_mini_val``."""
     annotations = os.path.join(root, "ava_mini", "annotations")
+    # Only val has a list of excluded keyframes.
     excluded = {"val": os.path.join(annotations, "ava_mini_val_excluded_timestamps.csv")}
     for split in ("train", "val"):
         register_ava_csv(
@@ -136,27 +146,27 @@ def register_all_ava_mini(root: str) -> None:
             os.path.join(root, "ava_mini", "videos", split),
             excluded=excluded.get(split, ""),
             person_boxes=os.path.join(annotations, f"ava_mini_{split}_boxes.csv"),
-            source=_MINI_SOURCE,
+            source=_source("ava_mini"),
         )
 
 
 def register_all_kinetics(root: str) -> None:
     """Register ``kinetics{400,600,700,_sounds,_mini}_{train,val}``, ``places_mini_{train,val}``."""
-    versions = {folder: (folder, n, ()) for folder, n in KINETICS_NUM_CLASSES.items()}
-    versions["kinetics_sounds"] = (
-        "kinetics400",
-        KINETICS_NUM_CLASSES["kinetics400"],
-        KINETICS_SOUNDS,
-    )
-    for name in ("kinetics_mini", "places_mini"):
-        versions[name] = (name, None, ())
-    for name, (folder, num_classes, keep_classes) in versions.items():
+    # Name, its folder, expected number of classes, classes that are kept (all if empty).
+    versions: list[tuple[str, str, int | None, tuple[str, ...]]] = [
+        *((name, name, num_classes, ()) for name, num_classes in KINETICS_NUM_CLASSES.items()),
+        ("kinetics_sounds", "kinetics400", KINETICS_NUM_CLASSES["kinetics400"], KINETICS_SOUNDS),
+        ("kinetics_mini", "kinetics_mini", None, ()),
+        ("places_mini", "places_mini", None, ()),
+    ]
+    for name, folder, num_classes, keep_classes in versions:
         annotations = os.path.join(root, folder, "annotations")
         for split in ("train", "val"):
             register_kinetics(
                 f"{name}_{split}",
                 os.path.join(annotations, f"{split}.csv"),
                 os.path.join(root, folder, "videos", split),
+                # The same candidates for both splits, so that class indices agree.
                 class_files=[
                     os.path.join(annotations, file)
                     for file in ("label_map.txt", "train.csv", "val.csv")
@@ -170,6 +180,7 @@ def register_all_kinetics(root: str) -> None:
 def register_all_epic_kitchens(root: str) -> None:
     """Register ``epic{55,100,_mini}_{train,val}``."""
     labels = "train_action_labels"
+    # Name -> prefix of the files, train and val list, number of verbs and nouns, participants.
     versions = {
         "epic55": ("EPIC_", labels, labels, EPIC55_NUM_CLASSES, EPIC55_PARTICIPANTS),
         "epic100": ("EPIC_100_", "train", "validation", EPIC100_NUM_CLASSES, {}),
@@ -194,6 +205,7 @@ def register_all_epic_kitchens(root: str) -> None:
 
 def register_all_charades(root: str) -> None:
     """Register ``charades{,_mini}_{train,val}``."""
+    # Charades has no official val list: its test list is labelled and serves as val.
     for name, num_classes in (("charades", CHARADES_NUM_CLASSES), ("charades_mini", None)):
         annotations = os.path.join(root, name, "annotations")
         for split, file in (("train", "train"), ("val", "test")):
@@ -241,6 +253,7 @@ def register_all_hmdb51(root: str) -> None:
                 )
 
 
+# As in Detectron2, importing this module registers everything.
 _root = os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
 register_all_ava(_root)
 register_all_ava_mini(_root)

@@ -1,12 +1,12 @@
-"""Facts of the official data sets that need no file: so models run without the data set.
+"""Constants of the official datasets, so that models run without the files of the dataset.
 
-Of AVA also the class names: so models draw without it.
+For AVA this includes the class names, so that predictions are drawn with them.
 """
 
-# Second of the movie at which the usual 15-minute cuts start.
+# Second of the video at which the usual 15-minute cuts start.
 AVA_CUT_SECOND = 900.0
 
-# First and last annotated second of every movie.
+# First and last annotated second of every video.
 AVA_VALID_SECONDS = (902.0, 1798.0)
 
 # The official action list: ids 1 to 80 in this order (of which 60 are evaluated).
@@ -98,7 +98,7 @@ AVA_LABEL_MAP: dict[int, str] = dict(enumerate(_AVA_ACTIONS, 1))
 # Number of classes of each version.
 KINETICS_NUM_CLASSES = {"kinetics400": 400, "kinetics600": 600, "kinetics700": 700}
 
-# Classes of Kinetics-400 that are recognisable by eye and ear (paper, appendix B).
+# Classes of Kinetics-400 that are recognisable by frames and by audio (paper, appendix B).
 KINETICS_SOUNDS = (
     "blowing nose",
     "blowing out candles",
@@ -134,11 +134,11 @@ KINETICS_SOUNDS = (
     "tickling",
 )
 
-# Number of verbs and nouns.
+# Numbers of verbs and nouns.
 EPIC55_NUM_CLASSES = (125, 352)
 EPIC100_NUM_CLASSES = (97, 300)
 
-# EPIC-Kitchens-55 has public labels of one list: its participants are divided.
+# EPIC-Kitchens-55 has public labels for one list only: train and val divide its participants.
 EPIC55_PARTICIPANTS = {"train": range(1, 26), "val": range(26, 33)}
 
 CHARADES_NUM_CLASSES = 157

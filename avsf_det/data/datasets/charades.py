@@ -1,23 +1,17 @@
 """Charades: videos with any number of actions, each with its segment.
 
-The official csv names its columns in the first line. Read are ``id`` and ``actions``, such as
-"c092 11.90 21.20;c147 0.00 12.60" with seconds, or nothing. The file of class names has lines such
-as "c092 Throwing a blanket somewhere".
+The first line of the official csv names its columns. Two of them are read: ``id`` and ``actions``,
+such as "c092 11.90 21.20;c147 0.00 12.60" (class, start and end in seconds) or empty. The file of
+class names has lines such as "c092 Throwing a blanket somewhere".
 """
 
 import logging
 import os
 import re
 
-from .annotation_files import (
-    AnnotationError,
-    find_videos,
-    parse_seconds,
-    read_lines,
-    read_table,
-    some,
-)
-from .clips import TASK, attach_files, class_names_or_ids, parse_class_id, register_clips
+from ...structures import AnnotationError
+from .annotation_files import first_few, parse_class_id, parse_seconds, read_lines, read_table
+from .clips import ACTION_TASK, attach_videos, class_names_or_ids, register_clips
 
 logger = logging.getLogger(__name__)
 
@@ -36,21 +30,22 @@ def register_charades(
     allow_missing: bool = False,
     source: str = "",
 ) -> None:
-    """Register videos with segments of actions. Nothing is read before it is asked for.
+    """Register videos with action segments. Files are read by ``DatasetCatalog.get(name)`` only.
 
     Args:
+        name: name in the catalogs.
         csv_file: official annotations.
         video_dir: folder of ``<id>.mp4``.
-        num_classes: number of classes; None: as many as ``class_file`` has.
-        class_file: class names; where it is not there, the ids are the names.
-        allow_missing: leave out videos that are not there, and log how many.
-        source: where to get the files; shown when one is missing.
+        num_classes: number of classes; None: the number of names in ``class_file``.
+        class_file: class names; if the file does not exist, the ids are the names.
+        allow_missing: leave out videos that are missing and log how many.
+        source: where to get the files; shown if one is missing.
     """
 
     def load() -> tuple[list[dict], dict[str, list[str]]]:
         class_names = class_names_or_ids(class_file, load_charades_classes(class_file), num_classes)
         clips = load_charades(csv_file, video_dir, len(class_names), allow_missing=allow_missing)
-        return clips, {TASK: class_names}
+        return clips, {ACTION_TASK: class_names}
 
     register_clips(
         name,
@@ -66,30 +61,33 @@ def register_charades(
 def load_charades(
     csv_file: str, video_dir: str, num_classes: int, *, allow_missing: bool = False
 ) -> list[dict]:
-    """Read the videos, in the order of the file.
+    """Read the videos, with the arguments of :func:`register_charades`.
 
     Returns:
-        dicts with ``labels`` {"action": sorted class indices of the whole video} and ``segments``,
-        a list of {"label", "start_sec", "end_sec"}. A segment that ends before it starts is only
-        in ``labels``; a warning says how many.
+        Dataset dicts in the order of the file, with ``labels`` {"action": sorted class indices of
+        the whole video} and ``segments``, a list of {"label", "start_sec", "end_sec"}. A segment
+        that ends before it starts counts in ``labels`` only; a warning says how many there are.
 
     Raises:
-        AnnotationError: a bad row, a class out of range, a video twice, a missing video.
+        AnnotationError: a bad row, a class out of range, a video that occurs twice or is missing.
     """
-    clips, reversed_at = [], []
+    clips: list[dict] = []
+    reversed_at: list[str] = []  # "file:line" of each segment that ends before it starts
+    # One row per video: "46GP8", "c092 11.90 21.20;c147 0.00 12.60".
     for place, (video_id, actions) in read_table(csv_file, ("id", "actions")):
         segments = [
             _parse_action(place, text.strip(), num_classes)
             for text in actions.split(";")
             if text.strip()
         ]
+        # A reversed segment has no span to train on, but its class still holds for the video.
         kept = [s for s in segments if s["start_sec"] <= s["end_sec"]]
         reversed_at += [place] * (len(segments) - len(kept))
         clips.append(
             {
                 "video_id": video_id,
                 "clip_id": video_id,
-                "labels": {TASK: sorted({segment["label"] for segment in segments})},
+                "labels": {ACTION_TASK: sorted({segment["label"] for segment in segments})},
                 "segments": kept,
                 "source": place,
             }
@@ -97,24 +95,30 @@ def load_charades(
     if reversed_at:
         logger.warning(
             f"{len(reversed_at)} segments end before they start, and count for the whole video "
-            f"only: {some(reversed_at)}"
+            f"only: {first_few(reversed_at)}"
         )
-    found = find_videos(video_dir, ("*",), {clip["video_id"] for clip in clips})
-    files = [found.get(clip["video_id"]) for clip in clips]
-    return attach_files(clips, files, video_dir, csv_file, _NAMING, allow_missing)
+    return attach_videos(
+        clips,
+        video_dir,
+        ("*",),
+        annotations=csv_file,
+        naming=_NAMING,
+        allow_missing=allow_missing,
+    )
 
 
 def load_charades_classes(path: str) -> list[str]:
-    """Read the class names, which are in the order of their ids; nothing if there is no file.
+    """Read the class names in the order of their ids; an empty list if there is no file.
 
     Raises:
-        AnnotationError: another line than "c<number> <name>", or ids other than 0, 1, 2, ...
+        AnnotationError: a line is not "c<number> <name>", or the ids are not 0, 1, 2, ...
     """
     names: list[str] = []
     if not (path and os.path.exists(path)):
         return names
     for place, line in read_lines(path):
         match = _CLASS.fullmatch(line)
+        # The ids must ascend without a gap: the position in the list is the class index.
         if not match or int(match[1]) != len(names):
             raise AnnotationError(
                 f"{place}: '{line}'. Expected class c{len(names):03d} and its name, as in "

@@ -1,21 +1,24 @@
-"""Labelled clips: what the parsers of all clip data sets share.
+"""Labelled clips: what the parsers of all clip datasets share.
 
-A clip is a dict: ``file_name``; ``video_id``; ``clip_id``, unique in the data set; ``start_sec``
-and ``end_sec`` in seconds of the file where the annotation gives a segment, else the whole file;
-``labels``, task -> class index or sorted list of them; ``source``, "file:line" of the annotation.
+Dataset dict of a clip: ``file_name``; ``video_id``; ``clip_id``, unique in the dataset;
+``start_sec`` and ``end_sec`` in seconds of the file if the annotation gives a segment, else the
+clip is the whole file; ``labels``, task -> class index or sorted list of class indices;
+``source``, "file:line" of the annotation.
 """
 
 import difflib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from .annotation_files import AnnotationError, check_present, read_lines, some
+from ...structures import AnnotationError
+from .annotation_files import check_present, find_videos, first_few, read_lines
 
 logger = logging.getLogger(__name__)
 
-TASK = "action"  # the task of data sets that have one only
+ACTION_TASK = "action"  # name of the task in datasets that have a single task
 
 
 def register_clips(
@@ -25,30 +28,46 @@ def register_clips(
     paths: Mapping[str, str],
     naming: str,
     source: str,
-    **metadata,
+    evaluator_type: str = "clip",
+    multi_label: bool = False,
+    **metadata: Any,
 ) -> None:
-    """Register a data set of clips.
+    """Register a dataset of clips. Files are read by ``DatasetCatalog.get(name)`` only.
 
     Args:
-        load: reads the files; gives the clips and ``task_classes``, task -> class names, which
-            becomes metadata.
-        paths: what it is -> file or folder that must be there ("" is skipped).
-        naming, source: see :func:`annotation_files.check_present`.
-        metadata: the rest of it, set at once.
+        name: name in the catalogs.
+        load: function that reads the files and returns the dataset dicts and ``task_classes``
+            (task -> class names), which becomes metadata.
+        paths: role -> file or folder that must exist; empty paths are skipped. The path of
+            "annotations" becomes the metadata ``annotation_file``.
+        naming: file name pattern of the videos, for messages.
+        source: where to get the files; shown if one is missing.
+        evaluator_type: metadata that selects the evaluator: "clip", "epic" or "charades".
+        multi_label: whether a clip has a list of labels per task.
+        metadata: further entries of the MetadataCatalog.
     """
-    MetadataCatalog.get(name).set(annotation_file=paths["annotations"], **metadata)
+    MetadataCatalog.get(name).set(
+        annotation_file=paths["annotations"],
+        evaluator_type=evaluator_type,
+        multi_label=multi_label,
+        **metadata,
+    )
 
     def load_registered() -> list[dict]:
-        check_present(name, {what: path for what, path in paths.items() if path}, source, naming)
+        check_present(name, {role: path for role, path in paths.items() if path}, source, naming)
         clips, task_classes = load()
+        # Set only now, because the class names are read with the annotations.
         MetadataCatalog.get(name).set(task_classes=task_classes)
         return clips
 
     DatasetCatalog.register(name, load_registered)
 
 
+# Class names --------------------------------------------------------------------------------------
+
+
 def load_class_names(path: str) -> list[str]:
-    """Read one class name a line, in the order of the class indices."""
+    """Read one class name per line, in the order of the class indices."""
     place_of: dict[str, str] = {}
     for place, name in read_lines(path):
         if name in place_of:
@@ -62,19 +81,29 @@ def load_class_names(path: str) -> list[str]:
 
 
 def class_names_from(labels: Iterable[str], num_classes: int | None = None) -> list[str]:
-    """Class names where no file lists them: the sorted labels, or "0", "1", ... where they are
-    indices, up to the largest or to ``num_classes``."""
+    """Derive class names from the labels, for a dataset without a file of class names.
+
+    Returns:
+        The sorted labels. If all labels are indices: "0", "1", ... up to the largest index, or up
+        to ``num_classes - 1`` if that is larger.
+    """
     labels = set(labels)
     if labels and all(map(str.isdecimal, labels)):
-        return [str(i) for i in range(max(*map(int, labels), (num_classes or 0) - 1) + 1)]
+        largest = max(map(int, labels))
+        return [str(i) for i in range(max(largest + 1, num_classes or 0))]
     return sorted(labels)
 
 
 def class_names_or_ids(path: str, names: Sequence[str], num_classes: int | None) -> list[str]:
-    """The names read from ``path``, or the ids as names where there are none.
+    """Return class names, or class ids as names if there are no names.
+
+    Args:
+        path: file of the names, for messages.
+        names: K names read from ``path``; empty if the file does not exist.
+        num_classes: expected K; None: any.
 
     Raises:
-        AnnotationError: not as many as ``num_classes``; neither names nor ``num_classes``.
+        AnnotationError: K is not ``num_classes``, or there are neither names nor ``num_classes``.
     """
     if not names and num_classes is None:
         raise AnnotationError(
@@ -83,23 +112,26 @@ def class_names_or_ids(path: str, names: Sequence[str], num_classes: int | None)
         )
     if names and num_classes not in (None, len(names)):
         raise AnnotationError(
-            f"{path}: {len(names)} classes, but the data set has {num_classes}. Take the file of "
-            "the same version, or register the data set with another number of classes."
+            f"{path}: {len(names)} classes, but the dataset has {num_classes}. Take the file of "
+            "the same version, or register the dataset with another number of classes."
         )
-    return list(names) or [str(i) for i in range(num_classes)]
+    return list(names) or [str(i) for i in range(num_classes or 0)]
 
 
 def index_labels(
     labels: Sequence[tuple[str, Sequence[str]]], class_names: Sequence[str] | None
 ) -> tuple[list[list[int]], list[str]]:
-    """Class indices of labels that are names or indices.
+    """Convert labels that are class names or class indices to class indices.
 
     Args:
-        labels: for each clip ("file:line", its labels).
-        class_names: in the order of the indices; None: :func:`class_names_from` the labels.
+        labels: ("file:line", labels) for each clip.
+        class_names: names in the order of the indices; None: derived by :func:`class_names_from`.
 
     Returns:
-        the sorted indices of each clip, and the class names.
+        Sorted indices of each clip, and the class names.
+
+    Raises:
+        AnnotationError: a label is neither a class name nor an index.
     """
     if class_names is None:
         class_names = class_names_from(text for _, texts in labels for text in texts)
@@ -111,6 +143,7 @@ def index_labels(
 
 
 def _index_label(place: str, text: str, index_of: Mapping[str, int]) -> int:
+    # A name wins over an index: the names of a list of indices are "0", "1", ...
     index = index_of.get(text)
     if index is None and text.isdecimal() and int(text) < len(index_of):
         index = int(text)
@@ -118,43 +151,75 @@ def _index_label(place: str, text: str, index_of: Mapping[str, int]) -> int:
         close = difflib.get_close_matches(text, index_of)
         raise AnnotationError(
             f"{place}: label '{text}' is neither one of the {len(index_of)} class names"
-            + (f" (close: {some(close)})" if close else "")
+            + (f" (close: {first_few(close)})" if close else "")
             + f" nor an index 0..{len(index_of) - 1}. Correct it or the class list; indices start "
             "at 0."
         )
     return index
 
 
-def parse_class_id(place: str, column: str, text: str, num_classes: int) -> int:
-    """A class index in 0..num_classes-1."""
-    if not (text.isdecimal() and int(text) < num_classes):
-        raise AnnotationError(
-            f"{place}: {column} '{text}'. It must be an integer 0..{num_classes - 1}: there are "
-            f"{num_classes} classes and ids start at 0."
-        )
-    return int(text)
+# Video files --------------------------------------------------------------------------------------
+
+
+def attach_videos(
+    clips: Sequence[dict],
+    video_dir: str,
+    patterns: Sequence[str],
+    *,
+    annotations: str,
+    naming: str,
+    allow_missing: bool,
+) -> list[dict]:
+    """Find the file of each clip by its ``video_id`` and add it as ``file_name``.
+
+    Args:
+        clips: dataset dicts without ``file_name``.
+        video_dir: folder of the videos.
+        patterns: where to look, see :func:`annotation_files.find_videos`.
+        annotations: file or folder of the annotations, for messages.
+        naming: file name pattern of the videos, for messages.
+        allow_missing: leave out clips without file instead of raising.
+
+    Raises:
+        AnnotationError: see :func:`attach_files`.
+    """
+    found = find_videos(video_dir, patterns, {clip["video_id"] for clip in clips})
+    return attach_files(
+        clips,
+        [found.get(clip["video_id"]) for clip in clips],
+        video_dir,
+        annotations=annotations,
+        naming=naming,
+        allow_missing=allow_missing,
+    )
 
 
 def attach_files(
     clips: Sequence[dict],
     files: Sequence[str | None],
     video_dir: str,
+    *,
     annotations: str,
     naming: str,
     allow_missing: bool,
 ) -> list[dict]:
-    """The clips with their ``file_name``.
+    """Add ``file_name`` to each clip.
 
     Args:
-        files: of each clip; None where it is missing.
-        annotations, naming: where the clips are from, and how their files are named; for messages.
-        allow_missing: leave out clips without file, and log how many.
+        clips: dataset dicts without ``file_name``.
+        files: file of each clip; None if it is missing.
+        video_dir: folder of the videos, for messages.
+        annotations: file or folder of the annotations, for messages.
+        naming: file name pattern of the videos, for messages.
+        allow_missing: leave out clips without file and log how many, instead of raising.
 
     Raises:
-        AnnotationError: no clip, a ``clip_id`` twice, missing files.
+        AnnotationError: there is no clip, a ``clip_id`` occurs twice, files are missing (all of
+            them, if ``allow_missing``).
     """
     if not clips:
         raise AnnotationError(f"{annotations}: no clip. Each needs a line of its own.")
+    # Evaluators merge the views of a clip by its id, so ids must be unique.
     place_of: dict[str, str] = {}
     for clip in clips:
         if clip["clip_id"] in place_of:
@@ -167,8 +232,9 @@ def attach_files(
     if missing:
         message = (
             f"{video_dir}: {len(missing)} of the {len(clips)} clips of {annotations} have no video "
-            f"there ({some(missing)}). Expected {naming}."
+            f"there ({first_few(missing)}). Expected {naming}."
         )
+        # Without any video the folder is most likely the wrong one.
         if not allow_missing or len(missing) == len(clips):
             raise AnnotationError(
                 f"{message} Add the files, or "

@@ -1,10 +1,10 @@
 """EPIC-Kitchens-55 and -100: segments of long videos with a verb and a noun.
 
-The official csv files name their columns in the first line: ``uid`` (55) or ``narration_id`` (100),
-``participant_id`` (P01), ``video_id`` (P01_01), ``start_timestamp``, ``stop_timestamp``
-(HH:MM:SS.ss) and, but for test lists, ``verb_class``, ``noun_class`` from 0; others are ignored.
-The files of class names have ``verb_id`` or ``noun_id`` and ``class_key`` (55), or ``id`` and
-``key`` (100).
+The first line of an official csv names its columns. These are read: ``uid`` (55) or
+``narration_id`` (100), ``participant_id`` (P01), ``video_id`` (P01_01), ``start_timestamp`` and
+``stop_timestamp`` (HH:MM:SS.ss) and, except in test lists, ``verb_class`` and ``noun_class``,
+which count from 0. The files of class names have the columns ``verb_id`` or ``noun_id`` and
+``class_key`` (55), or ``id`` and ``key`` (100).
 """
 
 import os
@@ -13,21 +13,21 @@ from collections.abc import Container, Iterator
 from datetime import timedelta
 from typing import NamedTuple
 
-from .annotation_files import AnnotationError, find_videos, read_header, read_table
-from .clips import attach_files, class_names_or_ids, parse_class_id, register_clips
+from ...structures import AnnotationError
+from .annotation_files import parse_class_id, read_header, read_table
+from .clips import attach_videos, class_names_or_ids, register_clips
 
 _NAMING = "<participant>/videos/<video_id>.MP4, <participant>/<video_id>.MP4 or <video_id>.MP4"
 _TIMESTAMP = re.compile(r"(\d+):([0-5]?\d):([0-5]?\d(?:\.\d*)?)")
 
 
 class _Row(NamedTuple):
-    place: str
+    place: str  # "file:line"
     clip_id: str
     video_id: str
     start: str
     stop: str
-    verb: str | None  # None in a test list, which has no such columns
-    noun: str | None
+    classes: list[str]  # verb and noun; empty in a test list, which has no such columns
 
 
 def register_epic_kitchens(
@@ -44,18 +44,21 @@ def register_epic_kitchens(
     allow_missing: bool = False,
     source: str = "",
 ) -> None:
-    """Register segments with verb and noun. Nothing is read before it is asked for.
+    """Register segments with verb and noun. Files are read by ``DatasetCatalog.get(name)`` only.
 
     Args:
-        csv_file: official annotations, or timestamps of a test list (then ``labels`` are empty).
+        name: name in the catalogs.
+        csv_file: official annotations, or the timestamps of a test list (``labels`` are empty).
         video_dir: folder of ``<video_id>.MP4``, ``<participant>/<video_id>.MP4`` or
             ``<participant>/videos/<video_id>.MP4``.
-        num_verbs, num_nouns: number of classes; None: as many as the files of names have.
-        verb_file, noun_file: csv of class names; where it is not there, the ids are the names.
+        num_verbs: number of verbs; None: the number of names in ``verb_file``.
+        num_nouns: number of nouns; None: the number of names in ``noun_file``.
+        verb_file: csv of the verbs; if the file does not exist, the ids are the names.
+        noun_file: csv of the nouns, likewise.
         train_csv: annotations whose pairs of verb and noun are the prior; default ``csv_file``.
-        participants: numbers of those to keep; None: all.
-        allow_missing: leave out segments whose video is not there, and log how many.
-        source: where to get the files; shown when one is missing.
+        participants: numbers of the participants to keep; None: all.
+        allow_missing: leave out segments whose video is missing and log how many.
+        source: where to get the files; shown if one is missing.
     """
 
     def load() -> tuple[list[dict], dict[str, list[str]]]:
@@ -80,7 +83,6 @@ def register_epic_kitchens(
         naming=_NAMING,
         source=source,
         evaluator_type="epic",
-        multi_label=False,
         train_annotation_file=train_csv or csv_file,
     )
 
@@ -94,15 +96,17 @@ def load_epic_kitchens(
     participants: Container[int] | None = None,
     allow_missing: bool = False,
 ) -> list[dict]:
-    """Read the segments, in the order of the file. Arguments as of :func:`register_epic_kitchens`.
+    """Read the segments, with the arguments of :func:`register_epic_kitchens`.
 
     Returns:
-        dicts with ``start_sec``, ``end_sec`` and ``labels`` {"verb": index, "noun": index}.
+        Dataset dicts in the order of the file, with ``start_sec``, ``end_sec`` and ``labels``
+        {"verb": index, "noun": index}.
 
     Raises:
-        AnnotationError: a bad row, a class out of range, a segment twice, a missing video.
+        AnnotationError: a bad row, a class out of range, a segment that occurs twice, a missing
+            video.
     """
-    clips = []
+    clips: list[dict] = []
     for row in _read_segments(csv_file, participants):
         start = _parse_timestamp(row.place, "start_timestamp", row.start)
         stop = _parse_timestamp(row.place, "stop_timestamp", row.stop)
@@ -117,17 +121,28 @@ def load_epic_kitchens(
                 "clip_id": row.clip_id,
                 "start_sec": start,
                 "end_sec": stop,
-                "labels": _parse_classes(row, num_verbs, num_nouns),
+                # A test list has no classes: its labels are empty.
+                "labels": {
+                    task: parse_class_id(row.place, f"{task}_class", text, num_classes)
+                    for task, text, num_classes in zip(
+                        ("verb", "noun"), row.classes, (num_verbs, num_nouns), strict=False
+                    )
+                },
                 "source": row.place,
             }
         )
-    found = find_videos(video_dir, ("*", "*/*", "*/videos/*"), {c["video_id"] for c in clips})
-    files = [found.get(clip["video_id"]) for clip in clips]
-    return attach_files(clips, files, video_dir, csv_file, _NAMING, allow_missing)
+    return attach_videos(
+        clips,
+        video_dir,
+        ("*", "*/*", "*/videos/*"),  # the last is the layout of the official download
+        annotations=csv_file,
+        naming=_NAMING,
+        allow_missing=allow_missing,
+    )
 
 
 def load_epic_classes(csv_file: str) -> list[str]:
-    """Read the class names in the order of their ids; nothing if the file is not there.
+    """Read the class names in the order of their ids; an empty list if there is no file.
 
     Raises:
         AnnotationError: the ids are not 0, 1, 2, ... each once.
@@ -135,14 +150,14 @@ def load_epic_classes(csv_file: str) -> list[str]:
     if not (csv_file and os.path.exists(csv_file)):
         return []
     header = read_header(csv_file)
-    old = next((name for name in ("verb_id", "noun_id") if name in header), None)
+    id_column_55 = next((name for name in ("verb_id", "noun_id") if name in header), None)
+    columns = (id_column_55, "class_key") if id_column_55 else ("id", "key")
     names: dict[str, str] = {}
-    for place, (class_id, name) in read_table(
-        csv_file, (old, "class_key") if old else ("id", "key")
-    ):
+    for place, (class_id, name) in read_table(csv_file, columns):
         if class_id in names:
             raise AnnotationError(f"{place}: class {class_id} occurs twice. Remove one of them.")
         names[class_id] = name
+    # The first id without a name; None if the ids are 0..N-1.
     absent = next((i for i in range(len(names)) if str(i) not in names), None)
     if absent is not None or not names:
         raise AnnotationError(
@@ -153,30 +168,23 @@ def load_epic_classes(csv_file: str) -> list[str]:
 
 
 def _read_segments(csv_file: str, participants: Container[int] | None) -> Iterator[_Row]:
-    """The rows of the participants."""
+    """Yield the rows of the participants."""
     header = read_header(csv_file)
-    clip_id = "uid" if "uid" in header else "narration_id"
-    columns = [clip_id, "participant_id", "video_id", "start_timestamp", "stop_timestamp"]
-    classes = ["verb_class", "noun_class"]
-    if any(name in header for name in classes):
-        columns += classes
-    for place, (clip, participant, *rest) in read_table(csv_file, columns):
+    id_column = "uid" if "uid" in header else "narration_id"
+    columns = [id_column, "participant_id", "video_id", "start_timestamp", "stop_timestamp"]
+    class_columns = ["verb_class", "noun_class"]
+    # With one of the two columns the other must be there, too; a test list has neither.
+    if any(name in header for name in class_columns):
+        columns += class_columns
+    for place, (clip_id, participant, *rest) in read_table(csv_file, columns):
         number = re.fullmatch(r"P(\d+)", participant)
         if not number:
             raise AnnotationError(
                 f"{place}: participant_id '{participant}'. It must be P and a number, such as P01."
             )
         if participants is None or int(number[1]) in participants:
-            yield _Row(place, clip, *(rest if len(rest) > 3 else [*rest, None, None]))
-
-
-def _parse_classes(row: _Row, num_verbs: int, num_nouns: int) -> dict[str, int]:
-    if row.verb is None:
-        return {}
-    return {
-        "verb": parse_class_id(row.place, "verb_class", row.verb, num_verbs),
-        "noun": parse_class_id(row.place, "noun_class", row.noun, num_nouns),
-    }
+            video_id, start, stop, *classes = rest
+            yield _Row(place, clip_id, video_id, start, stop, classes)
 
 
 def _parse_timestamp(place: str, column: str, text: str) -> float:
@@ -184,4 +192,5 @@ def _parse_timestamp(place: str, column: str, text: str) -> float:
     if not match:
         raise AnnotationError(f"{place}: {column} '{text}'. It must be HH:MM:SS.ss.")
     hours, minutes, seconds = map(float, match.groups())
+    # timedelta counts whole microseconds: the sum is the float closest to the decimal number.
     return timedelta(hours=hours, minutes=minutes, seconds=seconds).total_seconds()

@@ -1,12 +1,12 @@
 """Kinetics-400, -600, -700 and subsets, from any of the three forms that users have on disk.
 
-- the official csv ``label,youtube_id,time_start,time_end,split`` (columns in any order, more are
+- the official csv ``label,youtube_id,time_start,time_end,split`` (columns in any order, others are
   ignored), with the clips cut to ``<youtube_id>_<start>_<end>.mp4``, the seconds as six digits, or
-  to ``<youtube_id>.mp4``, in one folder or in a folder for each class;
-- a list of ``path label`` (see :mod:`.clip_csv`);
+  to ``<youtube_id>.mp4``, in one folder or in a folder per class;
+- a list of lines ``path label``;
 - a folder that has a folder of videos for each class.
 
-Class indices are the alphabetical order of the class names.
+Class indices follow the alphabetical order of the class names.
 """
 
 import os
@@ -14,18 +14,19 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+from ...structures import AnnotationError
 from .annotation_files import (
     VIDEO_EXTENSIONS,
-    AnnotationError,
     find_videos,
+    is_path_list,
     present_files,
     read_header,
+    read_path_list,
     read_table,
     reading,
 )
-from .clip_csv import is_path_list, read_path_list
 from .clips import (
-    TASK,
+    ACTION_TASK,
     attach_files,
     class_names_from,
     index_labels,
@@ -38,11 +39,11 @@ _COLUMNS = ("label", "youtube_id", "time_start", "time_end")
 
 
 class _Row(NamedTuple):
-    place: str
+    place: str  # "file:line", or the video of a class folder
     label: str
     video_id: str
     clip_id: str
-    path: str  # "" in the official csv
+    path: str  # empty in the official csv, which names no files
 
 
 def register_kinetics(
@@ -56,22 +57,24 @@ def register_kinetics(
     allow_missing: bool = True,
     source: str = "",
 ) -> None:
-    """Register a data set in one of Kinetics' forms. Nothing is read before it is asked for.
+    """Register a dataset in a form of Kinetics. ``DatasetCatalog.get(name)`` reads the files.
 
     Args:
+        name: name in the catalogs.
         annotations: official csv, list, or folder of class folders.
         video_dir: folder of the videos; not needed for a folder of class folders.
-        class_files: the first that is there gives the classes: one class name a line, or the
-            annotations of another split. The same for train and val, so that their indices agree.
-            Default: ``annotations``.
-        num_classes: raise where there are more or fewer.
-        keep_classes: names of the only classes whose clips to keep; indices do not change.
-        allow_missing: leave out clips whose video is not there, and log how many: of official
-            lists, many are no longer to be had.
-        source: where to get the files; shown when one is missing.
+        class_files: candidates for the source of the class names; the first that exists is read.
+            Each is a file of one class name per line, or annotations of any split. Give train and
+            val the same, so that their indices agree. Default: ``annotations``.
+        num_classes: expected number of classes; None: any.
+        keep_classes: class names whose clips are kept, with unchanged indices; default all.
+        allow_missing: leave out clips whose video is missing and log how many. Many clips of the
+            official lists are no longer available.
+        source: where to get the files; shown if one is missing.
     """
 
     def load() -> tuple[list[dict], dict[str, list[str]]]:
+        # A class list is preferred; otherwise train gives the classes of both splits.
         class_file = next(filter(os.path.exists, class_files), annotations)
         class_names = load_kinetics_classes(class_file, num_classes)
         clips = load_kinetics(
@@ -81,7 +84,7 @@ def register_kinetics(
             keep_classes=keep_classes,
             allow_missing=allow_missing,
         )
-        return clips, {TASK: class_names}
+        return clips, {ACTION_TASK: class_names}
 
     register_clips(
         name,
@@ -89,8 +92,6 @@ def register_kinetics(
         paths={"annotations": annotations, "videos": video_dir},
         naming=_NAMING,
         source=source,
-        evaluator_type="clip",
-        multi_label=False,
     )
 
 
@@ -102,10 +103,10 @@ def load_kinetics(
     keep_classes: Collection[str] = (),
     allow_missing: bool = True,
 ) -> list[dict]:
-    """Read the clips, in the order of the file. Arguments as of :func:`register_kinetics`.
+    """Read the clips, with the arguments of :func:`register_kinetics`, in the order of the file.
 
     Raises:
-        AnnotationError: a bad row, an unknown class, a clip twice, no video at all.
+        AnnotationError: a bad row, an unknown class, a clip that occurs twice, no video at all.
     """
     unknown = sorted(set(keep_classes) - set(class_names))
     if unknown:
@@ -115,36 +116,41 @@ def load_kinetics(
         )
     rows = _read_annotations(annotations)
     indices, _ = index_labels([(row.place, [row.label]) for row in rows], class_names)
-    clips = [
-        {
-            "video_id": row.video_id,
-            "clip_id": row.clip_id,
-            "labels": {TASK: index},
-            "source": row.place,
-        }
-        for row, (index,) in zip(rows, indices, strict=True)
-    ]
     files = _find_files(rows, annotations, video_dir)
+    # All rows are checked and indexed before classes are dropped.
     kept = [
         i
         for i, (index,) in enumerate(indices)
         if not keep_classes or class_names[index] in keep_classes
     ]
+    clips = [
+        {
+            "video_id": rows[i].video_id,
+            "clip_id": rows[i].clip_id,
+            "labels": {ACTION_TASK: indices[i][0]},
+            "source": rows[i].place,
+        }
+        for i in kept
+    ]
     return attach_files(
-        [clips[i] for i in kept],
+        clips,
         [files[i] for i in kept],
         video_dir or annotations,
-        annotations,
-        _NAMING,
-        allow_missing,
+        annotations=annotations,
+        naming=_NAMING,
+        allow_missing=allow_missing,
     )
 
 
 def load_kinetics_classes(path: str, num_classes: int | None = None) -> list[str]:
-    """Class names from a file with one a line, or from annotations in any form.
+    """Read class names from a file with one per line, or from annotations in any form.
+
+    Args:
+        path: file, or folder of class folders.
+        num_classes: expected number of classes; None: any. A list of indices may lack the last.
 
     Raises:
-        AnnotationError: another number than ``num_classes`` (fewer indices in a list are fine).
+        AnnotationError: the number of classes is not ``num_classes``.
     """
     if os.path.isdir(path) or _is_official(path) or is_path_list(path):
         names = class_names_from((row.label for row in _read_annotations(path)), num_classes)
@@ -152,9 +158,9 @@ def load_kinetics_classes(path: str, num_classes: int | None = None) -> list[str
         names = load_class_names(path)
     if num_classes not in (None, len(names)):
         raise AnnotationError(
-            f"{path}: {len(names)} classes, but the data set has {num_classes}. Give "
-            "a file with all class names, one a line (annotations/label_map.txt of a built-in data "
-            "set); or register your selection by register_kinetics, under a name of its own."
+            f"{path}: {len(names)} classes, but the dataset has {num_classes}. Give "
+            "a file with all class names, one a line (annotations/label_map.txt of a built-in "
+            "dataset); or register your selection by register_kinetics, under a name of its own."
         )
     return names
 
@@ -172,6 +178,7 @@ def _read_annotations(path: str) -> list[_Row]:
             for place, (label, video_id, start, end) in read_table(path, _COLUMNS)
         ]
     rows = []
+    # In a list, the file name without extension is the id of video and clip.
     for place, file, label in read_path_list(path):
         stem = os.path.splitext(os.path.basename(file))[0]
         rows.append(_Row(place, label, stem, stem, file))
@@ -201,15 +208,16 @@ def _clip_id(place: str, video_id: str, start: str, end: str) -> str:
 
 
 def _find_files(rows: Sequence[_Row], annotations: str, video_dir: str) -> list[str | None]:
+    """Return the file of each row; None where it is missing."""
+    # Lists and class folders name files.
     if rows and rows[0].path:
         folder = annotations if os.path.isdir(annotations) else video_dir
         return present_files(folder, [row.path for row in rows])
-    # A file named by the video alone is a certain clip only where the video has a single one.
+    # <youtube_id>.mp4 identifies a clip only if the annotations have a single clip of that video.
     num_clips = Counter(row.video_id for row in rows)
-    names = [
+    candidates = [
         (row.clip_id, row.video_id) if num_clips[row.video_id] == 1 else (row.clip_id,)
         for row in rows
     ]
-    stems = {stem for stems in names for stem in stems}
-    found = find_videos(video_dir, ("*", "*/*"), stems)
-    return [next((found[s] for s in stems if s in found), None) for stems in names]
+    found = find_videos(video_dir, ("*", "*/*"), {stem for stems in candidates for stem in stems})
+    return [next((found[s] for s in stems if s in found), None) for stems in candidates]

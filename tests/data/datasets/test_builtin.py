@@ -6,8 +6,9 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from avsf_det.data.datasets import builtin
-from avsf_det.data.datasets.ava import AnnotationError, load_label_map
+from avsf_det.data.datasets.ava import load_label_map
 from avsf_det.data.datasets.builtin_meta import AVA_LABEL_MAP
+from avsf_det.structures import AnnotationError
 
 SHARED = Path(__file__).resolve().parents[3] / ".." / "shared" / "data"
 AVA_NAMES = [

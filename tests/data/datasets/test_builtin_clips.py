@@ -1,10 +1,10 @@
-"""The built-in names of clip data sets: what is expected where, and the generated sets."""
+"""The built-in clip datasets: expected paths, and the generated datasets."""
 
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from avsf_det.data.datasets import builtin
-from avsf_det.data.datasets.annotation_files import AnnotationError
+from avsf_det.structures import AnnotationError
 
 REGISTER = (
     builtin.register_all_kinetics,
@@ -78,7 +78,7 @@ def test_kinetics(root):
     write(folder / "val.csv", header + "abseiling,c,0,10,val\nsinging,d,0,10,val\n")
     for file in ("train/singing/a_000000_000010.mp4", "val/d_000000_000010.mp4", "val/c.mp4"):
         touch(root / "kinetics400" / "videos" / file)
-    with pytest.raises(AnnotationError, match=r"train\.csv: 2 classes, but the data set has 400"):
+    with pytest.raises(AnnotationError, match=r"train\.csv: 2 classes, but the dataset has 400"):
         DatasetCatalog.get("kinetics400_val")
     names = [*builtin.KINETICS_SOUNDS, *(f"~{i:03d}" for i in range(367)), "abseiling"]
     write(folder / "label_map.txt", "\n".join(names))
@@ -89,7 +89,7 @@ def test_kinetics(root):
     assert MetadataCatalog.get("kinetics_sounds_val").task_classes == {"action": names}
 
 
-def test_splits_of_one_set_have_the_same_classes(root):
+def test_splits_of_one_dataset_have_the_same_classes(root):
     header = "label,youtube_id,time_start,time_end,split\n"
     folder = root / "kinetics_mini"
     rows = ["walk,a,0,3,train\n", "jump,b,0,3,train\n"]

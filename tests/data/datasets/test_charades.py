@@ -5,12 +5,12 @@ import os
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from avsf_det.data.datasets.annotation_files import AnnotationError
 from avsf_det.data.datasets.charades import (
     load_charades,
     load_charades_classes,
     register_charades,
 )
+from avsf_det.structures import AnnotationError
 
 HEADER = "id,subject,scene,quality,relevance,verified,script,objects,descriptions,actions,length\n"
 ANNOTATIONS = (

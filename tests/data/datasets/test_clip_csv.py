@@ -1,13 +1,14 @@
-"""Anybody's own csv of clips, and what all parsers of clips share."""
+"""Your own csv of clips, and the helpers that all parsers of clips share."""
 
 import os
 
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
 
-from avsf_det.data.datasets.annotation_files import AnnotationError, find_videos, present_files
-from avsf_det.data.datasets.clip_csv import load_clip_csv, read_path_list, register_clip_csv
+from avsf_det.data.datasets.annotation_files import find_videos, present_files, read_path_list
+from avsf_det.data.datasets.clip_csv import load_clip_csv, register_clip_csv
 from avsf_det.data.datasets.clips import class_names_from, load_class_names
+from avsf_det.structures import AnnotationError
 
 CLIPS = """\
 video,weather,label,start,end

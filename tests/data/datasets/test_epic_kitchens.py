@@ -5,12 +5,12 @@ import os
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from avsf_det.data.datasets.annotation_files import AnnotationError
 from avsf_det.data.datasets.epic_kitchens import (
     load_epic_classes,
     load_epic_kitchens,
     register_epic_kitchens,
 )
+from avsf_det.structures import AnnotationError
 
 EPIC55 = """\
 uid,participant_id,video_id,narration,start_timestamp,stop_timestamp,start_frame,stop_frame,verb,\
@@ -161,7 +161,7 @@ def test_registration(name, tmp_path, write, touch):
     write("val.csv", EPIC100)
     touch(["P01_01.MP4", "P22_107.MP4"])
     write("verbs.csv", "id,key\n0,take\n1,put\n2,wash\n3,open\n")
-    with pytest.raises(AnnotationError, match=r"verbs\.csv: 4 classes, but the data set has 5"):
+    with pytest.raises(AnnotationError, match=r"verbs\.csv: 4 classes, but the dataset has 5"):
         DatasetCatalog.get(name)
     write("verbs.csv", "id,key\n0,take\n1,put\n2,wash\n3,open\n4,close\n")
     assert len(DatasetCatalog.get(name)) == 2

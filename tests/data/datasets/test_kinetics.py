@@ -6,15 +6,15 @@ import shutil
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from avsf_det.data.datasets.annotation_files import AnnotationError
 from avsf_det.data.datasets.builtin_meta import KINETICS_NUM_CLASSES, KINETICS_SOUNDS
 from avsf_det.data.datasets.kinetics import (
     load_kinetics,
     load_kinetics_classes,
     register_kinetics,
 )
+from avsf_det.structures import AnnotationError
 
-# Of the official Kinetics-400 validation csv, and one clip more of the first video.
+# Rows of the official Kinetics-400 validation csv, with a second clip of the first video.
 OFFICIAL = """\
 label,youtube_id,time_start,time_end,split,is_cc
 abseiling,0wR5jVB-WPk,417,427,val,0
@@ -28,9 +28,9 @@ NAMES = ["abseiling", "air drumming", "tai chi", "zumba"]
 VIDEOS = (
     "0wR5jVB-WPk_000417_000427.mp4",
     "abseiling/3caPS4FHFF8.mkv",
-    "0wR5jVB-WPk.mp4",  # of two clips: it cannot be told which
+    "0wR5jVB-WPk.mp4",  # the annotations have two clips of this video
     "air_drumming/-mTn5zgnr6o_000046_000056.webm",
-    "6uxfFHQ1Gxc_0_10.mp4",  # not of six digits
+    "6uxfFHQ1Gxc_0_10.mp4",  # seconds are not six digits
 )
 
 
@@ -82,7 +82,7 @@ def test_list(write, touch):
     csv = write("val.csv", "val/a b.mp4 1\nval/c.mp4 0\nval/d.mp4 3\n")
     assert load_kinetics_classes(csv) == ["0", "1", "2", "3"]
     assert load_kinetics_classes(csv, num_classes=6) == ["0", "1", "2", "3", "4", "5"]
-    with pytest.raises(AnnotationError, match="4 classes, but the data set has 3"):
+    with pytest.raises(AnnotationError, match="4 classes, but the dataset has 3"):
         load_kinetics_classes(csv, num_classes=3)
     clips = load_kinetics(csv, videos, NAMES)
     assert [(clip["clip_id"], clip["labels"]["action"]) for clip in clips] == [("a b", 1), ("c", 0)]

@@ -1,9 +1,11 @@
+"""Videos that annotation files of every format name."""
+
 import os
 
 import pytest
 
-from avsf_det.data.datasets.annotation_files import AnnotationError
-from avsf_det.data.datasets.video_lists import find_movies, read_video_ids, videos_in, videos_of
+from avsf_det.data.datasets.video_lists import read_video_ids, videos_in, videos_of
+from avsf_det.structures import AnnotationError
 
 
 def test_ids_of_csv_files_and_of_lists_of_files(write):
@@ -52,6 +54,11 @@ def test_an_official_csv_of_kinetics_is_refused(write, touch):
         videos_of(csv, touch(["b.mp4"]))
 
 
-def test_movies_are_found_in_folders(touch):
+def test_videos_of_ava_are_found_in_subfolders(write, touch):
     folder = touch(["train/a.mp4", "b.webm", "c.mp4"])
-    assert sorted(find_movies(folder, ["a", "b", "z"])) == ["a", "b"]
+    csv = write("ava.csv", "".join(f"{video_id},2,0,0,1,1,1,0\n" for video_id in "abz"))
+    assert videos_of(csv, folder) == {
+        "a": os.path.join(folder, "train/a.mp4"),
+        "b": os.path.join(folder, "b.webm"),
+        "z": None,
+    }

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from avsf_det.data.video import reader as reader_module
 from avsf_det.data.video import SequentialVideoReader, VideoDecodeError, VideoReader
+from avsf_det.data.video import reader as reader_module
 from tests.data.video.test_reader import KINDS
 from tests.media import tone, write_video
 

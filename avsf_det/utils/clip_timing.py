@@ -33,23 +33,23 @@ def time_stages(cfg: CfgNode, path: str | Path, seconds: Sequence[float]) -> dic
 
         return call
 
-    class TimedReader(VideoReader):
-        __init__ = timed("open", VideoReader.__init__)
-        read_frames = timed("frames", VideoReader.read_frames)
-        read_audio = timed("sound", VideoReader.read_audio)
-
-        def _converter(self, height: int, width: int) -> Callable:
-            return timed("convert", super()._converter(height, width))
-
-        def _window_converter(self, window: tuple[int, int, int, int]) -> Callable:
-            return timed("convert", super()._window_converter(window))
+    def open_timed(file_name: str) -> VideoReader:
+        reader = timed("open", VideoReader)(file_name)
+        make_converter = reader.frame_reader.make_converter
+        reader.frame_reader.make_converter = lambda *args: timed("convert", make_converter(*args))
+        for name, stage in (
+            ("get_frames_played_at", "frames"),
+            ("get_samples_played_in_range", "sound"),
+        ):
+            setattr(reader, name, timed(stage, getattr(reader, name)))
+        return reader
 
     class TimedMapper(KeyframeMapper):
         _read_clip = timed("clip", KeyframeMapper._read_clip)
         _spectrogram = timed("log-mel", KeyframeMapper._spectrogram)
 
         def _open(self, file_name: str) -> VideoReader:
-            return TimedReader(file_name)
+            return open_timed(file_name)
 
     mapper = TimedMapper(cfg, is_train=True)
     read_clips(mapper, path, seconds[:1])

@@ -1,0 +1,7 @@
+"""Video files: reading, checking, cutting and writing them. No other code imports PyAV."""
+
+from .container import MediaFile, VideoDecodeError
+from .reader import VideoReader
+from .sequential import SequentialVideoReader
+
+__all__ = ["MediaFile", "SequentialVideoReader", "VideoDecodeError", "VideoReader"]

@@ -1,0 +1,149 @@
+"""Decode video files from the first to the last frame and report what is wrong with them."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..audio import is_silent
+from .audio_reader import AudioReader
+from .container import Kind, MediaFile, VideoDecodeError, packet_time
+
+PROBLEMS = ("missing", "undecodable", "no sound", "silent", "out of sync", "too short")
+_WINDOW_SEC = 4  # audio that is tested for silence at once
+
+
+@dataclass
+class VideoCheck:
+    """Facts about a file, found by decoding it; 0 where decoding failed.
+
+    Attributes:
+        seconds: length of the video stream as far as it decodes, in seconds.
+        width: width of frames as shown, in pixels.
+        height: height of frames as shown, in pixels.
+        fps: average frames per second.
+        frames: number of frames.
+        problems: one of ``PROBLEMS`` -> explanation; empty if the file is good.
+    """
+
+    seconds: float = 0.0
+    width: int = 0
+    height: int = 0
+    fps: float = 0.0
+    frames: int = 0
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class _Track:
+    """Facts about a decoded stream: start and end in seconds, number of frames, damages."""
+
+    start: float = 0.0
+    end: float = 0.0
+    frames: int = 0
+    damages: list[str] = field(default_factory=list)
+
+
+def check_video(path: str | None, min_sec: float = 0.0, max_gap: float = 0.3) -> VideoCheck:
+    """Decode all frames and the audio of a file.
+
+    Args:
+        path: path of the file; None for a file that is missing.
+        min_sec: a shorter video is "too short", in seconds.
+        max_gap: largest time between the starts or the ends of audio and frames, in seconds; more
+            is "out of sync". visualize_sync.py compares the content of audio and frames.
+    """
+    if path is None:
+        return VideoCheck(problems={"missing": "no such file"})
+    try:
+        with MediaFile(path) as file:
+            return _check(file, min_sec, max_gap)
+    except VideoDecodeError as error:
+        return VideoCheck(problems={"undecodable": _without_path(path, error)})
+
+
+def presentation_times(path: str) -> np.ndarray:
+    """Return the second at which each frame is shown, without decoding.
+
+    Returns:
+        float64 (frames,), ascending.
+
+    Raises:
+        VideoDecodeError: the file cannot be read.
+    """
+    with MediaFile(path) as file:
+        file.reopen()
+        packets = (p for p in file.packets("video") if p.stream.index == file.video.index)
+        times = (packet_time(packet) for packet in packets if not packet.is_discard)
+        ticks = np.array(sorted(time for time in times if time is not None))
+        return ticks * float(file.time_base("video")) - float(file.zero)
+
+
+def _check(file: MediaFile, min_sec: float, max_gap: float) -> VideoCheck:
+    video = _decode_all(file, "video")
+    problems = {}
+    damages = video.damages
+    if file.audio is not None:
+        audio = _decode_all(file, "audio")
+        damages = damages + [damage for damage in audio.damages if damage not in damages]
+        if not audio.damages and _is_silent_up_to(file, audio.end):
+            problems["silent"] = "the audio stream is silent"
+        elif gap := _describe_gap(video, audio, max_gap):
+            problems["out of sync"] = gap
+    else:
+        problems["no sound"] = "there is no audio stream"
+    if damages:
+        more = f", and {len(damages) - 1} more" if len(damages) > 1 else ""
+        problems["undecodable"] = damages[0] + more
+    if video.end < min_sec:
+        problems["too short"] = f"{video.end:.2f} s, a clip takes {min_sec:.2f} s"
+    first = file.first_frame
+    return VideoCheck(video.end, first.width, first.height, file.fps, video.frames, problems)
+
+
+def _decode_all(file: MediaFile, kind: Kind) -> _Track:
+    """Decode one stream from start to end."""
+    file.reopen()
+    track = _Track()
+    time_base, zero = float(file.time_base(kind)), float(file.zero)
+    try:
+        for pts, frame in file.decode(kind):
+            if isinstance(frame, VideoDecodeError):
+                track.damages.append(_without_path(file.path, frame))
+                continue
+            length = frame.samples / frame.sample_rate if kind == "audio" else 1 / file.fps
+            second = pts * time_base - zero
+            track.start = second if not track.frames else min(track.start, second)
+            track.end = max(track.end, second + length)
+            track.frames += 1
+        if file.declared_end is not None:
+            file.check_not_truncated(file.declared_end)
+    except VideoDecodeError as error:
+        track.damages.append(_without_path(file.path, error))
+    return track
+
+
+def _is_silent_up_to(file: MediaFile, end: float) -> bool:
+    """Return whether the audio is silent up to a second; stops at the first that is not."""
+    assert file.audio is not None
+    reader, rate = AudioReader(file), file.audio.codec_context.sample_rate
+    return all(
+        is_silent(reader.get_samples_played_in_range(start, start + _WINDOW_SEC, rate))
+        for start in range(0, math.ceil(end), _WINDOW_SEC)
+    )
+
+
+def _describe_gap(video: _Track, audio: _Track, max_gap: float) -> str:
+    """Describe by how much starts and ends differ, where that is more than ``max_gap``."""
+    gaps = {"starts": audio.start - video.start, "ends": audio.end - video.end}
+    return ", ".join(
+        f"the audio {verb} {abs(gap):.2f} s {'after' if gap > 0 else 'before'} the frames"
+        for verb, gap in gaps.items()
+        if abs(gap) > max_gap
+    )
+
+
+def _without_path(path: str, error: VideoDecodeError) -> str:
+    """Return the message of an error without the path of the file, which is shown beside it."""
+    return str(error).removeprefix(f"{path}: ")

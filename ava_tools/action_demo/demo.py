@@ -194,7 +194,7 @@ class ActionDemo:
                 part,
                 chain([first], images),
                 output_fps(reader.fps),
-                sound_of=path,
+                audio_of=path,
                 video_options={"preset": "veryfast"},
             )
         return frames.error

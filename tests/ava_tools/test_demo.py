@@ -1,17 +1,19 @@
 import json
 
+import cv2
 import numpy as np
 import pytest
 from detectron2.modeling import build_model
 
 from ava_tools import demo as tool
 from ava_tools import get_ava_performance
+from ava_tools.action_demo import demo as action_demo
 from avsf_det.checkpoint import AVSFCheckpointer
 from avsf_det.data import VideoReader
-from avsf_det.engine import Trainer, action_demo, predictor
+from avsf_det.engine import Trainer, predictor
 
 from ..engine import actions
-from ..engine.test_camera import Camera
+from .action_demo.test_camera import Camera
 
 PERSON = np.array([[0.25, 0.25, 0.75, 0.75, 0.9]], np.float32)
 
@@ -146,10 +148,10 @@ class Webcam(Camera):
 def test_webcam(run, tmp_path, monkeypatch, capsys):
     cameras, shown = [], []
     monkeypatch.setattr(
-        tool.cv2, "VideoCapture", lambda number: cameras.append(Webcam(number)) or cameras[-1]
+        cv2, "VideoCapture", lambda number: cameras.append(Webcam(number)) or cameras[-1]
     )
-    monkeypatch.setattr(tool.cv2, "imshow", lambda title, image: shown.append(image))
-    monkeypatch.setattr(tool.cv2, "waitKey", lambda ms: ord("q") if len(shown) == 20 else -1)
+    monkeypatch.setattr(cv2, "imshow", lambda title, image: shown.append(image))
+    monkeypatch.setattr(cv2, "waitKey", lambda ms: ord("q") if len(shown) == 20 else -1)
     watch = action_demo.watch
     monkeypatch.setattr(
         action_demo, "watch", lambda camera, *a, **k: watch(camera, *a, clock=camera.clock, **k)

@@ -19,17 +19,17 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from avsf_det.data import mini
-from avsf_det.data.mini.annotations import plan_ava
-from avsf_det.data.mini.charades import plan_charades
-from avsf_det.data.mini.contact_sheet import contact_sheet
-from avsf_det.data.mini.epic import plan_epic
-from avsf_det.data.mini.film import frames, soundtrack
-from avsf_det.data.mini.folder import claim, replace_file
-from avsf_det.data.mini.kinetics import plan_kinetics, plan_places
-from avsf_det.data.mini.mini_set import MiniSet
-from avsf_det.data.mini.script import FPS, Movie
-from avsf_det.data.mini.ucf_hmdb import plan_hmdb, plan_ucf
+from ava_tools import mini
+from ava_tools.mini.annotations import plan_ava
+from ava_tools.mini.charades import plan_charades
+from ava_tools.mini.contact_sheet import contact_sheet
+from ava_tools.mini.epic import plan_epic
+from ava_tools.mini.film import frames, soundtrack
+from ava_tools.mini.folder import claim, replace_file
+from ava_tools.mini.kinetics import plan_kinetics, plan_places
+from ava_tools.mini.mini_set import MiniSet
+from ava_tools.mini.script import FPS, Movie
+from ava_tools.mini.ucf_hmdb import plan_hmdb, plan_ucf
 from avsf_det.utils import video_writer
 from avsf_det.utils.video_writer import write_video
 

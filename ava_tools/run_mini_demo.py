@@ -28,9 +28,9 @@ from matplotlib import pyplot as plt
 from tabulate import tabulate
 
 import avsf_det  # noqa: F401  (registers the data sets)
+from ava_tools.mini.script import SOUND_PAIRS
 from avsf_det.data import VideoReader
 from avsf_det.data.audio import LogMel
-from avsf_det.data.mini.script import SOUND_PAIRS
 from avsf_det.utils.video_writer import write_video
 from avsf_det.utils.visualizer import draw_clip_frame
 

@@ -8,10 +8,10 @@ same nouns.
 
 from random import Random
 
-from avsf_det.data.mini.acts import SOUND_ACTIONS, Act, plan_act, shoot, with_pauses
-from avsf_det.data.mini.figures import PROPS
-from avsf_det.data.mini.mini_set import MiniSet, csv_text
-from avsf_det.data.mini.script import FPS, deal, draw_look
+from ava_tools.mini.acts import SOUND_ACTIONS, Act, plan_act, shoot, with_pauses
+from ava_tools.mini.figures import PROPS
+from ava_tools.mini.mini_set import MiniSet, csv_text
+from ava_tools.mini.script import FPS, deal, draw_look
 
 VERBS = ("walk", "jump", "crouch", "wave", "hit", "push")
 NOUNS = tuple(PROPS)

@@ -1,8 +1,8 @@
 from itertools import pairwise
 from random import Random
 
-from avsf_det.data.mini.places import PLACES, plan_stays
-from avsf_det.data.mini.sounds import SOUNDS
+from ava_tools.mini.places import PLACES, plan_stays
+from ava_tools.mini.sounds import SOUNDS
 
 
 def test_stays_follow_one_another_at_different_places():

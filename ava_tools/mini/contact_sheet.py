@@ -3,9 +3,9 @@
 import cv2
 import numpy as np
 
-from avsf_det.data.mini.annotations import annotate
-from avsf_det.data.mini.film import frames, soundtrack
-from avsf_det.data.mini.script import ACTIONS, CLIP_REACH, FPS, HEIGHT, WIDTH, Movie, keyframes
+from ava_tools.mini.annotations import annotate
+from ava_tools.mini.film import frames, soundtrack
+from ava_tools.mini.script import ACTIONS, CLIP_REACH, FPS, HEIGHT, WIDTH, Movie, keyframes
 
 _SCALE = 2
 _STRIP, _TEXT = 96, 20  # heights of the spectrogram and of a line of text, pixels

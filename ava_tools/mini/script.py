@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from random import Random
 from typing import TypeVar
 
-from avsf_det.data.mini.figures import Color, Look
-from avsf_det.data.mini.motion import Actor, Beat
-from avsf_det.data.mini.scenery import Backdrop
-from avsf_det.data.mini.sounds import SoundEvent
+from ava_tools.mini.figures import Color, Look
+from ava_tools.mini.motion import Actor, Beat
+from ava_tools.mini.scenery import Backdrop
+from ava_tools.mini.sounds import SoundEvent
 
 ACTIONS = ("stand", "walk", "jump", "crouch", "wave", "sing", "talk", "hit", "push")
 SOUND_PAIRS = (("sing", "talk"), ("hit", "push"))  # they look the same and sound different

@@ -5,12 +5,12 @@ from random import Random
 import numpy as np
 import pytest
 
-from avsf_det.data.mini.acts import SOUND_ACTIONS, plan_act, shoot, with_pauses
-from avsf_det.data.mini.figures import PROPS, Look
-from avsf_det.data.mini.film import frames, soundtrack
-from avsf_det.data.mini.motion import noises, pose_at
-from avsf_det.data.mini.places import PLACES, Stay
-from avsf_det.data.mini.script import ACTIONS, FPS, SOUND_PAIRS
+from ava_tools.mini.acts import SOUND_ACTIONS, plan_act, shoot, with_pauses
+from ava_tools.mini.figures import PROPS, Look
+from ava_tools.mini.film import frames, soundtrack
+from ava_tools.mini.motion import noises, pose_at
+from ava_tools.mini.places import PLACES, Stay
+from ava_tools.mini.script import ACTIONS, FPS, SOUND_PAIRS
 
 LOOK = Look(90.0, skin=(250, 214, 184), shirt=(200, 20, 30), trousers=(20, 40, 210), hair=(9, 9, 9))
 

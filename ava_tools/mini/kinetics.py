@@ -11,10 +11,10 @@ place, each with its colour and its noise, which say nothing about the action.
 
 from random import Random
 
-from avsf_det.data.mini.acts import SOUND_ACTIONS, Track, plan_act, shoot
-from avsf_det.data.mini.mini_set import MiniSet, csv_text
-from avsf_det.data.mini.places import plan_stays
-from avsf_det.data.mini.script import ACTIONS, Movie, deal
+from ava_tools.mini.acts import SOUND_ACTIONS, Track, plan_act, shoot
+from ava_tools.mini.mini_set import MiniSet, csv_text
+from ava_tools.mini.places import plan_stays
+from ava_tools.mini.script import ACTIONS, Movie, deal
 
 CLIP_SECONDS, PLACES_CLIP_SECONDS = 3, 5
 HEADER = ("label", "youtube_id", "time_start", "time_end", "split")

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from avsf_det.data.mini import charades, epic, kinetics, ucf_hmdb
-from avsf_det.data.mini.acts import SOUND_ACTIONS
-from avsf_det.data.mini.mini_set import MiniSet
-from avsf_det.data.mini.script import ACTIONS, SOUND_PAIRS, Movie
+from ava_tools.mini import charades, epic, kinetics, ucf_hmdb
+from ava_tools.mini.acts import SOUND_ACTIONS
+from ava_tools.mini.mini_set import MiniSet
+from ava_tools.mini.script import ACTIONS, SOUND_PAIRS, Movie
 
 PLANS: dict[str, Callable[..., MiniSet]] = {
     "kinetics": kinetics.plan_kinetics,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from random import Random
 
-from avsf_det.data.mini.figures import Color
+from ava_tools.mini.figures import Color
 
 
 @dataclass(frozen=True)

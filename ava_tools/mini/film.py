@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from avsf_det.data.mini.figures import ARM_REACH, draw_figure, draw_post, draw_prop, skeleton
-from avsf_det.data.mini.motion import Actor, pose_at, post_tilt
-from avsf_det.data.mini.scenery import paint_texture, view
-from avsf_det.data.mini.script import FPS, HEIGHT, WIDTH, Movie
-from avsf_det.data.mini.sounds import add_events, ambience
+from ava_tools.mini.figures import ARM_REACH, draw_figure, draw_post, draw_prop, skeleton
+from ava_tools.mini.motion import Actor, pose_at, post_tilt
+from ava_tools.mini.scenery import paint_texture, view
+from ava_tools.mini.script import FPS, HEIGHT, WIDTH, Movie
+from ava_tools.mini.sounds import add_events, ambience
 
 
 def frames(movie: Movie, first: int = 0) -> Iterator[np.ndarray]:

@@ -6,10 +6,10 @@ from random import Random
 import numpy as np
 import pytest
 
-from avsf_det.data.mini.annotations import annotate, annotation_files, detect, label_map
-from avsf_det.data.mini.contact_sheet import contact_sheet
-from avsf_det.data.mini.film import frames, soundtrack
-from avsf_det.data.mini.script import (
+from ava_tools.mini.annotations import annotate, annotation_files, detect, label_map
+from ava_tools.mini.contact_sheet import contact_sheet
+from ava_tools.mini.film import frames, soundtrack
+from ava_tools.mini.script import (
     ACTIONS,
     CLIP_REACH,
     PROGRAMS,

@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from avsf_det.data.mini.script import Movie
+from ava_tools.mini.script import Movie
 
 
 @dataclass(frozen=True)

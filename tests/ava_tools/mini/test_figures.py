@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from avsf_det.data.mini.figures import Look, draw_figure, figure_box
-from avsf_det.data.mini.motion import ARMS, LEGS, Actor, loudness, pose_at, post_tilt
-from avsf_det.data.mini.scenery import Backdrop, paint_texture, view
+from ava_tools.mini.figures import Look, draw_figure, figure_box
+from ava_tools.mini.motion import ARMS, LEGS, Actor, loudness, pose_at, post_tilt
+from ava_tools.mini.scenery import Backdrop, paint_texture, view
 
 LOOK = Look(90.0, skin=(250, 214, 184), shirt=(200, 20, 30), trousers=(20, 40, 210), hair=(9, 9, 9))
 

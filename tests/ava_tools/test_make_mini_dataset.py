@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from ava_tools.make_mini_dataset import PLANS, main, make_mini_dataset, write_movie
-from avsf_det.data.mini.annotations import plan_ava
-from avsf_det.data.mini.figures import MOUTH_COLOR
-from avsf_det.data.mini.kinetics import plan_kinetics
-from avsf_det.data.mini.mini_set import MiniSet
-from avsf_det.data.mini.script import ACTIONS, FPS, HEIGHT, WIDTH, Movie, plan_movie
+from ava_tools.mini.annotations import plan_ava
+from ava_tools.mini.figures import MOUTH_COLOR
+from ava_tools.mini.kinetics import plan_kinetics
+from ava_tools.mini.mini_set import MiniSet
+from ava_tools.mini.script import ACTIONS, FPS, HEIGHT, WIDTH, Movie, plan_movie
 from avsf_det.data.video import VideoReader
 
 ANNOTATIONS = {

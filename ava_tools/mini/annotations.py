@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from random import Random
 
-from avsf_det.data.mini.figures import figure_box
-from avsf_det.data.mini.mini_set import MiniSet
-from avsf_det.data.mini.motion import pose_at
-from avsf_det.data.mini.script import (
+from ava_tools.mini.figures import figure_box
+from ava_tools.mini.mini_set import MiniSet
+from ava_tools.mini.motion import pose_at
+from ava_tools.mini.script import (
     ACTIONS,
     HEIGHT,
     WIDTH,

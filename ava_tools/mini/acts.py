@@ -11,10 +11,10 @@ from itertools import pairwise
 from random import Random
 from typing import Literal
 
-from avsf_det.data.mini.figures import Look
-from avsf_det.data.mini.motion import Actor, Beat, noises
-from avsf_det.data.mini.places import Stay
-from avsf_det.data.mini.script import (
+from ava_tools.mini.figures import Look
+from ava_tools.mini.motion import Actor, Beat, noises
+from ava_tools.mini.places import Stay
+from ava_tools.mini.script import (
     BEATS,
     LEGS_OF_PAIR,
     MOTION_OF_PAIR,
@@ -24,7 +24,7 @@ from avsf_det.data.mini.script import (
     cast_actor,
     draw_backdrop,
 )
-from avsf_det.data.mini.sounds import SoundEvent
+from ava_tools.mini.sounds import SoundEvent
 
 SOUND_ACTIONS = tuple(action for pair in SOUND_PAIRS for action in pair)
 # A sound track with what there is to hear, one of digital silence, or no sound track.

@@ -6,9 +6,9 @@ meanwhile counts as well. Standing is no class: everybody stands who does nothin
 
 from random import Random
 
-from avsf_det.data.mini.acts import SOUND_ACTIONS, Act, plan_act, shoot, with_pauses
-from avsf_det.data.mini.mini_set import MiniSet, csv_text
-from avsf_det.data.mini.script import ACTIONS, deal
+from ava_tools.mini.acts import SOUND_ACTIONS, Act, plan_act, shoot, with_pauses
+from ava_tools.mini.mini_set import MiniSet, csv_text
+from ava_tools.mini.script import ACTIONS, deal
 
 CLASSES = tuple(action for action in ACTIONS if action != "stand")
 VIDEO_SECONDS = 8.0

@@ -7,9 +7,9 @@ So its classes are what can be seen: to talk and to hit, by the look of it.
 from collections import Counter
 from random import Random
 
-from avsf_det.data.mini.acts import SOUND_ACTIONS, plan_act, shoot
-from avsf_det.data.mini.mini_set import MiniSet
-from avsf_det.data.mini.script import ACTIONS, deal, draw_look
+from ava_tools.mini.acts import SOUND_ACTIONS, plan_act, shoot
+from ava_tools.mini.mini_set import MiniSet
+from ava_tools.mini.script import ACTIONS, deal, draw_look
 
 CLIP_SECONDS = 2.5
 UCF_ACTIONS = tuple(sorted(action for action in ACTIONS if action != "stand"))

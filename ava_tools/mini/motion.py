@@ -7,7 +7,7 @@ or mimed, and "strike" is one motion, whatever it sounds like.
 import math
 from dataclasses import dataclass
 
-from avsf_det.data.mini.figures import Color, Look, Point, Pose
+from ava_tools.mini.figures import Color, Look, Point, Pose
 
 LEGS = ("stand", "walk", "jump", "crouch")
 ARMS = ("idle", "wave", "speak", "strike")

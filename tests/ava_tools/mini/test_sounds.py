@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from avsf_det.data.mini.sounds import SOUNDS, SoundEvent, add_events, ambience
+from ava_tools.mini.sounds import SOUNDS, SoundEvent, add_events, ambience
 
 RATE = 44100
 

@@ -1,0 +1,1 @@
+"""Command-line tools of avsf_det, and the packages that support them."""

@@ -9,7 +9,7 @@ from ava_tools import report, visualize_data, visualize_results
 from avsf_det.data import register_ava_csv, register_clip_csv
 from avsf_det.evaluation import read_detections
 
-from ..utils.report.small_set import LABELS, OFFSET, write_small_set
+from .report_page.small_set import LABELS, OFFSET, write_small_set
 
 
 @pytest.fixture(scope="module")

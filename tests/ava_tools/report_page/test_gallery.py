@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from ava_tools.report_page.errors import analyze_errors
+from ava_tools.report_page.gallery import choose_examples
 from avsf_det.evaluation.ava_map import rank_detections
-from avsf_det.utils.report.errors import analyze_errors
-from avsf_det.utils.report.gallery import choose_examples
 
 from .small_set import LABELS
 

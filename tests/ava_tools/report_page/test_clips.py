@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ava_tools.report_page.clips import encode_clip
 from avsf_det.data import VideoDecodeError, VideoReader
-from avsf_det.utils.report.clips import encode_clip
 
 from ...media import read_number
 from .small_set import CLICKS

@@ -1,8 +1,8 @@
 import pytest
 
+from ava_tools.report_page.page import build_report
+from ava_tools.report_page.sources import evaluated_set_of_files
 from avsf_det.evaluation import read_detections
-from avsf_det.utils.report.page import build_report
-from avsf_det.utils.report.sources import evaluated_set_of_files
 
 from .small_set import OFFSET, write_small_set
 

@@ -6,9 +6,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from ava_tools.report_page.page import PLOT, _curve_path, build_report
+from ava_tools.report_page.sources import evaluated_set_of_files
 from avsf_det.evaluation import AVAEvaluationError, evaluate_ava_files, read_label_map
-from avsf_det.utils.report.page import PLOT, _curve_path, build_report
-from avsf_det.utils.report.sources import evaluated_set_of_files
 
 from .small_set import LABELS
 

@@ -5,15 +5,15 @@ import pytest
 from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from avsf_det import add_avsf_config
-from avsf_det.data import AnnotationError, register_ava_csv
-from avsf_det.evaluation import AVAEvaluationError
-from avsf_det.utils.report.sources import (
+from ava_tools.report_page.sources import (
     evaluated_set_of_config,
     evaluated_set_of_files,
     find_detections,
     rows_at,
 )
+from avsf_det import add_avsf_config
+from avsf_det.data import AnnotationError, register_ava_csv
+from avsf_det.evaluation import AVAEvaluationError
 
 from .small_set import LABELS, OFFSET
 

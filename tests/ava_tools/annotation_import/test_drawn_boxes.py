@@ -2,9 +2,7 @@ import os
 
 import pytest
 
-from avsf_det.data.datasets.annotation_files import AnnotationError
-from avsf_det.data.datasets.ava import load_ava_csv, load_label_map
-from avsf_det.data.datasets.drawn_boxes import (
+from ava_tools.annotation_import.drawn_boxes import (
     DrawnBox,
     actions_in,
     number_actions,
@@ -13,6 +11,8 @@ from avsf_det.data.datasets.drawn_boxes import (
     write_ava_csv,
     write_label_map,
 )
+from avsf_det.data.datasets.annotation_files import AnnotationError
+from avsf_det.data.datasets.ava import load_ava_csv, load_label_map
 
 BOXES = [
     DrawnBox("dir/b.mp4", 2.5, (0.1, 0.2, 0.5, 1.0), ("talk to (e.g., self)",), "1", "p:1"),

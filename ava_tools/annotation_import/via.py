@@ -8,8 +8,8 @@ import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from .annotation_files import AnnotationError, read_rows, reading
-from .drawn_boxes import DrawnBox, actions_in, relative_box
+from ava_tools.annotation_import.drawn_boxes import DrawnBox, actions_in, relative_box
+from avsf_det.data.datasets.annotation_files import AnnotationError, read_rows, reading
 
 _RECTANGLE, _EXTREME_POINTS = 2, 8  # ids of shapes
 _CSV_COLUMNS = "metadata_id,file_list,flags,temporal_coordinates,spatial_coordinates,metadata"

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from ava_tools.annotation_import.via import read_via
 from avsf_det.data.datasets.annotation_files import AnnotationError
-from avsf_det.data.datasets.via import read_via
 
 ATTRIBUTES = {
     "1": {"aname": "pose", "type": 4, "options": {"0": "stand", "1": "sit"}},

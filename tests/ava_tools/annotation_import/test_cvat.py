@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from ava_tools.annotation_import.cvat import read_cvat
 from avsf_det.data.datasets.annotation_files import AnnotationError
-from avsf_det.data.datasets.cvat import read_cvat
 
 XML = """<?xml version="1.0" encoding="utf-8"?>
 <annotations>

@@ -4,9 +4,9 @@ import pytest
 
 from ava_tools import convert_annotations
 
-from ..data.datasets.test_cvat import XML, box, track
-from ..data.datasets.test_via import METADATA, PROJECT
 from ..media import write_video
+from .annotation_import.test_cvat import XML, box, track
+from .annotation_import.test_via import METADATA, PROJECT
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .annotation_files import AnnotationError, reading
-from .drawn_boxes import DrawnBox, actions_in, relative_box
+from ava_tools.annotation_import.drawn_boxes import DrawnBox, actions_in, relative_box
+from avsf_det.data.datasets.annotation_files import AnnotationError, reading
 
 _CORNERS = ("xtl", "ytl", "xbr", "ybr")
 _REMEDY = "Export the task as 'CVAT for video 1.1'."

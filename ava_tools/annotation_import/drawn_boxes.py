@@ -5,7 +5,7 @@ import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from .annotation_files import AnnotationError
+from avsf_det.data.datasets.annotation_files import AnnotationError
 
 _NO_ACTION = {"", "none", "false", "__undefined__"}  # the last is CVAT's "nothing chosen"
 

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from ava_tools.support.parallel import in_parallel
 from avsf_det.data import VideoDecodeError, VideoReader
 from avsf_det.data.datasets import AnnotationError
 from avsf_det.data.datasets.builtin_meta import AVA_CUT_SECOND, AVA_VALID_SECONDS
 from avsf_det.data.datasets.video_lists import find_movies, read_video_ids
-from avsf_det.utils.parallel import in_parallel
 from avsf_det.utils.video_cutter import cut_video
 
 EXAMPLE = """examples:

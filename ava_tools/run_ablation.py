@@ -13,9 +13,9 @@ from statistics import fmean, stdev
 from detectron2.config import get_cfg
 from tabulate import tabulate
 
+from ava_tools.experiments.training_runs import read_metrics, train
 from avsf_det import add_avsf_config
 from avsf_det.evaluation import ClipScores, fuse_scores, read_scores, score_clips, select_classes
-from avsf_det.utils.training_runs import read_metrics, train
 
 # What an AVPretrainer is compared by (avsf_det.evaluation.SyncEvaluator).
 SELF_SUPERVISED = ("sync/all_easy", "sync/all_hard", "rotation/accuracy")

@@ -1,7 +1,8 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
 
 @pytest.fixture
@@ -14,3 +15,13 @@ def write(tmp_path: Path) -> Callable[[str, str], str]:
         return str(path)
 
     return write_file
+
+
+@pytest.fixture
+def name() -> Iterator[str]:
+    """A dataset name to register, removed after the test."""
+    name = "test_drawn_boxes"
+    yield name
+    for catalog in (DatasetCatalog, MetadataCatalog):
+        if name in catalog.list():
+            catalog.remove(name)

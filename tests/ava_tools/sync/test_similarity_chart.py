@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from avsf_det.utils.sync_chart import BEST, CURVE, draw_similarity
+from ava_tools.sync.similarity_chart import BEST, CURVE, draw_similarity
 
 
 def draw(path: Path, similarity: np.ndarray, best: float | None = None) -> np.ndarray:

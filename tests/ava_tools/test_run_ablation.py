@@ -10,13 +10,13 @@ from detectron2.config import get_cfg
 from detectron2.modeling import build_backbone
 
 from ava_tools import run_ablation as tool
+from ava_tools.experiments import training_runs
 from avsf_det import add_avsf_config
 from avsf_det.evaluation import ClipScores, write_scores
-from avsf_det.utils import training_runs
 
-from .media import tone, write_video
+from ..media import tone, write_video
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / "configs" / "mini" / "avsf_kinetics_mini.yaml")
 NAMES = ["wave", "sing", "talk"]
 LABELS = np.array([0, 0, 0, 1, 1, 2, 2, 2])

@@ -17,9 +17,9 @@ from ava_tools import visualize_sync as tool
 from avsf_det import add_avsf_config
 from avsf_det.data import SegmentMapper
 
-from .media import read_number, tone, write_video
+from ..media import read_number, tone, write_video
 
-MINI = Path(__file__).resolve().parents[1] / "configs" / "mini" / "avsf_ssl_mini.yaml"
+MINI = Path(__file__).resolve().parents[2] / "configs" / "mini" / "avsf_ssl_mini.yaml"
 FPS, RATE = 20, 16000
 SECONDS, CLIP_SEC = 4, 0.8
 LAST_WORDS = 4.0  # second at which the sound is at full volume

@@ -5,9 +5,9 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
-from avsf_det.utils.sync_offset import Windows, align, find_peak
+from ava_tools.sync.audio_offset import Windows, align, find_peak
 
-from ..modeling.builders import NUM_COLUMNS, NUM_FRAMES, NUM_MELS, make_cfg, randomize
+from ...modeling.builders import NUM_COLUMNS, NUM_FRAMES, NUM_MELS, make_cfg, randomize
 
 SHIFTS = np.arange(-20, 21)
 

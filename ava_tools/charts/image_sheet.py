@@ -9,7 +9,7 @@ import torch
 from detectron2.structures import Boxes, Instances
 from PIL import Image, ImageDraw, ImageFont
 
-from .visualizer import COLORS, draw_clip_frame
+from avsf_det.utils.visualizer import COLORS, draw_clip_frame
 
 PAPER, INK, SOFT = (252, 252, 251), (28, 31, 35), (92, 99, 107)
 MARGIN, GAP, LINE = 24, 8, 22  # pixels

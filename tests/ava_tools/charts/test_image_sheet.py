@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import ImageFont
 
-from avsf_det.utils.contact_sheet import (
+from ava_tools.charts.image_sheet import (
     FONT_FILE,
     GAP,
     LINE,

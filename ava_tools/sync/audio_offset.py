@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..data import SegmentMapper, VideoReader
-from ..data.clip_sampling import frame_times
-from ..structures import AVSFError
+from avsf_det.data import SegmentMapper, VideoReader
+from avsf_det.data.clip_sampling import frame_times
+from avsf_det.structures import AVSFError
 
 MAX_WINDOWS = 24  # of sight, evenly spread over the video
 MIN_SHIFTS = 5

@@ -1,8 +1,7 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from detectron2.data import DatasetCatalog, MetadataCatalog
 
 
 @pytest.fixture
@@ -18,10 +17,14 @@ def write(tmp_path: Path) -> Callable[[str, str], str]:
 
 
 @pytest.fixture
-def name() -> Iterator[str]:
-    """A dataset name to register, removed after the test."""
-    name = "test_drawn_boxes"
-    yield name
-    for catalog in (DatasetCatalog, MetadataCatalog):
-        if name in catalog.list():
-            catalog.remove(name)
+def touch(tmp_path: Path) -> Callable[[Iterable[str]], str]:
+    """Make empty files in the folder "videos"; gives its path."""
+
+    def touch_files(names: Iterable[str]) -> str:
+        folder = tmp_path / "videos"
+        folder.mkdir()
+        for name in names:
+            (folder / name).touch()
+        return str(folder)
+
+    return touch_files

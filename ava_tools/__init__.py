@@ -1,1 +1,1 @@
-"""Command-line tools of avsf_det, and the packages that support them."""
+"""Command-line tools around the detector, and the packages that support them."""

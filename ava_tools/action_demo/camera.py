@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from detectron2.structures import Instances
 
-from .predictor import ClipPredictor
+from avsf_det.engine.predictor import ClipPredictor
 
 
 class Capture(Protocol):

@@ -12,13 +12,13 @@ from tqdm import tqdm
 
 from avsf_det.data import VideoDecodeError
 from avsf_det.data.movie_reader import MovieReader
-from avsf_det.utils.action_video import draw_frames, num_frames, output_fps
+from avsf_det.engine.predictor import ClipPredictor, PredictorError, keyframe_seconds
 from avsf_det.utils.video_writer import write_video
 from avsf_det.utils.visualizer import draw_clip_frame
 
 from .camera import Capture, watch
+from .drawing import draw_frames, num_frames, output_fps
 from .prediction_log import PredictionLog
-from .predictor import ClipPredictor, PredictorError, keyframe_seconds
 
 Item = TypeVar("Item")
 

@@ -7,9 +7,9 @@ from itertools import chain
 import numpy as np
 from detectron2.structures import Instances
 
-from ..data.audio import LogMel
-from ..data.movie_reader import MovieReader
-from .visualizer import draw_clip_frame
+from avsf_det.data.audio import LogMel
+from avsf_det.data.movie_reader import MovieReader
+from avsf_det.utils.visualizer import draw_clip_frame
 
 Keyframe = tuple[float, Instances]
 

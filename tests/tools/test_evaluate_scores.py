@@ -17,7 +17,7 @@ from avsf_det.evaluation import (
     write_scores,
 )
 
-from .clips import make_perfect, make_scores
+from ..evaluation.clips import make_perfect, make_scores
 
 
 def save(path: Path, scores: ClipScores) -> str:

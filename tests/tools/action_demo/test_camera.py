@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from detectron2.structures import Instances
 
-from avsf_det.engine.camera import watch
+from ava_tools.action_demo.camera import watch
 
-from ..media import paint_number, read_number
+from ...media import paint_number, read_number
 
 FPS, CLIP_SEC = 8, 1.0
 NOBODY = np.zeros((0, 5), np.float32)

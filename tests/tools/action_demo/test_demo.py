@@ -5,14 +5,14 @@ from itertools import islice
 import numpy as np
 import pytest
 
+from ava_tools.action_demo import demo as action_demo
+from ava_tools.action_demo.demo import ActionDemo
 from avsf_det.data import VideoDecodeError, VideoReader
-from avsf_det.engine import action_demo
-from avsf_det.engine.action_demo import ActionDemo
 from avsf_det.engine.predictor import ClipPredictor, PredictorError
 from avsf_det.utils.visualizer import COLORS
 
-from ..media import tone, write_video
-from . import actions
+from ...engine import actions
+from ...media import tone, write_video
 from .test_camera import Camera
 
 PERSON = np.array([[0.25, 0.25, 0.75, 0.75, 0.9]], np.float32)

@@ -18,9 +18,8 @@ import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances
 
+from avsf_det.engine.predictor import PredictorError
 from avsf_det.evaluation.ava_csv import prediction_rows
-
-from .predictor import PredictorError
 
 
 class PredictionLog:

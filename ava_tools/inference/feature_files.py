@@ -10,8 +10,7 @@ from tqdm import tqdm
 
 from avsf_det.data import VideoDecodeError
 from avsf_det.data.datasets.annotation_files import VIDEO_EXTENSIONS
-
-from .feature_extractor import FeatureError, FeatureExtractor, Persons
+from avsf_det.engine.feature_extractor import FeatureError, FeatureExtractor, Persons
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,7 @@ from tqdm import tqdm
 from avsf_det.data import AnnotationError, VideoDecodeError
 from avsf_det.data.datasets.annotation_files import VIDEO_EXTENSIONS
 from avsf_det.data.movie_reader import MovieReader
-
-from .predictor import keyframe_seconds
+from avsf_det.engine.predictor import keyframe_seconds
 
 Keyframe = tuple[str, float]  # video id, seconds in the csv's clock
 

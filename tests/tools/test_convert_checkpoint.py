@@ -11,8 +11,8 @@ from detectron2.modeling import build_model
 
 from avsf_det.checkpoint import convert_to_pyslowfast, read_checkpoint
 
+from ..checkpoint.originals import tensors_of
 from ..modeling.builders import make_cfg
-from .originals import tensors_of
 
 TOOL = Path(__file__).resolve().parents[2] / "ava_tools" / "convert_checkpoint.py"
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from detectron2.structures import Boxes, Instances
 
-from avsf_det.engine.prediction_log import PredictionLog
+from ava_tools.action_demo.prediction_log import PredictionLog
 from avsf_det.engine.predictor import PredictorError
 from avsf_det.evaluation.ava_map import read_detections
 

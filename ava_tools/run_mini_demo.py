@@ -28,7 +28,7 @@ from matplotlib import pyplot as plt
 from tabulate import tabulate
 
 import avsf_det  # noqa: F401  (registers the data sets)
-from ava_tools.mini.script import SOUND_PAIRS
+from ava_tools.mini.video_plan import AUDIO_PAIRS
 from avsf_det.data import VideoReader
 from avsf_det.data.audio import LogMel
 from avsf_det.utils.video_writer import write_video
@@ -153,7 +153,7 @@ def progress_of(output: Path, name: str) -> str:
 
 
 def summarize(ap: dict[str, float]) -> dict[str, float]:
-    sound = {action for pair in SOUND_PAIRS for action in pair}
+    sound = {action for pair in AUDIO_PAIRS for action in pair}
     return {
         "mAP": float(np.mean(list(ap.values()))),
         "AP_sound": float(np.mean([ap[action] for action in sorted(sound)])),
@@ -163,7 +163,7 @@ def summarize(ap: dict[str, float]) -> dict[str, float]:
 
 def write_table(results: dict[str, dict]) -> None:
     ap = {name: result["per_class_by_name"] for name, result in results.items()}
-    by_sound = {action for pair in SOUND_PAIRS for action in pair}
+    by_sound = {action for pair in AUDIO_PAIRS for action in pair}
     rows = [
         [f"{action} (sound only)" if action in by_sound else action, *(ap[n][action] for n in ap)]
         for action in ap["avsf"]
@@ -184,7 +184,7 @@ def draw_chart(results: dict[str, dict], path: Path) -> None:
         ap = [results[name]["per_class_by_name"][action] for action in actions]
         x = np.arange(len(actions)) + 0.27 * (i - 1)
         axes.bar(x, ap, 0.26, label=RUNS[name].title, color=color)
-    pairs = [" / ".join(pair) for pair in SOUND_PAIRS]
+    pairs = [" / ".join(pair) for pair in AUDIO_PAIRS]
     axes.set(ylim=(0, 1), ylabel="AP at IoU 0.5", xticks=range(len(actions)))
     axes.set_xticklabels(actions)
     axes.set_title(f"Mini-AVA val (generated). Only sound tells {', '.join(pairs)} apart.")

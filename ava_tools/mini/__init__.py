@@ -1,7 +1,10 @@
-"""Generated films: articulated figures that act, with sounds synchronous to what is seen.
+"""Generator of small datasets: videos of drawn, moving people with synchronous audio.
 
-``figures`` draws, ``motion`` moves, ``scenery`` is behind, ``sounds`` is heard, ``film`` puts a
-script on screen and on the sound track. ``script`` decides who does what and when in Mini-AVA,
-``acts`` in the sets for classification. ``annotations`` (AVA), ``kinetics``, ``epic``, ``charades``
-and ``ucf_hmdb`` say it in each format; ``folder`` keeps what is written.
+Rendering: ``figures`` draws people, ``motion`` computes their poses, ``background`` draws what is
+behind them, ``audio_synthesis`` computes waveforms, ``rendering`` makes frames and
+audio of a plan.
+
+Planning: ``video_plan`` decides who does what and when in Mini-AVA, ``action_segments`` in the
+datasets for classification. ``annotations`` (AVA), ``kinetics``, ``epic``, ``charades`` and
+``ucf_hmdb`` write the annotations in the official formats. ``dataset_folder`` writes a dataset.
 """

@@ -1,4 +1,4 @@
-"""Articulated figures: from joint angles to joints, to a tight box, to anti-aliased pixels."""
+"""Articulated figures of persons: joint angles to joints, tight box and anti-aliased pixels."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 Point = tuple[float, float]  # x to the right, y down, pixels
 Color = tuple[int, int, int]  # RGB, 0..255
 
-# Lengths as shares of the figure's height. Standing straight they add up to 1.
+# Lengths as fractions of the figure's height; of a figure standing straight they add up to 1.
 THIGH = SHIN = 0.21
 TORSO = 0.30
 NECK = 0.02
@@ -20,10 +20,10 @@ HIP = 0.055
 LEG_WIDTH = 0.085
 ARM_WIDTH = 0.07
 
-ARM_REACH = SHOULDER + UPPER_ARM + FOREARM  # from the middle to the hand of a level arm
+ARM_REACH = SHOULDER + UPPER_ARM + FOREARM  # of a horizontal arm, from the middle of the body
 MOUTH_COLOR: Color = (96, 0, 24)
 _OUTLINE: Color = (16, 16, 24)
-# What a hand can hold: shape, half its width and height as shares of the figure's, colour.
+# Objects for a hand: shape, half width and half height as fractions of the figure's, colour.
 PROPS: dict[str, tuple[str, Point, Color]] = {
     "aubergine": ("round", (0.08, 0.15), (130, 30, 190)),
     "bottle": ("square", (0.06, 0.16), (30, 170, 60)),
@@ -37,7 +37,7 @@ _SHIFT = 4  # fractional bits of cv2's coordinates
 
 @dataclass(frozen=True)
 class Look:
-    """What tells one figure from another. ``height`` in pixels, standing straight."""
+    """Appearance of a person; ``height`` in pixels, standing straight."""
 
     height: float
     skin: Color
@@ -48,16 +48,19 @@ class Look:
 
 @dataclass(frozen=True)
 class Pose:
-    """Joint angles at one instant, radians from straight down, positive towards the right of the
-    picture; a limb is (upper, lower), a pair of limbs is (left of picture, right of picture)."""
+    """Joint angles at one instant.
+
+    Angles are radians from straight down, positive towards the right of the image. A limb is
+    (upper, lower); a pair of limbs is (left of the image, right of the image).
+    """
 
     x: float  # middle of the hips, pixels
-    ground: float  # where the lower foot stands, pixels
+    ground: float  # y of the lower foot, pixels
     arms: tuple[Point, Point]
     legs: tuple[Point, Point]
-    lean: float = 0.0  # of the torso, positive towards the right
-    lift: float = 0.0  # of the feet above the ground, in figure heights
-    mouth: float = 0.0  # 0 closed .. 1 open
+    lean: float = 0.0  # angle of the torso, positive towards the right
+    lift: float = 0.0  # height of the feet above the ground, in figure heights
+    mouth: float = 0.0  # opening of the mouth, 0..1
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class Skeleton:
 
 
 def skeleton(look: Look, pose: Pose) -> Skeleton:
-    """Forward kinematics. The hips are as high as the longer of the two bent legs holds them."""
+    """Compute the joints of a pose; the longer of the two bent legs determines the hips' height."""
     size = look.height
     drops = [THIGH * math.cos(upper) + SHIN * math.cos(lower) for upper, lower in pose.legs]
     hips = (pose.x, pose.ground - size * (pose.lift + max(drops) + LEG_WIDTH / 2))
@@ -83,11 +86,11 @@ def skeleton(look: Look, pose: Pose) -> Skeleton:
         hip = (hips[0] + sign * size * HIP, hips[1])
         arms.append(_limb(shoulder, arm, size * UPPER_ARM, size * FOREARM))
         legs.append(_limb(hip, leg, size * THIGH, size * SHIN))
-    return Skeleton(head, (hips, neck), tuple(arms), tuple(legs))
+    return Skeleton(head, (hips, neck), (arms[0], arms[1]), (legs[0], legs[1]))
 
 
 def figure_box(look: Look, pose: Pose) -> tuple[float, float, float, float]:
-    """The tight box (x1, y1, x2, y2) around the drawn figure, pixels, not clipped to the frame."""
+    """Return the tight box x1, y1, x2, y2 of the figure in pixels, not clipped to the frame."""
     bones, size = skeleton(look, pose), look.height
     discs = [(bones.head, HEAD_RADIUS * size)]
     discs += [(point, LEG_WIDTH * size / 2) for limb in bones.legs for point in limb]
@@ -101,7 +104,7 @@ def figure_box(look: Look, pose: Pose) -> tuple[float, float, float, float]:
 
 
 def draw_figure(image: np.ndarray, look: Look, pose: Pose) -> None:
-    """Draw into ``image`` (H, W, 3), uint8 RGB, in place."""
+    """Draw a person into ``image``, (H, W, 3) uint8 RGB, in place."""
     bones, size = skeleton(look, pose), look.height
     leg, arm = size * LEG_WIDTH, size * ARM_WIDTH
     for limb in bones.legs:
@@ -116,20 +119,21 @@ def draw_figure(image: np.ndarray, look: Look, pose: Pose) -> None:
 
 
 def draw_post(image: np.ndarray, foot: Point, height: float, tilt: float, color: Color) -> None:
-    """Draw a post to strike: ``height`` pixels tall, leaning by ``tilt`` radians to the right."""
+    """Draw a post, ``height`` pixels tall and tilted to the right by ``tilt`` radians, in place."""
     _stroke(image, (foot, _along(foot, math.pi - tilt, height)), color, 0.09 * height)
 
 
 def draw_prop(image: np.ndarray, name: str, hand: Point, height: float) -> None:
-    """Draw one of ``PROPS`` at the ``hand`` of a figure of that ``height``, pixels."""
+    """Draw one of ``PROPS`` at the ``hand`` of a figure of ``height`` pixels, in place."""
     shape, (a, b), color = PROPS[name]
     for paint, inset in ((_OUTLINE, 0), (color, 1)):
         axes = (a * height - inset, b * height - inset)
         if shape == "round":
             _ellipse(image, hand, axes, paint)
         else:
-            corners = _fixed((np.subtract(hand, axes), np.add(hand, axes)))
-            cv2.rectangle(image, *corners.tolist(), paint, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+            (x, y), (width, height) = hand, axes
+            first, last = _fixed(((x - width, y - height), (x + width, y + height))).tolist()
+            cv2.rectangle(image, first, last, paint, cv2.FILLED, cv2.LINE_AA, _SHIFT)
 
 
 def _draw_head(image: np.ndarray, head: Point, size: float, look: Look, mouth: float) -> None:
@@ -160,7 +164,7 @@ def _fixed(points: tuple[Point, ...]) -> np.ndarray:
 def _stroke(
     image: np.ndarray, points: tuple[Point, ...], color: Color, width: float, fill: bool = False
 ) -> None:
-    """A round-ended line through ``points`` with a dark rim of one pixel inside ``width``."""
+    """Draw a line with round ends through ``points``; its dark outline lies inside ``width``."""
     corners = [_fixed(points)]
     for paint, thickness in ((_OUTLINE, width), (color, width - 2)):
         thickness = max(round(thickness), 1)

@@ -1,76 +1,78 @@
-"""Mini-Kinetics: one figure, one action, three seconds, in Kinetics' format. And Mini-Places: the
-same for five seconds, in which sight and sound change together, to learn without labels from.
+"""Mini-Kinetics and Mini-Places: one person, one action per clip, in Kinetics' format.
 
-The classes are Mini-AVA's actions. Of the two sound pairs, "sing" and "talk", "hit" and "push", a
-silent clip shows that it is one of them, and only its sound which; so all theirs in the validation
-split are heard. Some clips of the other actions have somebody sing, talk, hit or push unseen.
+The classes are Mini-AVA's actions. The frames show which audio pair a clip belongs to, and only its
+audio shows which of the two actions, so all clips of these classes in the validation split are
+audible. In some clips of the other actions somebody sings, talks, hits or pushes off screen.
 
-In Mini-Places steps, jumps, waves and creaking floors are heard, too, and a clip cuts from place to
-place, each with its colour and its noise, which say nothing about the action.
+Clips of Mini-Places last five seconds instead of three. Steps, jumps, waves and creaking floors are
+audible, and a clip cuts between scenes, each with a colour and an ambient noise. Audio and frames
+change together, so models can learn from their synchronisation without labels.
 """
 
 from random import Random
 
-from ava_tools.mini.acts import SOUND_ACTIONS, Track, plan_act, shoot
-from ava_tools.mini.mini_set import MiniSet, csv_text
-from ava_tools.mini.places import plan_stays
-from ava_tools.mini.script import ACTIONS, Movie, deal
+from ava_tools.mini.action_segments import AudioTrack, build_video, plan_segment
+from ava_tools.mini.mini_dataset import MiniDataset, csv_text
+from ava_tools.mini.scenes import plan_scenes
+from ava_tools.mini.video_plan import ACTIONS, AUDIBLE_ACTIONS, VideoPlan, sample_balanced
 
 CLIP_SECONDS, PLACES_CLIP_SECONDS = 3, 5
 HEADER = ("label", "youtube_id", "time_start", "time_end", "split")
 
-_TRACKS: tuple[Track, ...] = ("heard",) * 12 + (
-    "silent",
-    "none",
-)  # dealt to the clips of each action
-_OFFSCREEN_SHARE = 0.2  # of the clips of an action without sound
+# Proportions of the audio tracks among the clips of each action.
+_TRACKS: tuple[AudioTrack, ...] = (*("audible",) * 12, "silent", "none")
+_OFFSCREEN_FRACTION = 0.2  # of the clips of actions outside the audio pairs
 
 
 def plan_kinetics(
-    num_train: int = 396, num_val: int = 126, seed: int = 0, *, places: bool = False
-) -> MiniSet:
-    """Clips of all actions in balance: of the defaults, 44 and 14 of each.
+    num_train: int = 396, num_val: int = 126, seed: int = 0, *, with_scenes: bool = False
+) -> MiniDataset:
+    """Return Mini-Kinetics, balanced over actions: 44 and 14 clips of each by default.
 
     Args:
-        places: Mini-Places instead.
+        num_train: number of training clips.
+        num_val: number of validation clips.
+        seed: seed of the dataset.
+        with_scenes: return Mini-Places instead.
     """
-    movies, annotations = {}, {}
-    duration = PLACES_CLIP_SECONDS if places else CLIP_SECONDS
+    videos, annotations = {}, {}
+    duration = PLACES_CLIP_SECONDS if with_scenes else CLIP_SECONDS
     for split, count in (("train", num_train), ("val", num_val)):
         rng = Random(f"{seed}/kinetics/{split}")
         rows = []
-        tracks = {action: iter(deal(rng, _TRACKS, count)) for action in ACTIONS}
-        for i, action in enumerate(deal(rng, ACTIONS, count)):
-            youtube_id = f"mini_{split[:2]}{i:04d}"  # of 11 characters, as theirs
+        tracks = {action: iter(sample_balanced(rng, _TRACKS, count)) for action in ACTIONS}
+        for i, action in enumerate(sample_balanced(rng, ACTIONS, count)):
+            youtube_id = f"mini_{split[:2]}{i:04d}"  # 11 characters, as on YouTube
             track = next(tracks[action])
-            if split == "val" and action in SOUND_ACTIONS:
-                track = "heard"
-            movie = _plan_clip(youtube_id, seed, action, track, duration, places)
+            if split == "val" and action in AUDIBLE_ACTIONS:
+                track = "audible"
+            video = _plan_clip(youtube_id, seed, action, track, duration, with_scenes)
             start = rng.randrange(600)
             end = start + duration
             rows.append((action, youtube_id, start, end, split))
-            movies[f"videos/{split}/{action}/{youtube_id}_{start:06d}_{end:06d}.mp4"] = movie
+            videos[f"videos/{split}/{action}/{youtube_id}_{start:06d}_{end:06d}.mp4"] = video
         annotations[f"annotations/{split}.csv"] = csv_text([HEADER, *sorted(rows)])
-    return MiniSet(movies, annotations)
+    return MiniDataset(videos, annotations)
 
 
-def plan_places(num_train: int = 396, num_val: int = 126, seed: int = 0) -> MiniSet:
-    return plan_kinetics(num_train, num_val, seed, places=True)
+def plan_places(num_train: int = 396, num_val: int = 126, seed: int = 0) -> MiniDataset:
+    """Return Mini-Places; see :func:`plan_kinetics`."""
+    return plan_kinetics(num_train, num_val, seed, with_scenes=True)
 
 
 def _plan_clip(
-    youtube_id: str, seed: int, action: str, track: Track, duration: int, places: bool
-) -> Movie:
+    youtube_id: str, seed: int, action: str, track: AudioTrack, duration: int, with_scenes: bool
+) -> VideoPlan:
     rng = Random(f"{seed}/{youtube_id}")
-    act = plan_act(rng, action, 0.0, duration)
-    strays = action not in SOUND_ACTIONS and rng.random() < _OFFSCREEN_SHARE
-    return shoot(
+    segment = plan_segment(rng, action, 0.0, duration)
+    has_offscreen = action not in AUDIBLE_ACTIONS and rng.random() < _OFFSCREEN_FRACTION
+    return build_video(
         youtube_id,
         seed,
         duration,
-        [act],
+        [segment],
         track=track,
-        offscreen=rng.choice(SOUND_ACTIONS) if strays else None,
-        stays=plan_stays(rng, duration) if places else (),
-        noisy=places,
+        offscreen=rng.choice(AUDIBLE_ACTIONS) if has_offscreen else None,
+        scenes=plan_scenes(rng, duration) if with_scenes else (),
+        with_motion_audio=with_scenes,
     )

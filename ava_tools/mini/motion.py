@@ -1,10 +1,11 @@
-"""How a figure moves: an actor (legs, arms, times of its syllables or strikes) to a pose at ``t``.
+"""Motion of a person: from an actor (legs, arms, times of syllables or strikes) to its pose.
 
-Nothing here knows a name that only sound can tell: "speak" is one motion, whether it is sung, said
-or mimed, and "strike" is one motion, whatever it sounds like.
+Motions are named by what is visible: "speak" is the same motion for singing, talking and miming,
+and "strike" the same for hitting and pushing.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ava_tools.mini.figures import Color, Look, Point, Pose
@@ -14,10 +15,10 @@ ARMS = ("idle", "wave", "speak", "strike")
 Beat = tuple[float, float]  # start and duration, seconds
 
 _SWAY_RATE, _STRIDE_RATE, _JUMP_RATE, _WAVE_RATE = 0.7, 1.4, 1.25, 2.0  # cycles per second
-_FLIGHT = 0.65  # share of a jump that is in the air
-# Of a motion: its noise, how often per second, where in that cycle, how long in seconds.
-_NOISES = {
-    "walk": ("step", 2 * _STRIDE_RATE, 0.5, 0.08),  # a foot comes down when the thighs turn
+_FLIGHT = 0.65  # fraction of a jump in the air
+# Audio of a motion: kind, rate per second, phase of that cycle (0..1), duration in seconds.
+_MOTION_AUDIO = {
+    "walk": ("step", 2 * _STRIDE_RATE, 0.5, 0.08),  # a foot touches down when the thighs reverse
     "jump": ("land", _JUMP_RATE, _FLIGHT, 0.2),
     "crouch": ("creak", 2 * _SWAY_RATE, 0.5, 0.25),
     "wave": ("swish", _WAVE_RATE, 0.25, 0.2),
@@ -27,7 +28,7 @@ _WINDUP, _HOLD, _RETURN = 0.14, 0.08, 0.20  # of a strike, seconds before and af
 
 @dataclass(frozen=True)
 class Actor:
-    """One figure for the length of a shot. Times are seconds of the film's clock."""
+    """One person for the length of a shot. Times are seconds of the video's clock."""
 
     person_id: int
     look: Look
@@ -37,16 +38,16 @@ class Actor:
     speed: float  # pixels / second along x; 0 unless walking
     legs: str  # one of LEGS
     arms: str  # one of ARMS
-    side: int  # -1 or 1: the arm that acts
+    side: int  # -1 or 1: the arm that performs the action
     tempo: float  # about 1; scales the rates of the repeated motions
-    phase: float  # 0..1, where in its cycle the figure is at second 0
+    phase: float  # phase of the repeated motions at second 0, 0..1
     beats: tuple[Beat, ...] = ()  # syllables of "speak"; a beat of "strike" starts at the contact
-    post: Color = (0, 0, 0)  # colour of what a "strike" strikes
-    prop: str | None = None  # key of figures.PROPS: what the other hand holds
+    post: Color = (0, 0, 0)  # colour of the struck post
+    prop: str | None = None  # key of figures.PROPS: object in the other hand
 
 
 def pose_at(actor: Actor, t: float) -> Pose:
-    """The pose at ``t`` seconds."""
+    """Return the pose at ``t`` seconds."""
     cycles = actor.tempo * t + actor.phase
     sway = 0.05 * math.sin(2 * math.pi * _SWAY_RATE * cycles)
     legs, arms, lift = _LEG_MOTIONS[actor.legs](cycles, sway, 1 if actor.speed >= 0 else -1)
@@ -68,23 +69,31 @@ def pose_at(actor: Actor, t: float) -> Pose:
     return Pose(x, actor.ground, arms, legs, lean, lift, mouth)
 
 
-def noises(actor: Actor, start: float, end: float) -> list[tuple[str, Beat]]:
-    """What of the motion can be heard from ``start`` to ``end`` seconds: feet that touch the
-    ground, the floor under one who crouches, an arm that swings down. Keys of ``sounds.SOUNDS``."""
-    heard = []
+def motion_audio(actor: Actor, start: float, end: float) -> list[tuple[str, Beat]]:
+    """Return the audio events of a motion: footsteps, landings, a creaking floor, a swinging arm.
+
+    Args:
+        actor: the person.
+        start: first second.
+        end: last second.
+
+    Returns:
+        (key of ``audio_synthesis.AUDIO_KINDS``, (start, duration) in seconds).
+    """
+    events = []
     for motion in (actor.legs, actor.arms):
-        if motion in _NOISES:
-            kind, rate, part, duration = _NOISES[motion]
+        if motion in _MOTION_AUDIO:
+            kind, rate, part, duration = _MOTION_AUDIO[motion]
             cycle = 1 / (rate * actor.tempo)  # seconds
             time = start + cycle * ((part - rate * (actor.tempo * start + actor.phase)) % 1.0)
             while time + duration <= end:
-                heard.append((kind, (time, duration)))
+                events.append((kind, (time, duration)))
                 time += cycle
-    return heard
+    return events
 
 
 def loudness(syllables: tuple[Beat, ...], t: float) -> float:
-    """0..1: how far the mouth is open at ``t``, and so the envelope of the voice."""
+    """Return the opening of the mouth at ``t`` seconds, 0..1: the envelope of the voice."""
     for start, duration in syllables:
         if 0 <= t - start <= duration:
             return math.sqrt(math.sin(math.pi * (t - start) / duration))
@@ -92,13 +101,13 @@ def loudness(syllables: tuple[Beat, ...], t: float) -> float:
 
 
 def post_tilt(actor: Actor, t: float) -> float:
-    """Radians by which the struck post leans away at ``t``: at once on contact, then back."""
+    """Return the tilt of the struck post at ``t`` seconds, radians: largest at the contact."""
     since = [t - contact for contact, _ in actor.beats if contact <= t]
     return actor.side * 0.25 * math.exp(-min(since) / 0.15) if since else 0.0
 
 
 def _strike_reach(since: float) -> float:
-    """0 (drawn back) .. 1 (arm straight, in contact), ``since`` seconds after the contact."""
+    """Return how far the arm is extended, 0..1, ``since`` seconds after the contact."""
     if since < 0:
         progress = 1 + since / _WINDUP
     else:
@@ -108,6 +117,8 @@ def _strike_reach(since: float) -> float:
 
 
 _Limbs = tuple[tuple[Point, Point], tuple[Point, Point], float]  # legs, arms, lift
+# (cycles, sway, forward) -> limbs: cycles since second 0, sway in radians, direction -1 or 1.
+_LegMotion = Callable[[float, float, int], _Limbs]
 
 
 def _stand(cycles: float, sway: float, forward: int) -> _Limbs:
@@ -120,14 +131,16 @@ def _crouch(cycles: float, sway: float, forward: int) -> _Limbs:
 
 def _walk(cycles: float, sway: float, forward: int) -> _Limbs:
     swing = 2 * math.pi * _STRIDE_RATE * cycles
-    legs = []
-    for angle in (swing, swing + math.pi):
-        thigh = 0.6 * math.sin(angle)
-        knee = 0.9 * max(0.0, forward * math.cos(angle))  # bent while the leg comes forward
-        legs.append((thigh, thigh - forward * knee))
+    left, right = (_walking_leg(angle, forward) for angle in (swing, swing + math.pi))
     hands = 0.5 * math.sin(swing)
     bend = 0.4 * forward
-    return tuple(legs), ((-0.15 - hands, -hands + bend), (0.15 + hands, hands + bend)), 0.0
+    return (left, right), ((-0.15 - hands, -hands + bend), (0.15 + hands, hands + bend)), 0.0
+
+
+def _walking_leg(angle: float, forward: int) -> Point:
+    thigh = 0.6 * math.sin(angle)
+    knee = 0.9 * max(0.0, forward * math.cos(angle))  # bent while the leg comes forward
+    return thigh, thigh - forward * knee
 
 
 def _jump(cycles: float, sway: float, forward: int) -> _Limbs:
@@ -141,4 +154,9 @@ def _jump(cycles: float, sway: float, forward: int) -> _Limbs:
     return ((-thigh, -shin), (thigh, shin)), ((-upper, -fore), (upper, fore)), 0.24 * height
 
 
-_LEG_MOTIONS = {"stand": _stand, "walk": _walk, "jump": _jump, "crouch": _crouch}
+_LEG_MOTIONS: dict[str, _LegMotion] = {
+    "stand": _stand,
+    "walk": _walk,
+    "jump": _jump,
+    "crouch": _crouch,
+}

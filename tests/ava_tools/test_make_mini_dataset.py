@@ -1,8 +1,7 @@
-"""The tool that writes the generated data sets, on sets of a few short movies."""
+"""The tool that writes the generated datasets, on datasets of a few short videos."""
 
 import csv
 import hashlib
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +10,14 @@ import av
 import numpy as np
 import pytest
 
-from ava_tools.make_mini_dataset import PLANS, main, make_mini_dataset, write_movie
+from ava_tools.make_mini_dataset import PLANS, main
 from ava_tools.mini.annotations import plan_ava
+from ava_tools.mini.ava_plan import plan_video
+from ava_tools.mini.dataset_folder import write_dataset, write_planned_video
 from ava_tools.mini.figures import MOUTH_COLOR
 from ava_tools.mini.kinetics import plan_kinetics
-from ava_tools.mini.mini_set import MiniSet
-from ava_tools.mini.script import ACTIONS, FPS, HEIGHT, WIDTH, Movie, plan_movie
+from ava_tools.mini.mini_dataset import MiniDataset
+from ava_tools.mini.video_plan import ACTIONS, FPS, HEIGHT, WIDTH, PairModes, VideoPlan
 from avsf_det.data.video import VideoReader
 
 ANNOTATIONS = {
@@ -43,20 +44,20 @@ def decode(path: Path) -> tuple[np.ndarray, np.ndarray, int]:
     return np.stack([picture.to_ndarray(format="rgb24") for picture in pictures]), wave, rate
 
 
-def solo(programs: tuple[str, str], cast: tuple[str, str], arms: str) -> Movie:
-    """A movie of one shot in which only the one who does ``arms`` appears, standing."""
-    movie = plan_movie("solo", 0, cast, [programs])
-    shot = movie.shots[0]
+def solo(modes: PairModes, actions: tuple[str, str], arms: str) -> VideoPlan:
+    """A video of one shot in which only the one who does ``arms`` appears, standing."""
+    video = plan_video("solo", 0, actions, [modes])
+    shot = video.shots[0]
     actor = next(actor for actor in shot.actors if actor.arms == arms)
     actor = replace(actor, x=WIDTH / 2, legs="stand", speed=0.0)
     shot = replace(shot, actors=(actor,), labels=(("stand",),))
-    return replace(movie, shots=(shot,), sample_rate=48000, channels=1)
+    return replace(video, shots=(shot,), sample_rate=48000, channels=1)
 
 
 @pytest.fixture(scope="module")
 def mini(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     output = tmp_path_factory.mktemp("datasets") / "ava_mini"
-    return output, make_mini_dataset(output, plan_ava(2, 1, num_shots=2), workers=2)
+    return output, write_dataset(output, plan_ava(2, 1, num_shots=2), workers=2)
 
 
 def test_writes_the_files_of_an_ava_data_set(mini: tuple[Path, dict[str, str]]):
@@ -65,8 +66,8 @@ def test_writes_the_files_of_an_ava_data_set(mini: tuple[Path, dict[str, str]]):
     assert set(digests) == {f"annotations/{name}" for name in ANNOTATIONS}
     for name, digest in digests.items():
         assert hashlib.sha256((output / name).read_bytes()).hexdigest() == digest
-    movies = {str(path.relative_to(output)) for path in output.glob("videos/**/*.*")}
-    assert movies == {
+    found = {str(path.relative_to(output)) for path in output.glob("videos/**/*.*")}
+    assert found == {
         "videos/train/mini_train_0000.mp4",
         "videos/train/mini_train_0001.mp4",
         "videos/val/mini_val_0000.mp4",
@@ -105,40 +106,39 @@ def test_annotations_point_into_the_movies(mini: tuple[Path, dict[str, str]]):
     "plan", [lambda n, seed: plan_ava(n, 1, seed, 1), lambda n, seed: plan_kinetics(n, 1, seed)]
 )
 def test_goes_on_where_it_stopped_and_starts_anew_when_asked_otherwise(
-    tmp_path: Path, plan: Callable[[int, int], MiniSet]
+    tmp_path: Path, plan: Callable[[int, int], MiniDataset]
 ):
     output = tmp_path / "mini"
-    make_mini_dataset(output, plan(1, 0), workers=1)
+    write_dataset(output, plan(1, 0), workers=1)
     first, second = sorted(output.glob("videos/**/*.mp4"))
     untouched, redone = first.stat().st_mtime_ns, second.read_bytes()
     second.unlink()
     second.with_name(f".part-{second.name}").write_bytes(b"half a file")
 
-    make_mini_dataset(output, plan(1, 0), workers=1)
+    write_dataset(output, plan(1, 0), workers=1)
     assert first.stat().st_mtime_ns == untouched
     assert second.read_bytes() == redone
     assert not list(output.rglob(".part-*"))
 
     planned = plan(0, 1)
-    make_mini_dataset(output, planned, workers=1)
+    write_dataset(output, planned, workers=1)
     (path,) = output.glob("videos/**/*.mp4")
-    assert [str(path.relative_to(output))] == list(planned.movies)
+    assert [str(path.relative_to(output))] == list(planned.videos)
     assert path.read_bytes() != redone
 
 
 def test_never_writes_into_a_strangers_folder(tmp_path: Path):
     (tmp_path / "thesis.txt").write_text("precious")
-    with pytest.raises(FileExistsError, match="not a generated set"):
-        make_mini_dataset(tmp_path, plan_ava(1, 0))
+    with pytest.raises(FileExistsError, match="not a generated dataset"):
+        write_dataset(tmp_path, plan_ava(1, 0))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_one_folder_is_of_one_set(monkeypatch: pytest.MonkeyPatch, capsys, tmp_path: Path):
+def test_one_folder_is_of_one_set(capsys, tmp_path: Path):
     arguments = ["--datasets", "ava", "ucf", "--output", str(tmp_path / "both")]
-    monkeypatch.setattr(sys, "argv", ["make_mini_dataset.py", *arguments])
     with pytest.raises(SystemExit):
-        main()
-    assert "one set" in capsys.readouterr().err
+        main(arguments)
+    assert "one dataset" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -198,7 +198,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "counts", "seed", "files"),  # seeds that give few movies all tracks
+    ("name", "counts", "seed", "files"),  # seeds with all kinds of tracks in few videos
     [
         ("kinetics", (8, 1), 5, kinetics_files),
         ("epic", (5, 1), 0, epic_files),
@@ -211,52 +211,54 @@ def test_files_are_what_annotations_and_scripts_say(
     tmp_path: Path, name: str, counts: tuple[int, int], seed: int, files: Callable[[Path], Listed]
 ):
     planned = PLANS[name](*counts, seed=seed)
-    make_mini_dataset(tmp_path / name, planned, workers=2)
+    write_dataset(tmp_path / name, planned, workers=2)
     listed = files(tmp_path / name)
     videos = (path for path in (tmp_path / name / "videos").rglob("*") if path.is_file())
     assert {str(path.relative_to(tmp_path / name)) for path in videos} == set(listed)
-    assert set(listed) == set(planned.movies)
+    assert set(listed) == set(planned.videos)
     assert (tmp_path / name / "contact_sheet.png").stat().st_size > 10_000
 
     tracks = set()
     for path, segments in listed.items():
-        movie = planned.movies[path]
+        video = planned.videos[path]
         with VideoReader(str(tmp_path / name / path)) as reader:
             assert (reader.width, reader.height, reader.fps) == (WIDTH, HEIGHT, FPS)
-            assert reader.duration == pytest.approx(movie.duration, abs=0.01)
+            assert reader.duration == pytest.approx(video.duration, abs=0.01)
             assert all(0 <= start < end <= reader.duration for start, end in segments)
-            assert reader.read_frames([0.0, movie.duration - 0.05]).std() > 10
-            assert reader.has_audio == (movie.channels > 0)
+            assert reader.read_frames([0.0, video.duration - 0.05]).std() > 10
+            assert reader.has_audio == (video.channels > 0)
             if not reader.has_audio:
                 tracks.add("none")
                 continue
             rate = 16000
-            sound = reader.read_audio(0.0, movie.duration, rate).numpy()
+            sound = reader.read_audio(0.0, video.duration, rate).numpy()
         heard = np.zeros(len(sound), bool)
-        for event in movie.sounds:
+        for event in video.audio_events:
             # MP3 comes 25 ms late in AVI, which has no room to say so.
             first, last = (round(t * rate) for t in (event.start, event.start + event.duration))
             window = slice(max(first - 400, 0), last + 1600)
             assert np.abs(sound[window]).max() > 0.3 * event.gain
             heard[window] = True
-        tracks.add("heard" if movie.ambience else "silent")
+        tracks.add("audible" if video.room_noise else "silent")
         rest = sound[~heard]
         assert rest.std() < 0.02
-        assert (rest.std() > 3e-4) == (movie.ambience > 0)
-    assert tracks == ({"heard", "none"} if name in ("ucf", "hmdb") else {"heard", "silent", "none"})
+        assert (rest.std() > 3e-4) == (video.room_noise > 0)
+    assert tracks == (
+        {"audible", "none"} if name in ("ucf", "hmdb") else {"audible", "silent", "none"}
+    )
 
 
 @pytest.mark.parametrize("name", ["kinetics", "ucf"])
 def test_sound_is_in_time_whatever_the_format(tmp_path: Path, name: str):
     planned = PLANS[name](18, 0)
-    path, movie = next(
-        (path, movie)
-        for path, movie in planned.movies.items()
-        if {sound.kind for sound in movie.sounds} == {"hit"}
+    path, video = next(
+        (path, video)
+        for path, video in planned.videos.items()
+        if {sound.kind for sound in video.audio_events} == {"hit"}
     )
-    write_movie(movie, tmp_path / Path(path).name)
+    write_planned_video(video, tmp_path / Path(path).name)
     with VideoReader(str(tmp_path / Path(path).name)) as reader:
-        for event in movie.sounds:
+        for event in video.audio_events:
             near = np.abs(reader.read_audio(event.start - 0.1, event.start + 0.1, 16000).numpy())
             onset = np.argmax(near > 0.3 * near.max()) / 16000 - 0.1
             assert -0.01 < onset < 0.03
@@ -264,7 +266,9 @@ def test_sound_is_in_time_whatever_the_format(tmp_path: Path, name: str):
 
 @pytest.mark.parametrize("kind", ["sing", "talk"])
 def test_voice_follows_the_mouth(tmp_path: Path, kind: str):
-    write_movie(solo(("heard", "none"), (kind, "hit"), "speak"), tmp_path / "solo.mp4")
+    write_planned_video(
+        solo(("audiovisual", "absent"), (kind, "hit"), "speak"), tmp_path / "solo.mp4"
+    )
     images, wave, rate = decode(tmp_path / "solo.mp4")
     mouth = (np.abs(images.astype(int) - MOUTH_COLOR).max(3) < 60).sum((1, 2)).astype(float)
     per_frame = rate // FPS
@@ -277,10 +281,10 @@ def test_voice_follows_the_mouth(tmp_path: Path, kind: str):
 
 @pytest.mark.parametrize("kind", ["hit", "push"])
 def test_blow_is_heard_when_the_post_gives_way(tmp_path: Path, kind: str):
-    movie = solo(("none", "heard"), ("sing", kind), "strike")
-    write_movie(movie, tmp_path / "solo.mp4")
+    video = solo(("absent", "audiovisual"), ("sing", kind), "strike")
+    write_planned_video(video, tmp_path / "solo.mp4")
     images, wave, rate = decode(tmp_path / "solo.mp4")
-    actor = movie.shots[0].actors[0]
+    actor = video.shots[0].actors[0]
     foot = round(actor.x + actor.side * 0.51 * actor.look.height)
     post = images[:, 50:100, foot - 3 : foot + 4].astype(int)
     change = np.abs(np.diff(post, axis=0)).mean((1, 2, 3))

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from ava_tools.mini.background import Background, crop_background, render_texture
 from ava_tools.mini.figures import Look, draw_figure, figure_box
 from ava_tools.mini.motion import ARMS, LEGS, Actor, loudness, pose_at, post_tilt
-from ava_tools.mini.scenery import Backdrop, paint_texture, view
 
 LOOK = Look(90.0, skin=(250, 214, 184), shirt=(200, 20, 30), trousers=(20, 40, 210), hair=(9, 9, 9))
 
@@ -42,7 +42,7 @@ def test_jump_leaves_the_ground_and_crouch_is_low():
     assert min(heads) > 140 - 0.87 * LOOK.height
 
 
-def test_walk_crosses_the_picture():
+def test_walk_crosses_the_frame():
     actor = make_actor(legs="walk", speed=-8.0, home=1.0)
     assert pose_at(actor, 1.0).x == 100
     assert pose_at(actor, 3.0).x == 84
@@ -66,11 +66,11 @@ def test_strike_is_farthest_and_moves_the_post_at_the_contact():
 
 
 def test_background_scrolls_by_its_velocity_and_repeats():
-    backdrop = Backdrop(seed=3, velocity=(8.0, -5.0))
-    texture = paint_texture(backdrop)
-    start, later = (view(texture, backdrop, t, (60, 80)) for t in (1.0, 2.0))
+    background = Background(seed=3, velocity=(8.0, -5.0))
+    texture = render_texture(background)
+    start, later = (crop_background(texture, background, t, (60, 80)) for t in (1.0, 2.0))
     assert start.shape == (60, 80, 3)
     assert start.dtype == np.uint8
     assert start.std() > 3
     np.testing.assert_array_equal(later[5:, :-8], start[:-5, 8:])
-    np.testing.assert_array_equal(view(texture, backdrop, 257.0, (60, 80)), start)
+    np.testing.assert_array_equal(crop_background(texture, background, 257.0, (60, 80)), start)

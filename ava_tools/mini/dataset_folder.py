@@ -20,9 +20,9 @@ from ava_tools.mini.contact_sheet import draw_contact_sheet
 from ava_tools.mini.mini_dataset import MiniDataset
 from ava_tools.mini.rendering import render_audio, render_frames
 from ava_tools.mini.video_plan import FPS, VideoPlan
-from avsf_det.utils import video_writer
+from avsf_det.data.video import write as video_writer
+from avsf_det.data.video.write import write_video
 from avsf_det.utils.atomic import atomic_path, write_atomic
-from avsf_det.utils.video_writer import write_video
 
 logger = logging.getLogger(__name__)
 

@@ -131,8 +131,8 @@ def draw_prop(image: np.ndarray, name: str, hand: Point, height: float) -> None:
         if shape == "round":
             _ellipse(image, hand, axes, paint)
         else:
-            (x, y), (width, height) = hand, axes
-            first, last = _fixed(((x - width, y - height), (x + width, y + height))).tolist()
+            (x, y), (dx, dy) = hand, axes
+            first, last = _fixed(((x - dx, y - dy), (x + dx, y + dy))).tolist()
             cv2.rectangle(image, first, last, paint, cv2.FILLED, cv2.LINE_AA, _SHIFT)
 
 

@@ -14,18 +14,18 @@ from pathlib import Path
 
 import numpy as np
 
-from avsf_det.data import VideoDecodeError, VideoReader
-from avsf_det.data.datasets import AnnotationError, load_label_map
-from avsf_det.data.datasets.annotation_files import find_videos
-from avsf_det.data.datasets.cvat import read_cvat
-from avsf_det.data.datasets.drawn_boxes import (
+from ava_tools.annotation_import.cvat import read_cvat
+from ava_tools.annotation_import.drawn_boxes import (
     DrawnBox,
     number_actions,
     video_id_of,
     write_ava_csv,
     write_label_map,
 )
-from avsf_det.data.datasets.via import read_via
+from ava_tools.annotation_import.via import read_via
+from avsf_det.data import VideoDecodeError, VideoReader
+from avsf_det.data.datasets import AnnotationError, load_label_map
+from avsf_det.data.datasets.annotation_files import find_videos
 from avsf_det.data.video.check import presentation_times
 
 EXAMPLE = """examples:

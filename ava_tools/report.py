@@ -11,16 +11,16 @@ from pathlib import Path
 
 from detectron2.config import get_cfg
 
-from avsf_det import add_avsf_config
-from avsf_det.data import AnnotationError
-from avsf_det.evaluation import AVAEvaluationError, read_detections
-from avsf_det.evaluation.ava_map import PROTOCOLS
-from avsf_det.utils.report.page import build_report
-from avsf_det.utils.report.sources import (
+from ava_tools.report_page.page import build_report
+from ava_tools.report_page.sources import (
     add_arguments,
     evaluated_set_of_arguments,
     find_detections,
 )
+from avsf_det import add_avsf_config
+from avsf_det.data import AnnotationError
+from avsf_det.evaluation import AVAEvaluationError, read_detections
+from avsf_det.evaluation.ava_map import PROTOCOLS
 
 EXAMPLE = """example:
   python ava_tools/report.py --config-file configs/mini/avsf_mini.yaml \\

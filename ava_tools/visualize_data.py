@@ -12,6 +12,7 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
 from detectron2.utils.env import seed_all_rng
 
+from ava_tools.charts.image_sheet import Item, draw_boxes, draw_sheet
 from avsf_det import add_avsf_config
 from avsf_det.data import (
     AnnotationError,
@@ -21,7 +22,6 @@ from avsf_det.data import (
     build_clip_train_loader,
 )
 from avsf_det.data.build import has_keyframes, keyframes_to_test, swap_sounds
-from avsf_det.utils.contact_sheet import Item, draw_boxes, draw_sheet
 from avsf_det.utils.visualizer import draw_logmel
 
 EXAMPLE = """example:

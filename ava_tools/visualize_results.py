@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 from detectron2.config import get_cfg
 
-from avsf_det import add_avsf_config
-from avsf_det.data import AnnotationError, VideoDecodeError, VideoReader
-from avsf_det.data.audio import LogMel
-from avsf_det.evaluation import ActionBoxes, AVAEvaluationError, read_detections
-from avsf_det.utils.contact_sheet import Item, draw_boxes, draw_sheet
-from avsf_det.utils.report.sources import (
+from ava_tools.charts.image_sheet import Item, draw_boxes, draw_sheet
+from ava_tools.report_page.sources import (
     EvaluatedSet,
     add_arguments,
     evaluated_set_of_arguments,
     find_detections,
     rows_at,
 )
+from avsf_det import add_avsf_config
+from avsf_det.data import AnnotationError, VideoDecodeError, VideoReader
+from avsf_det.data.audio import LogMel
+from avsf_det.evaluation import ActionBoxes, AVAEvaluationError, read_detections
 from avsf_det.utils.visualizer import draw_logmel
 
 EXAMPLE = """example:

@@ -18,11 +18,11 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import build_model
 from torch import nn
 
+from ava_tools.sync.audio_offset import SyncError, Windows, compare_shifted, find_peak, mean_curve
+from ava_tools.sync.similarity_chart import draw_similarity
 from avsf_det import add_avsf_config
 from avsf_det.checkpoint import AVSFCheckpointer, CheckpointError
 from avsf_det.data import VideoDecodeError
-from avsf_det.utils.sync_chart import draw_similarity
-from avsf_det.utils.sync_offset import SyncError, Windows, compare_shifted, find_peak, mean_curve
 
 EXAMPLE = """example:
   python ava_tools/visualize_sync.py --config-file configs/mini/avsf_ssl_mini.yaml \\

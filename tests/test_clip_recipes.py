@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from ava_tools.make_mini_dataset import PLANS, make_mini_dataset
+from ava_tools.make_mini_dataset import PLANS
+from ava_tools.mini.dataset_folder import write_dataset
 from avsf_det.evaluation import read_scores, score_clips
 
 from .test_end_to_end import run
@@ -31,7 +32,7 @@ def datasets(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("datasets")
     for name, (num_train, num_val) in SIZES.items():
         planned = PLANS[name](num_train=num_train, num_val=num_val, seed=0)
-        make_mini_dataset(root / f"{name}_mini", planned, workers=1)
+        write_dataset(root / f"{name}_mini", planned, workers=1)
     return root
 
 

@@ -13,8 +13,7 @@ GENERIC_FILES = sorted(
     path
     for folder in ("data", "evaluation")
     for path in (PACKAGE / folder).rglob("*.py")
-    # The generated dataset in `mini` has frame rates and pitches of its own.
-    if path.name not in AVA_ENTRIES and path.parent.name != "mini"
+    if path.name not in AVA_ENTRIES
 )
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from ava_tools import install_detectron2 as installer
-from ava_tools import run_mini_demo as demo
+from ava_tools.experiments import mini_demo_results as demo
 
 ROOT = Path(__file__).resolve().parents[1]
-TOOLS = sorted((ROOT / "ava_tools").glob("*.py"))
+TOOLS = sorted((ROOT / "ava_tools").glob("[a-z]*.py"))
 
 
 @pytest.mark.parametrize("script", [*TOOLS, ROOT / "train_net.py"], ids=lambda p: p.name)
@@ -71,7 +71,7 @@ def test_a_download_with_another_digest_is_refused(tmp_path, monkeypatch):
         installer.fetch_sdist(tmp_path)
 
 
-def test_summary_separates_sound_from_the_rest():
+def test_summary_separates_audio_actions_from_the_rest():
     ap = dict.fromkeys(("stand", "walk", "jump", "crouch", "wave"), 0.9)
     ap |= {"sing": 0.2, "talk": 0.4, "hit": 0.6, "push": 0.8}
     summary = demo.summarize(ap)

@@ -1,0 +1,28 @@
+"""A generated dataset before it is rendered, and its csv text."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ava_tools.mini.video_plan import VideoPlan
+
+
+@dataclass(frozen=True)
+class MiniDataset:
+    """Everything that a dataset folder will contain.
+
+    Attributes:
+        videos: path inside the folder -> plan of the video; the suffix selects the encoding.
+        annotations: path inside the folder -> whole text of the annotation file.
+    """
+
+    videos: dict[str, VideoPlan]
+    annotations: dict[str, str]
+
+
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """Return rows as csv text, with quotes where a cell needs them."""
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows(rows)
+    return file.getvalue()

@@ -1,0 +1,1 @@
+"""Audiovisual synchronisation of a video: estimate the offset of its audio and draw it."""

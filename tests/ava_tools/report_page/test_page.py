@@ -1,0 +1,148 @@
+"""The page's numbers are those of the evaluation, and nothing of it is elsewhere."""
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from ava_tools.report_page.page import PLOT, _curve_path, build_report
+from ava_tools.report_page.sources import evaluated_set_of_files
+from avsf_det.evaluation import AVAEvaluationError, evaluate_ava_files, read_label_map
+
+from .small_set import LABELS
+
+MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
+VOID = {"meta", "input", "img", "path", "rect"}
+
+
+class Reader(HTMLParser):
+    """All elements with their attributes and text; tags must be closed in order."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.elements, self._open = [], []
+        self.feed(html)
+        assert self._open == []
+
+    def handle_starttag(self, tag, attributes):
+        element = {"tag": tag, "text": "", **dict(attributes)}
+        self.elements.append(element)
+        if tag not in VOID:
+            self._open.append(element)
+
+    def handle_startendtag(self, tag, attributes):
+        self.elements.append({"tag": tag, "text": "", **dict(attributes)})
+
+    def handle_endtag(self, tag):
+        assert self._open.pop()["tag"] == tag
+
+    def handle_data(self, data):
+        for element in self._open:
+            element["text"] += data
+
+    def all(self, tag, **attributes):
+        return [
+            e
+            for e in self.elements
+            if e["tag"] == tag and all(e.get(k) == v for k, v in attributes.items())
+        ]
+
+
+@pytest.fixture(scope="module")
+def page(report):
+    return Reader(report.read_text())
+
+
+def words(element) -> str:
+    return " ".join(element["text"].split())
+
+
+def test_ap_by_class_and_run(page, small_set):
+    """Against the evaluation of the files."""
+    labels = read_label_map(small_set["labels"])
+    results = {
+        name: evaluate_ava_files(labels, small_set["truth"], small_set[name])
+        for name in ("good", "poor")
+    }
+    assert [words(e) for e in page.all("dd")[:2]] == [
+        f"{results['good'].mean_ap:.3f} mAP",
+        f"{results['poor'].mean_ap:.3f} mAP "
+        f"{100 * (results['poor'].mean_ap - results['good'].mean_ap):+.1f} points".replace(
+            "-", MINUS
+        ),
+    ]
+    assert sum("data-class" in row for row in page.all("tr")) == len(LABELS)
+    for i, (good, poor) in enumerate(
+        zip(results["good"].classes, results["poor"].classes, strict=True)
+    ):
+        (row,) = [r for r in page.all("tr") if r.get("data-class") == str(i)]
+        if not good.num_ground_truth:
+            assert words(row) == f"never 0 {DASH} {DASH} {DASH}"
+            continue
+        gain = f"{100 * (good.ap - poor.ap):+.1f}".replace("-", MINUS)
+        numbers = f"{good.num_ground_truth} {good.ap:.3f} {poor.ap:.3f} {gain}"
+        assert words(row) == f"{good.name} {numbers}"
+
+
+def test_names_are_text_and_not_markup(page, report):
+    assert words(page.all("h1")[0]) == "A <report>"
+    assert page.all("to") == page.all("report") == []
+    assert report.read_text().count("talk &lt;to&gt; &amp; &#34;fro&#34;") > 10
+
+
+def test_nothing_is_fetched(page):
+    links = [e[a] for e in page.elements for a in ("src", "href", "poster") if a in e]
+    assert links and all(link.startswith(("data:", "#")) for link in links)
+    targets = {e["id"] for e in page.elements if "id" in e}
+    assert {link[1:] for link in links if link.startswith("#")} <= targets
+    (policy,) = page.all("meta", **{"http-equiv": "Content-Security-Policy"})
+    assert policy["content"].startswith("default-src 'none'")
+
+
+def test_everything_has_a_name(page):
+    assert all(e.get("alt") for e in page.all("img"))
+    assert all(e.get("aria-label") for e in page.all("video"))
+    assert all(e.get("aria-label") for e in page.all("svg", role="img"))
+    ids = [e["id"] for e in page.elements if "id" in e]
+    assert len(ids) == len(set(ids))
+    headings = [int(e["tag"][1]) for e in page.elements if re.fullmatch(r"h\d", e["tag"])]
+    assert headings[0] == 1 and max(np.diff(headings)) == 1
+
+
+def test_examples(page):
+    articles = page.all("article")
+    assert len(articles) == 8 == len(page.all("video"))
+    silent = [a for a in articles if "no sound track" in a["text"]]
+    assert silent and all("two, second" in words(a) for a in silent)
+    missed = next(a for a in articles if "nobody" not in a["text"] and "missed" in a["text"])
+    assert "one, second 102" in words(missed) and "no person here" in words(missed)
+
+
+def test_differences_are_sorted(page):
+    items = [words(e).split(" → ")[0] for e in page.all("li") if "→" in e["text"]]
+    points = [float(text.split()[-2].replace(MINUS, "-")) for text in items]
+    assert points == sorted(points, reverse=True) and len(points) == 3
+
+
+def test_path_of_a_curve():
+    width, height = PLOT
+    assert _curve_path(np.zeros((0, 2))) == f"M0 {height}"
+    path = _curve_path(np.array([[0.5, 1.0], [1.0, 0.25]]))
+    assert path == f"M0 0.0V0.0H{width / 2}V{0.75 * height}H{width:.1f}V{height}"
+
+
+def test_one_run_without_videos(evaluated, runs, small_set):
+    without = evaluated_set_of_files(small_set["labels"], small_set["truth"], "", "", 0.0)
+    html, problems = build_report(without, {"good": runs["good"]}, title="t", max_clips=0)
+    page = Reader(html)
+    assert problems == [] and page.all("article") == [] and page.all("fieldset") == []
+    assert page.all("section", id="differences") == []
+    html, problems = build_report(without, {"good": runs["good"]}, title="t", max_clips=2)
+    assert len(problems) == 2 and "no video of" in problems[0]
+    assert len(Reader(html).all("article")) == 2
+
+
+def test_no_more_runs_than_can_be_told_apart(evaluated, runs):
+    with pytest.raises(AVAEvaluationError, match="5 runs"):
+        build_report(evaluated, {str(i): runs["good"] for i in range(5)}, title="t")

@@ -13,6 +13,7 @@ from detectron2.data import (
     get_detection_dataset_dicts,
 )
 from detectron2.data.common import ToIterableDataset
+from detectron2.data.samplers import TrainingSampler
 from torch.utils.data import Dataset
 
 from .dataset_mapper import ClipMapper, KeyframeMapper, SegmentMapper
@@ -41,7 +42,13 @@ def build_clip_train_loader(cfg):
     else:
         dicts, mapper = _training_clips(cfg), SegmentMapper(cfg, is_train=True)
     clips = DatasetFromList(dicts, copy=False)
-    return build_detection_train_loader(cfg, dataset=clips, mapper=BadClipReplacer(mapper, clips))
+    # Releases of Detectron2 after 0.6 seed their default sampler with SEED, even where that is -1.
+    sampler = None
+    if cfg.DATALOADER.SAMPLER_TRAIN == "TrainingSampler":
+        sampler = TrainingSampler(len(clips))
+    return build_detection_train_loader(
+        cfg, dataset=clips, mapper=BadClipReplacer(mapper, clips), sampler=sampler
+    )
 
 
 def has_keyframes(cfg, dataset_name: str) -> bool:

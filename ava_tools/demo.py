@@ -21,11 +21,11 @@ import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.utils.logger import setup_logger
 
+from ava_tools.action_demo.demo import ActionDemo
+from ava_tools.inference.person_boxes import videos_of_path
 from avsf_det import add_avsf_config
 from avsf_det.checkpoint import CheckpointError
 from avsf_det.data import AnnotationError, VideoDecodeError
-from avsf_det.engine.action_demo import ActionDemo
-from avsf_det.engine.person_boxes import videos_of_path
 from avsf_det.engine.person_detector import PersonDetectorError
 from avsf_det.engine.predictor import ClipPredictor, PredictorError, load_boxes
 

@@ -17,14 +17,14 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog
 from detectron2.utils.logger import setup_logger
 
-from avsf_det import add_avsf_config
-from avsf_det.data import AnnotationError
-from avsf_det.engine.person_boxes import (
+from ava_tools.inference.person_boxes import (
     Keyframe,
     videos_of_dataset,
     videos_of_path,
     write_person_boxes,
 )
+from avsf_det import add_avsf_config
+from avsf_det.data import AnnotationError
 from avsf_det.engine.person_detector import PersonDetector, PersonDetectorError
 from avsf_det.evaluation import AVAEvaluationError
 from avsf_det.evaluation.person_boxes import evaluate_persons

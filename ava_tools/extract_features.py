@@ -20,13 +20,13 @@ import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.utils.logger import setup_logger
 
+from ava_tools.inference.feature_files import write_features
 from avsf_det import add_avsf_config
 from avsf_det.checkpoint import CheckpointError
 from avsf_det.data import AnnotationError
 from avsf_det.data.datasets.annotation_files import VIDEO_EXTENSIONS
 from avsf_det.data.datasets.video_lists import videos_in, videos_of
 from avsf_det.engine.feature_extractor import FeatureError, FeatureExtractor
-from avsf_det.engine.feature_files import write_features
 from avsf_det.engine.predictor import load_boxes
 
 EXAMPLE = """examples:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from detectron2.engine import DefaultTrainer, default_argument_parser
 
-from train_net import setup
+from avsf_det.engine.train import setup
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = str(ROOT / "configs" / "AVA" / "avsf_r50_4x16.yaml")

@@ -80,7 +80,7 @@ def test_commands_that_are_not_run_are_understood(arguments, monkeypatch):
     monkeypatch.setattr(sys, "argv", arguments)
     monkeypatch.chdir(ROOT)
     if arguments[0] == "train_net.py":
-        from train_net import default_argument_parser
+        from detectron2.engine import default_argument_parser
 
         def main():
             default_argument_parser().parse_args()

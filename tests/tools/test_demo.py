@@ -6,12 +6,13 @@ from detectron2.modeling import build_model
 
 from ava_tools import demo as tool
 from ava_tools import get_ava_performance
+from ava_tools.action_demo import demo as action_demo
 from avsf_det.checkpoint import AVSFCheckpointer
 from avsf_det.data import VideoReader
-from avsf_det.engine import Trainer, action_demo, predictor
+from avsf_det.engine import Trainer, predictor
 
 from ..engine import actions
-from ..engine.test_camera import Camera
+from .action_demo.test_camera import Camera
 
 PERSON = np.array([[0.25, 0.25, 0.75, 0.75, 0.9]], np.float32)
 

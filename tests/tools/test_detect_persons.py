@@ -7,14 +7,14 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ava_tools import detect_persons as tool
-from avsf_det.data import AnnotationError, register_ava_csv
-from avsf_det.data.datasets.ava import load_person_boxes
-from avsf_det.engine.person_boxes import (
+from ava_tools.inference.person_boxes import (
     Video,
     videos_of_dataset,
     videos_of_path,
     write_person_boxes,
 )
+from avsf_det.data import AnnotationError, register_ava_csv
+from avsf_det.data.datasets.ava import load_person_boxes
 
 from ..media import read_number, write_video
 

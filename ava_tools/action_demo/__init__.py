@@ -1,0 +1,1 @@
+"""Draw the actions of persons into videos, from files or from a camera."""

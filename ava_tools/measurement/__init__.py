@@ -1,0 +1,1 @@
+"""Compare models and their results with each other and with the paper."""

@@ -1,0 +1,1 @@
+"""Prepare videos and lists of them for training and evaluation."""

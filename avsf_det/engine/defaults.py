@@ -1,0 +1,156 @@
+"""What every command-line tool repeats: parser, config, model with its weights, and exit codes.
+
+A tool reads::
+
+    def run(args: argparse.Namespace) -> int:
+        cfg = load_config(args.config_file, args.opts)
+        ...
+        return 0
+
+    def main(argv: list[str] | None = None) -> int:
+        parser = make_parser(__doc__, EXAMPLES)
+        parser.add_argument("--output", required=True)
+        add_config_arguments(parser, required=True)
+        return run_command(run, parser.parse_args(argv))
+
+torch and Detectron2 are imported inside the functions that need them: tools that only score csv
+files use the parser and the exit codes, and start without both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from avsf_det.structures import AVSFError
+
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
+    from torch import nn
+
+    from avsf_det.checkpoint import AVSFCheckpointer
+
+
+def make_parser(description: str | None, examples: str = "") -> argparse.ArgumentParser:
+    """Return a parser whose help shows both texts with their own line breaks.
+
+    Args:
+        description: text above the options, as a rule the tool's ``__doc__``.
+        examples: text below the options.
+    """
+    return argparse.ArgumentParser(
+        description=description,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_config_arguments(
+    parser: argparse.ArgumentParser,
+    *,
+    required: bool = False,
+    default: str = "",
+    help: str = "config of the model",
+) -> None:
+    """Add ``--config-file`` and the trailing KEY VALUE options (``args.opts``).
+
+    The options take all that follows the first KEY, so call this after the tool's own positional
+    arguments.
+    """
+    parser.add_argument(
+        "--config-file", required=required, default=default, metavar="FILE", help=help
+    )
+    add_config_options(parser)
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add the trailing KEY VALUE options (``args.opts``) alone."""
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE ... of the config")
+
+
+def load_config(config_file: str | Path = "", options: Sequence[object] = ()) -> CfgNode:
+    """Return Detectron2's defaults and ours, changed by a file and by options.
+
+    MODEL.DEVICE becomes "cpu" where the config asks for CUDA and there is none.
+
+    Args:
+        config_file: yaml file; "" for the defaults.
+        options: KEY, VALUE, KEY, VALUE, ...
+    """
+    import torch
+    from detectron2.config import get_cfg
+
+    from avsf_det import add_avsf_config
+
+    cfg = get_cfg()
+    add_avsf_config(cfg)
+    if config_file:
+        cfg.merge_from_file(str(config_file))
+    cfg.merge_from_list(list(options))
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+    return cfg
+
+
+def build_trained_model(
+    cfg: CfgNode, *, min_matched: float | None = None
+) -> tuple[nn.Module, AVSFCheckpointer]:
+    """Build the model of a config in eval mode, and load MODEL.WEIGHTS into it.
+
+    Args:
+        cfg: config of any of our meta-architectures.
+        min_matched: fraction of the backbone's tensors that the file must fill, 0..1; None for
+            MODEL.WEIGHTS_MIN_MATCHED.
+
+    Returns:
+        the model, and the checkpointer, whose ``report`` says which weights the file had.
+
+    Raises:
+        CheckpointError: the weights cannot be used.
+        OSError: the file cannot be read.
+    """
+    from detectron2.modeling import build_model
+
+    from avsf_det.checkpoint import AVSFCheckpointer
+
+    model = build_model(cfg).eval()
+    if min_matched is None:
+        min_matched = cfg.MODEL.WEIGHTS_MIN_MATCHED
+    checkpointer = AVSFCheckpointer(model, min_matched=min_matched)
+    checkpointer.load(cfg.MODEL.WEIGHTS)
+    return model, checkpointer
+
+
+def set_up_loggers() -> None:
+    """Show the log of this project, and of the checkpointer, on the terminal."""
+    from detectron2.utils.logger import setup_logger
+
+    for name in ("avsf_det", "fvcore"):
+        setup_logger(name=name)
+
+
+def run_command(
+    run: Callable[[argparse.Namespace], int | None],
+    args: argparse.Namespace,
+    *,
+    error_code: int = 1,
+) -> int:
+    """Run a tool and return its exit code.
+
+    Args:
+        run: the tool; returns an exit code, None for 0.
+        args: its arguments.
+        error_code: exit code if the input is bad.
+
+    Returns:
+        exit code of ``run``; after an error that the user can act on, which is printed as one line
+        ("error: ...") on stderr, ``error_code``. Other errors are bugs and keep their traceback.
+    """
+    try:
+        return run(args) or 0
+    except (AVSFError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error_code

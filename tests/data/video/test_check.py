@@ -1,0 +1,122 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avsf_det.data.video.check import check_video, presentation_times
+
+from ...media import tone, write_video
+
+SHARED = Path(__file__).resolve().parents[3] / ".." / "shared" / "data" / "video" / "derived"
+SOUND = tone(440, 2, 48000)
+
+
+@pytest.fixture
+def video(tmp_path):
+    """Write a video of 2 s with sound; gives its path."""
+
+    def write(name: str = "video.mp4", **options) -> str:
+        path = tmp_path / name
+        write_video(path, **{"num_frames": 60, "sound": SOUND, **options})
+        return str(path)
+
+    return write
+
+
+def test_a_good_video(video):
+    check = check_video(video(), min_sec=2.0)
+    assert check.problems == {}
+    assert (check.width, check.height, check.fps, check.frames) == (96, 48, 30, 60)
+    assert check.seconds == pytest.approx(2)
+
+
+def test_missing_unreadable_and_empty_files(tmp_path):
+    assert check_video(None).problems == {"missing": "no such file"}
+    (tmp_path / "text.mp4").write_text("not a video")
+    (problem,) = check_video(str(tmp_path / "text.mp4")).problems.items()
+    assert problem[0] == "undecodable" and problem[1].startswith("file: cannot be opened")
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"sound": None}, {"no sound": "there is no sound track"}),
+        ({"sound": 0 * SOUND}, {"silent": "the sound track has nothing to hear"}),
+        (
+            {"sound": SOUND[:, :-48000]},
+            {"out of sync": "the sound ends 1.00 s before the frames"},
+        ),
+        (
+            {"sound_start": 0.5, "sound": SOUND[:, :-24000]},
+            {"out of sync": "the sound starts 0.50 s after the frames"},
+        ),
+        (
+            {"start": 0.5, "num_frames": 45},
+            {"out of sync": "the sound starts 0.50 s before the frames"},
+        ),
+    ],
+)
+def test_sound(video, options, problem):
+    # Pcm starts and ends at the sample, in a container that keeps starts apart.
+    assert check_video(video("v.mkv", sound_codec="pcm_s16le", **options)).problems == problem
+
+
+def test_small_gaps_are_no_problem(video):
+    path = video("v.mkv", sound=SOUND[:, :-19200], sound_codec="pcm_s16le")  # by 0.4 s
+    assert check_video(path, max_gap=0.5).problems == {}
+    assert check_video(path).problems.keys() == {"out of sync"}
+
+
+def test_too_short_for_a_clip(video):
+    assert check_video(video(), min_sec=2.5).problems == {
+        "too short": "2.00 s, a clip takes 2.50 s"
+    }
+
+
+def test_damage_is_placed(video):
+    path = Path(video("v.mkv", gop=12))
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 400] = bytes(400)
+    path.write_bytes(data)
+    (problem,) = check_video(str(path)).problems.items()
+    assert problem[0] == "undecodable"
+    assert 0.7 < float(problem[1].split(" at ")[1].split(" s")[0]) < 1.3
+
+
+def test_truncation(video):
+    path = Path(video("v.mkv"))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert "should last 2.0" in check_video(str(path)).problems["undecodable"]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+def test_presentation_times_of_a_variable_rate(video, suffix):
+    times = np.cumsum([0, *np.tile([0.04, 0.05, 0.1], 10)])
+    path = video(f"v{suffix}", times=times, num_frames=31, bframes=2, sound=None)
+    np.testing.assert_allclose(presentation_times(path), times, atol=6e-4)
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason=f"{SHARED} is not there")
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("dog_base6s.mp4", set()),
+        ("dog_vfr.mp4", set()),
+        ("dog_rot90.mp4", set()),
+        ("dog_start_nonzero.ts", set()),
+        ("dog_bitrot.mkv", {"undecodable"}),
+        ("dog_empty.mp4", {"undecodable"}),
+        ("dog_truncated_mkv.mkv", {"undecodable"}),
+        ("dog_noaudio.mp4", {"no sound"}),
+        ("dog_silent_audio.mp4", {"silent"}),
+        ("dog_audio_starts_0.7s_late.mp4", {"out of sync"}),
+        ("dog_video_starts_0.5s_late.mkv", {"out of sync"}),
+        ("dog_audio_short_2.5s.mp4", {"out of sync"}),
+        ("dog_video_short_2s.mp4", {"out of sync", "too short"}),
+        ("dog_0.3s.mp4", {"too short"}),
+        ("../decord_corrupted.mp4", {"undecodable", "no sound"}),
+    ],
+)
+def test_real_files(name, kinds):
+    assert check_video(str(SHARED / name), min_sec=2.1).problems.keys() == kinds

@@ -27,10 +27,10 @@ from detectron2.utils.events import EventStorage
 from avsf_det import add_avsf_config
 from avsf_det.data import KeyframeMapper, SegmentMapper, VideoDecodeError
 from avsf_det.data.transforms import ClipInput
+from avsf_det.data.video.cut import cut_video
 from avsf_det.utils.benchmark import hardware, interleaved, markdown_table
 from avsf_det.utils.clip_timing import read_clips, time_stages
 from avsf_det.utils.joined_movie import make_movie
-from avsf_det.utils.video_cutter import cut_video
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs/AVA/avsf_r50_4x16.yaml"
 FPS, SIZES = 30, {"480p": (480, 854), "720p": (720, 1280)}

@@ -26,7 +26,7 @@ from avsf_det.data.datasets.drawn_boxes import (
 )
 from avsf_det.data.datasets.via import read_via
 from avsf_det.data.datasets.video_lists import find_movies
-from avsf_det.data.video_check import presentation_times
+from avsf_det.data.video.check import presentation_times
 
 EXAMPLE = """examples:
   python ava_tools/convert_annotations.py train/*.xml --videos videos/ --output train.csv \\

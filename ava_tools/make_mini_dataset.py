@@ -30,8 +30,8 @@ from avsf_det.data.mini.kinetics import plan_kinetics, plan_places
 from avsf_det.data.mini.mini_set import MiniSet
 from avsf_det.data.mini.script import FPS, Movie
 from avsf_det.data.mini.ucf_hmdb import plan_hmdb, plan_ucf
-from avsf_det.utils import video_writer
-from avsf_det.utils.video_writer import write_video
+from avsf_det.data.video import write as video_writer
+from avsf_det.data.video.write import write_video
 
 logger = logging.getLogger("avsf_det.make_mini_dataset")
 

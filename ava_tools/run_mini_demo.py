@@ -31,7 +31,7 @@ import avsf_det  # noqa: F401  (registers the data sets)
 from avsf_det.data import VideoReader
 from avsf_det.data.audio import LogMel
 from avsf_det.data.mini.script import SOUND_PAIRS
-from avsf_det.utils.video_writer import write_video
+from avsf_det.data.video.write import write_video
 from avsf_det.utils.visualizer import draw_clip_frame
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -216,7 +216,9 @@ def draw_movies(run_dir: Path, path: Path, num_movies: int) -> None:
     sounds = []
     for _, file_name in movies:
         with VideoReader(file_name) as reader:
-            sounds.append(reader.read_audio(0, whole_frames(reader) / FPS, SAMPLE_RATE))
+            sounds.append(
+                reader.get_samples_played_in_range(0, whole_frames(reader) / FPS, SAMPLE_RATE)
+            )
     frames = (frame for movie in movies for frame in drawn_frames(*movie, predictions, names))
     write_video(path, frames, FPS, torch.cat(sounds).numpy()[None], SAMPLE_RATE)
 
@@ -235,8 +237,8 @@ def drawn_frames(
     with VideoReader(file_name) as reader:
         length = whole_frames(reader)
         seconds = np.arange(length) / FPS
-        frames = reader.read_frames(seconds.tolist())
-        sound = reader.read_audio(0, length / FPS, 16000)
+        frames = reader.get_frames_played_at(seconds.tolist())
+        sound = reader.get_samples_played_in_range(0, length / FPS, 16000)
     logmel = LogMel(sample_rate=16000, window_sec=0.032, hop_sec=0.016, num_mels=80)(sound)
     height, width = frames.shape[1:3]
     for frame, second in zip(frames, seconds, strict=True):

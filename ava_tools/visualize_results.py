@@ -79,10 +79,12 @@ def draw_keyframe(
     second -= offset
     with VideoReader(path) as reader:
         size = round(reader.height * WIDTH / reader.width), WIDTH
-        (frame,) = reader.read_frames([second], size)
+        (frame,) = reader.get_frames_played_at([second], size)
         strips = []
         if reader.has_audio:
-            sound = reader.read_audio(second - SOUND_SEC / 2, second + SOUND_SEC / 2, 16000)
+            sound = reader.get_samples_played_in_range(
+                second - SOUND_SEC / 2, second + SOUND_SEC / 2, 16000
+            )
             logmel = LogMel(sample_rate=16000, window_sec=0.032, hop_sec=0.016, num_mels=80)(sound)
             strips = [draw_logmel(logmel, 2 * WIDTH, STRIP, playhead=0.5)]
     scale = np.array([size[1], size[0]] * 2)

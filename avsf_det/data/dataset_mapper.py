@@ -151,7 +151,7 @@ class ClipMapper(ABC):
         with self._open(dataset_dict["file_name"]) as reader:
             start, end = self._span(dataset_dict, reader)
             times = frame_times(start, self.num_frames, self.stride, self.fps)
-            clip = read_clip(reader, times) if read_clip else reader.read_frames(times)
+            clip = read_clip(reader, times) if read_clip else reader.get_frames_played_at(times)
             sound = None if self.audio_mode == "swap" else self._read_sound(reader, start, end)
             negative = self._read_negative(reader, start, dataset_dict["file_name"])
         if self.audio_mode == "swap":
@@ -176,9 +176,9 @@ class ClipMapper(ABC):
         transforms = T.AugmentationList(augmentations)(ClipInput(blank))
         crop = transforms[0]
         if not isinstance(crop, T.CropTransform):
-            return transforms.apply_image(reader.read_frames(times)), transforms
+            return transforms.apply_image(reader.get_frames_played_at(times)), transforms
         window = (crop.x0, crop.y0, crop.x0 + crop.w, crop.y0 + crop.h)
-        clip = reader.read_frames(times, window=window)
+        clip = reader.get_frames_played_at(times, window=window)
         return T.TransformList(transforms[1:]).apply_image(clip), transforms
 
     def _open(self, file_name: str) -> AbstractContextManager[VideoReader]:
@@ -187,7 +187,7 @@ class ClipMapper(ABC):
     def _read_sound(self, reader: VideoReader, start: float, end: float) -> torch.Tensor | None:
         if self.audio_mode == "mute" or not reader.has_audio:
             return None
-        return reader.read_audio(start, end, self.log_mel.sample_rate)
+        return reader.get_samples_played_in_range(start, end, self.log_mel.sample_rate)
 
     def _read_negative(self, reader: VideoReader, start: float, name: str) -> torch.Tensor | None:
         """Sound of another time; the same at every test."""

@@ -7,9 +7,8 @@ from detectron2.config import configurable
 from detectron2.data import transforms as T
 
 from .dataset_mapper import KeyframeMapper
-from .movie_reader import MovieReader
 from .transforms import ClipInput
-from .video import VideoReader
+from .video import SequentialVideoReader, VideoReader
 
 
 class MovieMapper(KeyframeMapper):
@@ -27,7 +26,7 @@ class MovieMapper(KeyframeMapper):
             kwargs: of :class:`KeyframeMapper`; augmentations that are the same for each frame.
         """
         super().__init__(False, **kwargs)
-        self._movie: MovieReader | None = None
+        self._movie: SequentialVideoReader | None = None
         self._transforms: T.Transform | None = None  # of its frames
 
     @classmethod
@@ -39,9 +38,9 @@ class MovieMapper(KeyframeMapper):
         if self._movie is None or self._movie.path != file_name:
             if self._movie is not None:
                 self._movie.close()
-            movie = MovieReader(
+            movie = SequentialVideoReader(
                 file_name,
-                each=lambda image: transforms.apply_image(image[None])[0].transpose(2, 0, 1),
+                transform=lambda image: transforms.apply_image(image[None])[0].transpose(2, 0, 1),
             )
             blank = np.zeros((1, movie.height, movie.width, 3), np.uint8)
             transforms = T.AugmentationList(self.augmentations)(ClipInput(blank))
@@ -55,6 +54,6 @@ class MovieMapper(KeyframeMapper):
         return clip, sound, self._transforms, (self._movie.height, self._movie.width)
 
 
-def _read_planes(movie: MovieReader, times: list[float]) -> np.ndarray:
+def _read_planes(movie: SequentialVideoReader, times: list[float]) -> np.ndarray:
     """The clip uint8 (T, h, w, 3), in memory as (3, T, h, w), so that packing it copies nothing."""
-    return np.stack(movie.read_images(times), axis=1).transpose(1, 2, 3, 0)
+    return np.stack(movie.get_transformed_frames_played_at(times), axis=1).transpose(1, 2, 3, 0)

@@ -43,7 +43,7 @@ class PersonMapper(KeyframeMapper):
         ``gt_classes`` 0, ``height`` and ``width`` of the source, ``image_id``."""
         with VideoReader(dataset_dict["file_name"]) as reader:
             second, _ = self._span(dataset_dict, reader)
-            (frame,) = reader.read_frames([second])
+            (frame,) = reader.get_frames_played_at([second])
         height, width = frame.shape[:2]
         image = T.AugInput(frame if self.image_format == "RGB" else frame[..., ::-1].copy())
         transforms = T.AugmentationList(self.augmentations)(image)

@@ -11,9 +11,9 @@ from detectron2.structures import Instances
 from tqdm import tqdm
 
 from avsf_det.data import VideoDecodeError
-from avsf_det.data.movie_reader import MovieReader
+from avsf_det.data.video import SequentialVideoReader
+from avsf_det.data.video.write import write_video
 from avsf_det.utils.action_video import draw_frames, num_frames, output_fps
-from avsf_det.utils.video_writer import write_video
 from avsf_det.utils.visualizer import draw_clip_frame
 
 from .camera import Capture, watch
@@ -91,7 +91,7 @@ class ActionDemo:
             file.exists() for file in ([output, scores, table] if self.keep_scores else [output])
         ):
             return f"{output}: is there already (delete it to make it anew)"
-        with MovieReader(str(path)) as reader:
+        with SequentialVideoReader(str(path)) as reader:
             duration, has_audio = reader.duration, reader.has_audio
         seconds = keyframe_seconds(duration, 1 / self.interval)
         if boxes is not None:
@@ -194,7 +194,7 @@ class ActionDemo:
         self, path: Path, log: PredictionLog, part: Path, damage: list[VideoDecodeError]
     ) -> None:
         mapper = self.predictor.mapper
-        with MovieReader(str(path)) as reader:
+        with SequentialVideoReader(str(path)) as reader:
             found = log.read((reader.height, reader.width))
             frames = draw_frames(
                 reader,

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from avsf_det.checkpoint import AVSFCheckpointer
 from avsf_det.data import SegmentMapper
 from avsf_det.data.movie_mapper import MovieMapper
-from avsf_det.data.movie_reader import MovieReader
+from avsf_det.data.video import SequentialVideoReader
 from avsf_det.structures import AVSFError
 
 HEAD = "head"
@@ -34,14 +34,14 @@ class FeatureError(AVSFError):
 class SegmentsMapper(SegmentMapper):
     """Keeps the video open between segments: they should come in time order."""
 
-    _reader: MovieReader | None = None
+    _reader: SequentialVideoReader | None = None
 
     def _open(self, file_name: str) -> nullcontext:
         if self._reader is None or self._reader.path != file_name:
             if self._reader is not None:
                 self._reader.close()
             self._reader = None
-            self._reader = MovieReader(file_name)
+            self._reader = SequentialVideoReader(file_name)
         return nullcontext(self._reader)
 
 
@@ -126,7 +126,7 @@ class FeatureExtractor:
             raise FeatureError("persons need a model of MODEL.META_ARCHITECTURE 'ActionDetector'")
         if persons is None and self.detects and HEAD in self.layers:
             raise FeatureError("a detector's head looks at persons; give their boxes")
-        with MovieReader(path) as reader:
+        with SequentialVideoReader(path) as reader:
             fps, duration = reader.fps, reader.duration
         if persons is None:
             times = clip_middles(duration, self._mapper.clip_sec, hop)

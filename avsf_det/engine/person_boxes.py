@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from avsf_det.data import AnnotationError, VideoDecodeError
 from avsf_det.data.datasets.annotation_files import VIDEO_EXTENSIONS
-from avsf_det.data.movie_reader import MovieReader
+from avsf_det.data.video import SequentialVideoReader
 
 from .predictor import keyframe_seconds
 
@@ -174,20 +174,22 @@ def _search(
     Yields:
         second, and boxes as :func:`_rounded` gives them.
     """
-    with MovieReader(video.path) as reader:
+    with SequentialVideoReader(video.path) as reader:
         seconds = _keyframes(video, reader, rate)
         starts = range(0, len(seconds), batch_size)
         for k, start in enumerate(tqdm(starts, video.video_id, leave=False, mininterval=2)):
             batch = seconds[start : start + batch_size]
             found = partial.batches.get((video.video_id, k), [])
             if [second for second, _ in found] != batch:
-                boxes = detector(reader.read_frames([second - video.offset for second in batch]))
+                boxes = detector(
+                    reader.get_frames_played_at([second - video.offset for second in batch])
+                )
                 found = [[t, _rounded(b)] for t, b in zip(batch, boxes, strict=True)]
                 partial.add(video.video_id, k, found)
             yield from found
 
 
-def _keyframes(video: Video, reader: MovieReader, rate: float) -> list[float]:
+def _keyframes(video: Video, reader: SequentialVideoReader, rate: float) -> list[float]:
     """Those that the file has; in the csv's clock."""
     if video.seconds is None:
         return keyframe_seconds(reader.duration, rate)

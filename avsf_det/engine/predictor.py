@@ -18,8 +18,8 @@ from avsf_det.data import KeyframeMapper
 from avsf_det.data.clip_sampling import frame_times
 from avsf_det.data.datasets.ava import load_label_map, load_person_boxes
 from avsf_det.data.movie_mapper import MovieMapper
-from avsf_det.data.movie_reader import MovieReader
 from avsf_det.data.transforms import ClipInput
+from avsf_det.data.video import SequentialVideoReader
 from avsf_det.layers import fold_batch_norms
 from avsf_det.structures import AVSFError
 
@@ -188,12 +188,12 @@ class ClipPredictor:
             PredictorError: boxes that are not in 0..1.
         """
         path, mapper = str(path), MovieMapper(self._cfg)
-        with MovieReader(path) as reader:
+        with SequentialVideoReader(path) as reader:
             if seconds is None:
                 seconds = keyframe_seconds(reader.duration) if boxes is None else sorted(boxes)
             for second in seconds:
                 if boxes is None:
-                    persons = self.find_persons(reader.read_frames([second])[0])
+                    persons = self.find_persons(reader.get_frames_played_at([second])[0])
                 else:
                     persons = boxes.get(second, np.zeros((0, 5), np.float32))
                 size = reader.height, reader.width

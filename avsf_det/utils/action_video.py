@@ -8,7 +8,7 @@ import numpy as np
 from detectron2.structures import Instances
 
 from ..data.audio import LogMel
-from ..data.movie_reader import MovieReader
+from ..data.video import SequentialVideoReader
 from .visualizer import draw_clip_frame
 
 Keyframe = tuple[float, Instances]
@@ -19,12 +19,12 @@ def output_fps(fps: float) -> Fraction:
     return Fraction(fps).limit_denominator(1001)
 
 
-def num_frames(reader: MovieReader) -> int:
+def num_frames(reader: SequentialVideoReader) -> int:
     return max(1, round(reader.duration * output_fps(reader.fps)))
 
 
 def draw_frames(
-    reader: MovieReader,
+    reader: SequentialVideoReader,
     keyframes: Iterable[Keyframe],
     class_names: Sequence[str],
     *,
@@ -60,7 +60,7 @@ def draw_frames(
         second = float(i / fps)
         logmel, playhead = strip.at(second)
         yield draw_clip_frame(
-            reader.read_frames([second])[0],
+            reader.get_frames_played_at([second])[0],
             shown.at(second),
             class_names,
             logmel,
@@ -91,7 +91,11 @@ class Strip:
     """The spectrogram of the clip around the nearest keyframe, made once for each."""
 
     def __init__(
-        self, reader: MovieReader, log_mel: LogMel | None, clip_sec: float, interval: float
+        self,
+        reader: SequentialVideoReader,
+        log_mel: LogMel | None,
+        clip_sec: float,
+        interval: float,
     ):
         self._reader, self._interval = reader, interval
         self._log_mel = log_mel if reader.has_audio else None
@@ -104,6 +108,6 @@ class Strip:
         start = middle - self._length / 2
         if self._log_mel and middle != self._middle:
             rate = self._log_mel.sample_rate
-            sound = self._reader.read_audio(start, start + self._length, rate)
+            sound = self._reader.get_samples_played_in_range(start, start + self._length, rate)
             self._middle, self._logmel = middle, self._log_mel(sound).numpy()
         return self._logmel, (second - start) / self._length

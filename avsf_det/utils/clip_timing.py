@@ -35,8 +35,8 @@ def time_stages(cfg: CfgNode, path: str | Path, seconds: Sequence[float]) -> dic
 
     class TimedReader(VideoReader):
         __init__ = timed("open", VideoReader.__init__)
-        read_frames = timed("frames", VideoReader.read_frames)
-        read_audio = timed("sound", VideoReader.read_audio)
+        get_frames_played_at = timed("frames", VideoReader.get_frames_played_at)
+        get_samples_played_in_range = timed("sound", VideoReader.get_samples_played_in_range)
 
         def _converter(self, height: int, width: int) -> Callable:
             return timed("convert", super()._converter(height, width))

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..data.movie_reader import MovieReader
-from .video_writer import write_video
+from ..data.video import SequentialVideoReader
+from ..data.video.write import write_video
 
 SAMPLE_RATE = 48000
 
@@ -39,9 +39,13 @@ def make_movie(
     path = Path(path)
     sounds, length = [], 0
     for video in cycle(videos):
-        with MovieReader(video) as reader:
+        with SequentialVideoReader(video) as reader:
             end = _whole_seconds(reader)
-            heard = reader.read_audio(0, end, SAMPLE_RATE) if reader.has_audio else None
+            heard = (
+                reader.get_samples_played_in_range(0, end, SAMPLE_RATE)
+                if reader.has_audio
+                else None
+            )
             sounds.append(torch.zeros(end * SAMPLE_RATE) if heard is None else heard)
         length += end
         if length >= seconds:
@@ -57,12 +61,12 @@ def make_movie(
 
 def _joined_frames(videos: Sequence[str], size: tuple[int, int], fps: int) -> Iterator[np.ndarray]:
     for video in cycle(videos):
-        with MovieReader(video) as reader:
+        with SequentialVideoReader(video) as reader:
             for second in range(_whole_seconds(reader)):
-                yield from reader.read_frames([second + i / fps for i in range(fps)], size)
+                yield from reader.get_frames_played_at([second + i / fps for i in range(fps)], size)
 
 
-def _whole_seconds(reader: MovieReader) -> int:
+def _whole_seconds(reader: SequentialVideoReader) -> int:
     if reader.duration < 1:
         raise ValueError(f"{reader.path} lasts {reader.duration:.1f} s; give clips of 1 s or more")
     return int(reader.duration)

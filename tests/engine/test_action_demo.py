@@ -50,8 +50,10 @@ def test_the_video_has_boxes_sound_and_spectrogram(predictor, movie, tmp_path):
     with VideoReader(tmp_path / "out.mp4") as drawn, VideoReader(movie) as source:
         assert (drawn.width, drawn.height) == (640, 320 + 64)
         assert (drawn.fps, drawn.duration) == (source.fps, source.duration)
-        frames = drawn.read_frames([i / actions.FPS for i in range(30)])
-        sounds = [reader.read_audio(0, 3, 16000).numpy() for reader in (drawn, source)]
+        frames = drawn.get_frames_played_at([i / actions.FPS for i in range(30)])
+        sounds = [
+            reader.get_samples_played_in_range(0, 3, 16000).numpy() for reader in (drawn, source)
+        ]
     np.testing.assert_allclose(*sounds, atol=1e-4)  # copied
     # Frames up to a second from the keyframe show it, the others nothing.
     assert [has_box(frame) for frame in frames] == [i <= 20 for i in range(30)]
@@ -67,7 +69,7 @@ def test_nearest_is_a_matter_of_time(predictor, movie, tmp_path):
         movie, tmp_path / "out.mp4", {1.0: left, 1.5: right}
     )
     with VideoReader(tmp_path / "out.mp4") as drawn:
-        frames = drawn.read_frames([i / actions.FPS for i in range(30)])
+        frames = drawn.get_frames_played_at([i / actions.FPS for i in range(30)])
     where = [
         "".join(
             side for side, x in (("l", slice(0, 300)), ("r", slice(340, 640))) if has_box(f[:, x])
@@ -138,7 +140,7 @@ def test_only_chosen_actions_are_written(predictor, movie, tmp_path):
         path = tmp_path / f"{len(list(tmp_path.iterdir()))}.mp4"
         ActionDemo(predictor, **options).run(movie, path, {1.0: PERSON})
         with VideoReader(path) as reader:
-            return reader.read_frames([1.0])[0].astype(int)
+            return reader.get_frames_played_at([1.0])[0].astype(int)
 
     nothing = panel(min_score=1.1)
     three, one, two = (

@@ -110,7 +110,7 @@ def test_frames_at_hand_give_what_the_silent_file_gives(cfg, tmp_path):
     predict = ClipPredictor(cfg)
     ((_, expected),) = predict(path, boxes={1.0: PERSON})
     with VideoReader(path) as reader:
-        frames = reader.read_frames(predict.frame_times(1.0))
+        frames = reader.get_frames_played_at(predict.frame_times(1.0))
     assert predict.frame_times(1.0)[4] == pytest.approx(1.0)
     assert equal(predict.predict_frames(frames, PERSON), expected)
 

@@ -32,7 +32,10 @@ def test_joined_movie(movie: Path):
     with VideoReader(movie) as reader:
         assert (reader.height, reader.width, reader.fps) == (32, 64, 30)
         # 2 s of tone, 4 s with a click at 1 s, 2 s of tone again.
-        loud = [reader.read_audio(s, s + 0.9, 16000).abs().max() > 0.3 for s in range(9)]
+        loud = [
+            reader.get_samples_played_in_range(s, s + 0.9, 16000).abs().max() > 0.3
+            for s in range(9)
+        ]
     assert loud == [True, True, False, True, False, False, True, True, False]
 
 

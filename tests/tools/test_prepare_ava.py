@@ -45,7 +45,7 @@ def test_movies_are_cut_and_problems_listed(ava, capsys):
     assert cuts(ava) == ["dumb.mp4", "good.mp4", "problems.csv", "short.mp4"]
     with VideoReader(str(ava / "videos_15min" / "good.mp4")) as cut:
         assert cut.has_audio
-        assert [read_number(f) for f in cut.read_frames([0, 0.99, 1.99])] == [30, 59, 89]
+        assert [read_number(f) for f in cut.get_frames_played_at([0, 0.99, 1.99])] == [30, 59, 89]
     out = capsys.readouterr().out.splitlines()
     assert out[0].startswith(f"5 movies in the annotations: 4 in {ava}/videos, 0 cut in")
     assert "3 to cut, about 0.00 GB" in out[0]
@@ -85,7 +85,7 @@ def test_a_good_set_exits_with_0_and_can_be_encoded_anew(ava):
     options = ["--csv", str(lists), "--output", str(ava / "gop"), "--gop", "6"]
     assert prepare_ava.main(options) == 0
     with VideoReader(str(ava / "gop" / "good.mp4")) as cut:
-        assert read_number(cut.read_frames([1.0])[0]) == 60
+        assert read_number(cut.get_frames_played_at([1.0])[0]) == 60
 
 
 def test_dry_run_writes_nothing(ava, capsys):

@@ -110,7 +110,7 @@ def test_sound_is_embedded_alike_whatever_it_is_seen_with(fusion):
     class Loud:
         has_audio = True
 
-        def read_audio(self, start: float, end: float, rate: int) -> torch.Tensor:
+        def get_samples_played_in_range(self, start: float, end: float, rate: int) -> torch.Tensor:
             generator = torch.Generator().manual_seed(0)
             return torch.rand(round((end - start) * rate), generator=generator) - 0.5
 

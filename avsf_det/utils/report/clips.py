@@ -11,7 +11,7 @@ from PIL import Image
 
 from avsf_det.data import VideoReader
 from avsf_det.data.audio import LogMel
-from avsf_det.utils.video_writer import write_video
+from avsf_det.data.video.write import write_video
 from avsf_det.utils.visualizer import draw_logmel
 
 CLIP_SEC = 2.0
@@ -57,12 +57,14 @@ def encode_clip(path: str, second: float) -> EncodedClip:
         scale = min(1.0, MAX_WIDTH / reader.width)
         width, height = (max(2, round(x * scale / 2) * 2) for x in (reader.width, reader.height))
         times = [start + i / fps for i in range(num_frames)]
-        frames = reader.read_frames([*times, second], (height, width))
+        frames = reader.get_frames_played_at([*times, second], (height, width))
         sound = logmel = None
         if reader.has_audio:
-            sound = reader.read_audio(start, start + seconds, SAMPLE_RATE).numpy()[None]
+            sound = reader.get_samples_played_in_range(start, start + seconds, SAMPLE_RATE).numpy()[
+                None
+            ]
             logmel = LogMel(sample_rate=16000, window_sec=0.032, hop_sec=0.016, num_mels=64)(
-                reader.read_audio(start, start + seconds, 16000)
+                reader.get_samples_played_in_range(start, start + seconds, 16000)
             )
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "clip.mp4")

@@ -34,11 +34,11 @@ def test_pictures_and_sound_of_the_same_time(small_set, tmp_path, second, start,
     path.write_bytes(decode(clip.video))
     with VideoReader(path) as reader:
         assert reader.duration == pytest.approx(seconds, abs=0.01)
-        frames = reader.read_frames([0, seconds / 2, seconds - 0.01])
+        frames = reader.get_frames_played_at([0, seconds / 2, seconds - 0.01])
         first = round(start * 25)
         expected = [first + int(t * 25 + 1e-6) for t in (0, seconds / 2, seconds - 0.01)]
         assert [read_number(frame) for frame in frames] == expected
-        sound = reader.read_audio(0, seconds, 16000).numpy()
+        sound = reader.get_samples_played_in_range(0, seconds, 16000).numpy()
     expected = [c - start for c in CLICKS if start <= c < start + seconds - 0.01]
     loud = np.flatnonzero(np.abs(sound) > 0.2) / 16000
     heard = loud[np.diff(loud, prepend=-1) > 0.1]

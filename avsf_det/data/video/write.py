@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from ..data.video import VideoDecodeError, VideoReader
+from .reader import VideoDecodeError, VideoReader
 
 SOUND_CHUNK = 1024  # samples that are given to the encoder at once
 

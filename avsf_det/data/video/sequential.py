@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from .video import VideoDecodeError, VideoReader
+from .reader import VideoDecodeError, VideoReader
 
 # A request so many seconds ahead is sought, a nearer one is decoded up to: the usual encoder leaves
 # 8 to 10 seconds between key frames.
@@ -21,7 +21,7 @@ _BLOCK = 8
 _HELD_PIECES = 3
 
 
-class MovieReader(VideoReader):
+class SequentialVideoReader(VideoReader):
     """A :class:`VideoReader` for requests that go forward in time, with the same results.
 
     It holds the frames of the last request, so that its memory does not grow with the movie; going
@@ -33,18 +33,18 @@ class MovieReader(VideoReader):
         path: str,
         *,
         threads: int = 1,
-        each: Callable[[np.ndarray], np.ndarray] | None = None,
+        transform: Callable[[np.ndarray], np.ndarray] | None = None,
     ):
         """
         Args:
             threads: decoding threads; one is best where several workers read.
-            each: what is made of each frame uint8 (H, W, 3), once; such as a resize.
+            transform: applied to each frame uint8 (H, W, 3) once, for example a resize.
 
         Raises:
             VideoDecodeError: as :class:`VideoReader`.
         """
         super().__init__(path, threads=threads)
-        self._each = each
+        self._transform = transform
         self._coming = iter(())  # (pts, frame) from where the decoder stands
         self._held = deque()  # (pts, frame) of those before, in order
         self._to_hold = 0
@@ -69,11 +69,11 @@ class MovieReader(VideoReader):
         with VideoReader(self.path) as reader:  # it may have to read a file to its end
             return reader.duration
 
-    def read_images(self, seconds: Sequence[float]) -> list[np.ndarray]:
-        """What ``read_frames`` stacks: what was made of each frame. It is changed by the next call.
+    def get_transformed_frames_played_at(self, seconds: Sequence[float]) -> list[np.ndarray]:
+        """Return the transformed frame on screen at each second; the next call overwrites them.
 
         Raises:
-            VideoDecodeError: as ``read_frames``.
+            VideoDecodeError: as ``get_frames_played_at``.
         """
         limits = [self._last_pts_at(second) for second in seconds]
         ascending = sorted(set(limits))
@@ -81,8 +81,10 @@ class MovieReader(VideoReader):
         shown = dict(zip(ascending, images, strict=True))
         return [shown[limit] for limit in limits]
 
-    def read_audio(self, start: float, end: float, sample_rate: int) -> torch.Tensor:
-        return self._sound.read_audio(start, end, sample_rate)
+    def get_samples_played_in_range(
+        self, start: float, end: float, sample_rate: int
+    ) -> torch.Tensor:
+        return self._sound.get_samples_played_in_range(start, end, sample_rate)
 
     @cached_property
     def _sound(self) -> "_SoundReader":
@@ -105,7 +107,9 @@ class MovieReader(VideoReader):
         for frame in self._on_screen(limits):
             if frame.pts not in self._converted:
                 image = self._convert(frame)
-                self._converted[frame.pts] = self._kept(self._each(image) if self._each else image)
+                self._converted[frame.pts] = self._kept(
+                    self._transform(image) if self._transform else image
+                )
             yield self._converted[frame.pts]
         held = dict(self._held)
         for pts in self._converted.keys() - held:
@@ -154,7 +158,9 @@ class _SoundReader(VideoReader):
         self._rate = None
         self._blocks: dict[int, torch.Tensor] = {}  # by their start in units of _BLOCK
 
-    def read_audio(self, start: float, end: float, sample_rate: int) -> torch.Tensor:
+    def get_samples_played_in_range(
+        self, start: float, end: float, sample_rate: int
+    ) -> torch.Tensor:
         first, count = round(start * sample_rate), round((end - start) * sample_rate)
         size = _BLOCK * sample_rate
         touched = range(first // size, (first + count) // size + 1)
@@ -164,12 +170,14 @@ class _SoundReader(VideoReader):
                 i: held[i] if i in held else self._block(i, sample_rate) for i in touched
             }
         except VideoDecodeError:  # that of a block is not always that of the request
-            return super().read_audio(start, end, sample_rate)
+            return super().get_samples_played_in_range(start, end, sample_rate)
         self._rate = sample_rate
         return torch.cat(list(self._blocks.values()))[first - touched.start * size :][:count]
 
     def _block(self, index: int, sample_rate: int) -> torch.Tensor:
-        return super().read_audio(index * _BLOCK, (index + 1) * _BLOCK, sample_rate)
+        return super().get_samples_played_in_range(
+            index * _BLOCK, (index + 1) * _BLOCK, sample_rate
+        )
 
     def _sound_piece(self, index: int):
         if index not in self._pieces:

@@ -13,9 +13,9 @@ import av
 import numpy as np
 import torch
 
-from ..structures import AVSFError
-from .audio import resample
-from .picture_converter import picture_converter, window_converter
+from ...structures import AVSFError
+from ..audio import resample
+from .convert import picture_converter, window_converter
 
 # PyAV before 19 refuses files whose metadata are not UTF-8, unless told; 19 takes no such word.
 _OPEN_OPTIONS = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
@@ -105,7 +105,7 @@ class VideoReader:
             end = self._reached()
         return float(end - self._zero)
 
-    def read_frames(
+    def get_frames_played_at(
         self,
         seconds: Sequence[float],
         size: tuple[int, int] | None = None,
@@ -144,7 +144,9 @@ class VideoReader:
             images[row] = image
         return images
 
-    def read_audio(self, start: float, end: float, sample_rate: int) -> torch.Tensor:
+    def get_samples_played_in_range(
+        self, start: float, end: float, sample_rate: int
+    ) -> torch.Tensor:
         """The sound between two seconds of the frames' clock.
 
         Sample k is sample ``round(start * sample_rate) + k`` of the whole resampled track: windows

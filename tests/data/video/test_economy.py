@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from avsf_det.data.video import VideoReader
-from avsf_det.utils.video_cutter import cut_video
+from avsf_det.data.video.cut import cut_video
 from tests.media import read_number, write_video
 
 PYRAMID = {"x264-params": "bframes=3:b-pyramid=normal:b-adapt=0:ref=3:scenecut=0:keyint=40"}
@@ -44,7 +44,7 @@ def test_frames_that_are_left_out_change_no_other(tmp_path: Path, name: str):
             images = {pts: convert(frame) for pts, frame in every}
             limits = [reader._last_pts_at(second) for second in seconds]
             expected = [images[max(pts for pts in images if pts <= limit)] for limit in limits]
-            assert np.array_equal(reader.read_frames(seconds), expected)
+            assert np.array_equal(reader.get_frames_played_at(seconds), expected)
             fewer += len(every) - len(decoded(reader, seconds, all_of_them=False))
         assert fewer > 10
 
@@ -63,7 +63,9 @@ def test_nothing_is_left_out_where_it_may_change_others(tmp_path: Path, options:
         seconds = [1.5 + i / 15 for i in range(6)]
         every = decoded(reader, seconds, all_of_them=True)
         assert len(decoded(reader, seconds, all_of_them=False)) >= len(every)
-        assert [read_number(x) for x in reader.read_frames(seconds)] == list(range(45, 56, 2))
+        assert [read_number(x) for x in reader.get_frames_played_at(seconds)] == list(
+            range(45, 56, 2)
+        )
 
 
 @pytest.mark.parametrize(
@@ -82,13 +84,13 @@ def test_a_window_is_a_part_of_the_frame(tmp_path: Path, options: dict):
     write_video(path, num_frames=10, **options)
     rng = np.random.default_rng(0)
     with VideoReader(path) as reader:
-        whole = reader.read_frames([0.1, 0.2])
+        whole = reader.get_frames_played_at([0.1, 0.2])
         for _ in range(10):
             x0, x1 = sorted(rng.choice(reader.width + 1, 2, replace=False).tolist())
             y0, y1 = sorted(rng.choice(reader.height + 1, 2, replace=False).tolist())
-            part = reader.read_frames([0.1, 0.2], window=(x0, y0, x1, y1))
+            part = reader.get_frames_played_at([0.1, 0.2], window=(x0, y0, x1, y1))
             assert np.array_equal(part, whole[:, y0:y1, x0:x1])
-        assert reader.read_frames([], window=(2, 4, 12, 34)).shape == (0, 30, 10, 3)
+        assert reader.get_frames_played_at([], window=(2, 4, 12, 34)).shape == (0, 30, 10, 3)
 
 
 def test_first_frame_is_decoded_once_for_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -104,7 +106,7 @@ def test_first_frame_is_decoded_once_for_a_file(tmp_path: Path, monkeypatch: pyt
         for _ in range(3):
             with VideoReader(path) as reader:
                 assert (reader.height, reader.width) == expected
-                assert reader.read_frames([0.5]).shape[1:3] == expected
+                assert reader.get_frames_played_at([0.5]).shape[1:3] == expected
     assert len(calls) == 2
 
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from avsf_det.data import VideoReader
-from avsf_det.utils.video_writer import write_video
+from avsf_det.data.video.write import write_video
 
-from .. import media
-from ..media import clicks, paint_number, read_number, tone
+from ... import media
+from ...media import clicks, paint_number, read_number, tone
 
 CODECS = {".mp4": ("h264", "aac"), ".MP4": ("h264", "aac"), ".avi": ("mpeg4", "mp3float")}
 
@@ -29,8 +29,8 @@ def test_frames_and_sound_come_back_in_step(tmp_path, suffix, channels):
     with VideoReader(path) as reader:
         assert (reader.height, reader.width, reader.fps) == (64, 96, 25)
         assert reader.has_audio == (channels > 0)
-        frames = reader.read_frames([i / 25 for i in range(25)])
-        heard = reader.read_audio(0, 1, 44100).abs().numpy() if channels else None
+        frames = reader.get_frames_played_at([i / 25 for i in range(25)])
+        heard = reader.get_samples_played_in_range(0, 1, 44100).abs().numpy() if channels else None
     assert [read_number(frame) for frame in frames] == list(range(25))
     if channels:
         late = np.flatnonzero(heard > 0.3 * heard.max())[0] / 44100 - 0.5
@@ -68,14 +68,14 @@ def test_the_sound_of_a_video_is_kept_in_step(tmp_path, name):
         frames = (paint_number(i, 64, 96) for i in range(count))
         write_video(path, frames, Fraction(source.fps), sound_of=tmp_path / name)
         end = 4 if name.startswith("longer") else source.duration
-        before = source.read_audio(0, end, 16000).numpy()
+        before = source.get_samples_played_in_range(0, end, 16000).numpy()
     with av.open(str(path)) as container:
         (audio,) = container.streams.audio
         assert audio.codec_context.codec.canonical_name == codec
         assert audio.channels == channels
     with VideoReader(path) as drawn:
         assert drawn.duration == pytest.approx(count / 30)
-        after = drawn.read_audio(0, end, 16000).numpy()
+        after = drawn.get_samples_played_in_range(0, end, 16000).numpy()
     # In step to a millisecond: a shift of one period of 1000 Hz would be as bad as silence.
     assert before.std() > 0.1
     likeness = max(
@@ -109,5 +109,5 @@ def test_frame_rates_may_be_fractions(tmp_path):
     write_video(tmp_path / "out.mp4", frames, Fraction(30000, 1001))
     with VideoReader(tmp_path / "out.mp4") as reader:
         assert reader.fps == pytest.approx(30000 / 1001)
-        shown = reader.read_frames([i * 1001 / 30000 for i in range(60)])
+        shown = reader.get_frames_played_at([i * 1001 / 30000 for i in range(60)])
     assert [read_number(frame) for frame in shown] == list(range(60))

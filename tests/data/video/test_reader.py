@@ -13,7 +13,7 @@ from avsf_det.data.audio import LogMel
 from avsf_det.data.video import VideoDecodeError, VideoReader
 from tests.media import clicks, read_number, tone, write_video
 
-SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
+SHARED = Path(__file__).resolve().parents[3] / ".." / "shared" / "data"
 ORACLES = sorted((SHARED / "oracles" / "decode").glob("*.json"))
 FILES = sorted(p for p in (SHARED / "video").rglob("*") if p.is_file())
 # What each of these ends in; all others decode.
@@ -55,7 +55,7 @@ KINDS = {
 
 
 def numbers(reader: VideoReader, seconds: list[float]) -> list[int]:
-    return [read_number(image) for image in reader.read_frames(seconds)]
+    return [read_number(image) for image in reader.get_frames_played_at(seconds)]
 
 
 def md5(image: np.ndarray) -> str:
@@ -94,16 +94,16 @@ def test_times_outside_the_video_show_its_ends(tmp_path: Path):
     write_video(tmp_path / "a.mp4", num_frames=30)
     with VideoReader(tmp_path / "a.mp4") as reader:
         assert numbers(reader, [-5.0, -0.01, 0.999, 1.3, 60.0]) == [0, 0, 29, 29, 29]
-        assert reader.read_frames([]).shape == (0, 48, 96, 3)
+        assert reader.get_frames_played_at([]).shape == (0, 48, 96, 3)
         with pytest.raises(ValueError, match="NaN"):
-            reader.read_frames([math.nan])
+            reader.get_frames_played_at([math.nan])
 
 
 def test_video_that_starts_after_the_sound(tmp_path: Path):
     write_video(tmp_path / "a.mp4", start=0.5, sound=SOUND)
     with VideoReader(tmp_path / "a.mp4") as reader:
         assert numbers(reader, [0.0, 0.49, 0.5, 0.54, 1.0]) == [0, 0, 0, 1, 15]
-        assert reader.read_audio(0, 0.5, 16000).abs().max() > 0.4
+        assert reader.get_samples_played_in_range(0, 0.5, 16000).abs().max() > 0.4
 
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
@@ -114,11 +114,11 @@ def test_rotation(tmp_path: Path, rotation: int):
         VideoReader(tmp_path / "plain.mp4") as plain,
         VideoReader(tmp_path / "turned.mp4") as reader,
     ):
-        expected = np.rot90(plain.read_frames([0.0, 0.05]), rotation // 90, axes=(1, 2))
-        frames = reader.read_frames([0.0, 0.05])
+        expected = np.rot90(plain.get_frames_played_at([0.0, 0.05]), rotation // 90, axes=(1, 2))
+        frames = reader.get_frames_played_at([0.0, 0.05])
         assert np.array_equal(frames, expected)
         assert (reader.height, reader.width) == frames.shape[1:3]
-        small = reader.read_frames([0.0], size=(reader.height // 2, reader.width // 2))[0]
+        small = reader.get_frames_played_at([0.0], size=(reader.height // 2, reader.width // 2))[0]
     assert read_number(np.rot90(small, -rotation // 90)) == 0
     blocks = expected[0].reshape(small.shape[0], 2, small.shape[1], 2, 3).mean((1, 3))
     assert np.abs(small - blocks).mean() < 8
@@ -128,7 +128,7 @@ def test_threads_change_nothing(tmp_path: Path):
     write_video(tmp_path / "a.mp4", bframes=2, size=(96, 192))
     seconds = [0.9, 0.1, 0.5]
     with VideoReader(tmp_path / "a.mp4") as one, VideoReader(tmp_path / "a.mp4", threads=2) as two:
-        assert np.array_equal(one.read_frames(seconds), two.read_frames(seconds))
+        assert np.array_equal(one.get_frames_played_at(seconds), two.get_frames_played_at(seconds))
 
 
 def test_live_recording_without_index_or_duration(tmp_path: Path):
@@ -208,12 +208,12 @@ def test_windows_of_sound_agree_with_the_whole_track(tmp_path: Path, name: str):
     sound = tone(300, 6.0, 48000) + tone(1111, 6.0, 48000, amplitude=0.3)
     write_video(tmp_path / name, num_frames=180, sound=sound, gop=60, **SOUND_KINDS[name])
     with VideoReader(tmp_path / name) as reader:
-        native = reader.read_audio(0, 6, 48000).numpy()
+        native = reader.get_samples_played_in_range(0, 6, 48000).numpy()
         tolerance = 2**-15 if name in LOSSLESS else 0.05
         assert misfit(native[2400:-2400], sound[0], at=2400) < tolerance
-        whole = reader.read_audio(0, 6, 16000).numpy()
+        whole = reader.get_samples_played_in_range(0, 6, 16000).numpy()
         for start, end in [(0.0, 1.0), (1.23457, 2.5), (3.3, 3.301), (2.9, 5.03333)]:
-            window = reader.read_audio(start, end, 16000)
+            window = reader.get_samples_played_in_range(start, end, 16000)
             assert window.dtype == torch.float32
             assert window.shape == (round((end - start) * 16000),)
             at = round(start * 16000)
@@ -232,9 +232,9 @@ def test_packets_of_unequal_length_leave_no_gap(tmp_path: Path):
         tmp_path / "a.mkv", sound=SOUND, sound_codec="pcm_s16le", sound_frame_lengths=lengths
     )
     with VideoReader(tmp_path / "a.mkv") as reader:
-        whole = reader.read_audio(0, 2, 48000).numpy()
+        whole = reader.get_samples_played_in_range(0, 2, 48000).numpy()
         np.testing.assert_allclose(whole, SOUND[0], atol=2**-15)
-        window = reader.read_audio(0.9, 1.6, 48000).numpy()
+        window = reader.get_samples_played_in_range(0.9, 1.6, 48000).numpy()
     assert misfit(window, whole, at=43200) < 2**-15
 
 
@@ -243,7 +243,7 @@ def test_sound_is_the_mean_of_the_channels(tmp_path: Path, channels: int):
     sound = np.concatenate([tone(200 * (c + 1), 1.0, 32000) for c in range(channels)])
     write_video(tmp_path / "a.mov", sound=sound, sound_rate=32000, sound_codec="pcm_s16le")
     with VideoReader(tmp_path / "a.mov") as reader:
-        got = reader.read_audio(0, 1, 32000).numpy()
+        got = reader.get_samples_played_in_range(0, 1, 32000).numpy()
     # s16 holds steps of 2 ** -15.
     np.testing.assert_allclose(got, sound.mean(axis=0), atol=2**-15)
 
@@ -254,7 +254,7 @@ def test_resampled_tone_keeps_its_pitch_and_phase(tmp_path: Path, rate: int):
         tmp_path / "a.mov", sound=tone(440, 1.0, rate), sound_rate=rate, sound_codec="pcm_s16le"
     )
     with VideoReader(tmp_path / "a.mov") as reader:
-        got = reader.read_audio(0.25, 0.75, 16000).numpy()
+        got = reader.get_samples_played_in_range(0.25, 0.75, 16000).numpy()
     np.testing.assert_allclose(got, tone(440, 1.0, 16000)[0, 4000:12000], atol=2e-3)
 
 
@@ -268,7 +268,7 @@ def test_no_sound_where_the_track_has_none(tmp_path: Path):
         sound_codec="pcm_s16le",
     )
     with VideoReader(tmp_path / "a.mov") as reader:
-        got = reader.read_audio(-1.0, 4.0, 16000).numpy()
+        got = reader.get_samples_played_in_range(-1.0, 4.0, 16000).numpy()
     assert not got[:32000].any()
     assert not got[48000:].any()
     np.testing.assert_allclose(got[32000:48000], tone(440, 1.0, 16000)[0], atol=2**-15)
@@ -279,7 +279,7 @@ def test_file_without_sound(tmp_path: Path):
     with VideoReader(tmp_path / "a.mp4") as reader:
         assert not reader.has_audio
         with pytest.raises(VideoDecodeError, match=r"a\.mp4: audio: .*no sound track"):
-            reader.read_audio(0, 1, 16000)
+            reader.get_samples_played_in_range(0, 1, 16000)
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,11 @@ def test_picture_and_sound_stay_in_sync(tmp_path: Path, name: str, options: dict
     log_mel = LogMel(sample_rate=16000, window_sec=0.032, hop_sec=0.016, num_mels=80)
     with VideoReader(tmp_path / name) as reader:
         for frame, start in [(20, 0.3), (50, 1.4)]:
-            power = log_mel(reader.read_audio(start, start + 1.0, 16000)).exp().sum(dim=1)
+            power = (
+                log_mel(reader.get_samples_played_in_range(start, start + 1.0, 16000))
+                .exp()
+                .sum(dim=1)
+            )
             heard = start + (power.argmax().item() * 256 + 256) / 16000
             seconds = np.arange(heard - 0.05, heard + 0.05, 0.001)
             shown = seconds[numbers(reader, seconds.tolist()).index(frame)]
@@ -346,12 +350,12 @@ def test_truncated_file_decodes_up_to_its_end(tmp_path: Path, name: str, options
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with VideoReader(path) as reader:
         assert numbers(reader, [0.5, 2.0]) == [15, 60]
-        assert reader.read_audio(0.5, 2.0, 16000).abs().max() > 0.4
+        assert reader.get_samples_played_in_range(0.5, 2.0, 16000).abs().max() > 0.4
         assert reader.duration == pytest.approx(6.0, abs=0.1)
         with pytest.raises(VideoDecodeError, match=path.name):
-            reader.read_frames([1.0, 5.0])
+            reader.get_frames_played_at([1.0, 5.0])
         with pytest.raises(VideoDecodeError, match=path.name):
-            reader.read_audio(4.5, 5.5, 16000)
+            reader.get_samples_played_in_range(4.5, 5.5, 16000)
         assert numbers(reader, [0.5]) == [15]
 
 
@@ -380,7 +384,7 @@ def test_damage_spoils_the_frames_up_to_the_next_key_frame(
         assert numbers(reader, [0.0, 0.5, 0.9, 1.4, 1.9]) == [0, 15, 27, 42, 57]
         for second in (packet.pts * packet.time_base + 0.01, 1.32):
             with pytest.raises(VideoDecodeError, match=r"a\.mp4: video at 1\.\d+ s"):
-                reader.read_frames([0.2, second, 1.9])
+                reader.get_frames_played_at([0.2, second, 1.9])
 
 
 @needs_oracles
@@ -391,15 +395,15 @@ def test_decoding_equals_ffmpeg(oracle: Path):
     with VideoReader(SHARED / "video" / expected["file"]) as reader:
         planes = [md5(frame.to_ndarray()) for _, frame in reader._decode_from("video", 0)]
         assert planes == native["md5"]
-        images = reader.read_frames(native["pts"])
+        images = reader.get_frames_played_at(native["pts"])
         assert [md5(image) for image in images] == expected["rgb24_autorotate_md5"]
         if reader._quarter_turns:
             unturned = np.rot90(images, -reader._quarter_turns, axes=(1, 2))
             assert [md5(image) for image in unturned] == expected["rgb24_noautorotate_md5"]
         shown = {row["t"]: images[row["last_pts_le_t"]] for row in expected["at_timestamps"]}
-        assert np.array_equal(reader.read_frames(list(shown)), list(shown.values()))
+        assert np.array_equal(reader.get_frames_played_at(list(shown)), list(shown.values()))
         for second in list(shown)[::3]:
-            assert np.array_equal(reader.read_frames([second])[0], shown[second])
+            assert np.array_equal(reader.get_frames_played_at([second])[0], shown[second])
 
 
 @needs_oracles
@@ -410,8 +414,8 @@ def test_sound_and_log_mel_equal_the_reference(name: str):
     expected = np.load(SHARED / "oracles" / "logmel" / f"{Path(name).stem}.npz")
     wave = expected["wave16k"]
     with VideoReader(SHARED / "video" / name) as reader:
-        got = reader.read_audio(0, len(wave) / 16000, 16000)
-        window = reader.read_audio(2.0, 4.0, 16000)
+        got = reader.get_samples_played_in_range(0, len(wave) / 16000, 16000)
+        window = reader.get_samples_played_in_range(2.0, 4.0, 16000)
     np.testing.assert_allclose(got, wave, atol=1e-6)
     np.testing.assert_allclose(window, wave[32000:64000], atol=1e-6)
     log_mel = LogMel(sample_rate=16000, window_sec=0.032, hop_sec=0.016, num_mels=80)
@@ -426,10 +430,10 @@ def test_every_file_decodes_or_says_why_not(path: Path):
             VideoReader(path)
         return
     with VideoReader(path) as reader:
-        frames = reader.read_frames([0.0, min(1.0, reader.duration / 2)], size=(24, 32))
+        frames = reader.get_frames_played_at([0.0, min(1.0, reader.duration / 2)], size=(24, 32))
         assert frames.shape == (2, 24, 32, 3)
         if reader.has_audio:
-            sound = reader.read_audio(-0.1, 1.5, 16000)
+            sound = reader.get_samples_played_in_range(-0.1, 1.5, 16000)
             assert sound.shape == (25600,)
             assert sound.isfinite().all()
             assert sound.any() == (path.name != "dog_silent_audio.mp4")
@@ -446,6 +450,6 @@ def test_every_file_decodes_or_says_why_not(path: Path):
 @pytest.mark.skipif(not FILES, reason="shared/data/video is absent")
 def test_damaged_real_files(name: str, good: float, bad: float):
     with VideoReader(SHARED / "video" / name) as reader:
-        reader.read_frames([0.5, good])
+        reader.get_frames_played_at([0.5, good])
         with pytest.raises(VideoDecodeError, match=Path(name).name):
-            reader.read_frames([0.5, bad])
+            reader.get_frames_played_at([0.5, bad])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import av
 
-from ..data.video import VideoReader
+from .reader import VideoReader
 
 # Seconds copied before the cut, at least, and hidden by the file: codecs of sound lean on them.
 _PREROLL = Fraction(1, 2)

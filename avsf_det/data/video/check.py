@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .audio import is_silent
-from .video import VideoDecodeError, VideoReader
+from ..audio import is_silent
+from .reader import VideoDecodeError, VideoReader
 
 PROBLEMS = ("missing", "undecodable", "no sound", "silent", "out of sync", "too short")
 _WINDOW = 4  # seconds of sound that are looked at together
@@ -102,7 +102,10 @@ class _Scanner(VideoReader):
         """Whether there is nothing to hear up to a second; found out by the first sound."""
         rate = self._audio.codec_context.sample_rate
         starts = range(0, math.ceil(end), _WINDOW)
-        return all(is_silent(self.read_audio(start, start + _WINDOW, rate)) for start in starts)
+        return all(
+            is_silent(self.get_samples_played_in_range(start, start + _WINDOW, rate))
+            for start in starts
+        )
 
     def _scan(self, kind: str) -> _Track:
         """Decode one stream from start to end."""

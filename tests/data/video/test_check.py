@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avsf_det.data.video_check import check_video, presentation_times
+from avsf_det.data.video.check import check_video, presentation_times
 
-from ..media import tone, write_video
+from ...media import tone, write_video
 
-SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "video" / "derived"
+SHARED = Path(__file__).resolve().parents[3] / ".." / "shared" / "data" / "video" / "derived"
 SOUND = tone(440, 2, 48000)
 
 

@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 from avsf_det.data import VideoDecodeError, VideoReader
-from avsf_det.utils.video_cutter import cut_video
+from avsf_det.data.video.cut import cut_video
 
-from ..media import clicks, read_number, tone, write_video
+from ...media import clicks, read_number, tone, write_video
 
 FORMATS = {
     "h264.mp4": {"bframes": 2},
@@ -29,7 +29,7 @@ def movie(request, tmp_path_factory) -> str:
 
 def onsets(reader: VideoReader) -> np.ndarray:
     """Seconds at which sounds begin."""
-    heard = reader.read_audio(0, reader.duration, 48000).abs().numpy()
+    heard = reader.get_samples_played_in_range(0, reader.duration, 48000).abs().numpy()
     loud = np.flatnonzero(heard > 0.3 * heard.max()) / 48000
     return loud[np.diff(loud, prepend=-1) > 0.1]
 
@@ -44,11 +44,11 @@ def test_frames_and_sound_are_those_of_the_movie(movie, tmp_path, start, gop):
         first = np.floor(start * fps + 1e-6)  # is on screen at the start
         assert cut.duration == pytest.approx(3.5 - first / fps, abs=4 / fps)
         times = np.arange(0, 3.5 - start - 0.01, 1 / fps) + 0.2 / fps
-        assert list(map(read_number, cut.read_frames(times))) == [
+        assert list(map(read_number, cut.get_frames_played_at(times))) == [
             first + i for i in range(len(times))
         ]
         backwards = [1.2, 0.1]  # is found by seeking, too
-        assert list(map(read_number, cut.read_frames(backwards))) == [
+        assert list(map(read_number, cut.get_frames_played_at(backwards))) == [
             first + np.floor(t * fps) for t in backwards
         ]
         expected = onsets(whole) - first / fps
@@ -90,7 +90,7 @@ def test_odd_sizes_are_encoded(tmp_path):
     cut_video(tmp_path / "movie.avi", tmp_path / "cut.mp4", 0.5, 1.0, gop=5)
     with VideoReader(str(tmp_path / "cut.mp4")) as cut:
         assert (cut.width, cut.height) == (96, 48)
-        assert read_number(cut.read_frames([0.01])[0]) == 15
+        assert read_number(cut.get_frames_played_at([0.01])[0]) == 15
 
 
 def test_what_cannot_be_done_is_said(tmp_path):

@@ -1,0 +1,1 @@
+"""Command-line tools around the detector, and the packages that support them."""

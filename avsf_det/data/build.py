@@ -21,7 +21,7 @@ from .datasets.annotation_files import without_garbage_collection
 from .datasets.ava import add_detected_keyframes, load_excluded, load_person_boxes
 from .movie_mapper import MovieMapper
 from .person_mapper import PersonMapper
-from .samplers import MovieSampler
+from .samplers import VideoOrderSampler
 
 # Meta-architectures of Detectron2 that are trained to find persons in single frames.
 PERSON_DETECTORS = ("GeneralizedRCNN", "RetinaNet")
@@ -147,7 +147,7 @@ def build_clip_test_loader(cfg, dataset_name: str):
         swap_sounds(dicts)
     if keyframes:
         clips = DatasetFromList(dicts, copy=False)
-        dataset = ToIterableDataset(clips, MovieSampler(dicts), shard_sampler=False)
+        dataset = ToIterableDataset(clips, VideoOrderSampler(dicts), shard_sampler=False)
     else:
         dataset = ViewDataset(dicts, cfg.TEST.VIEWS.TEMPORAL * cfg.TEST.VIEWS.SPATIAL)
     return build_detection_test_loader(

@@ -40,19 +40,19 @@ def test_missing_unreadable_and_empty_files(tmp_path):
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"sound": None}, {"no sound": "there is no sound track"}),
-        ({"sound": 0 * SOUND}, {"silent": "the sound track has nothing to hear"}),
+        ({"sound": None}, {"no sound": "there is no audio stream"}),
+        ({"sound": 0 * SOUND}, {"silent": "the audio stream is silent"}),
         (
             {"sound": SOUND[:, :-48000]},
-            {"out of sync": "the sound ends 1.00 s before the frames"},
+            {"out of sync": "the audio ends 1.00 s before the frames"},
         ),
         (
             {"sound_start": 0.5, "sound": SOUND[:, :-24000]},
-            {"out of sync": "the sound starts 0.50 s after the frames"},
+            {"out of sync": "the audio starts 0.50 s after the frames"},
         ),
         (
             {"start": 0.5, "num_frames": 45},
-            {"out of sync": "the sound starts 0.50 s before the frames"},
+            {"out of sync": "the audio starts 0.50 s before the frames"},
         ),
     ],
 )

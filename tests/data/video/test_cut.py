@@ -103,5 +103,5 @@ def test_what_cannot_be_done_is_said(tmp_path):
     cut_video(tmp_path / "turned.mp4", target, 0, 1)
     with VideoReader(str(target)) as cut:
         assert (cut.width, cut.height) == (48, 96)
-    with pytest.raises(VideoDecodeError, match=r"turned.mp4: video: is to be shown turned"):
+    with pytest.raises(VideoDecodeError, match=r"turned.mp4: video: is rotated"):
         cut_video(tmp_path / "turned.mp4", target, 0, 1, gop=10)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from avsf_det.data.video import SequentialVideoReader, VideoDecodeError, VideoReader
-from avsf_det.data.video import reader as reader_module
+from avsf_det.data.video import audio_reader
 from tests.data.video.test_reader import KINDS
 from tests.media import tone, write_video
 
@@ -86,8 +86,8 @@ def test_each_frame_is_decoded_and_converted_once(tmp_path: Path, rate: int):
         return image[::4, ::4]
 
     with SequentialVideoReader(path, transform=transform) as movie:
-        decode_from = movie._decode_from
-        movie._decode_from = lambda *args: sought.append(args) or decode_from(*args)
+        decode_from = movie.file.decode_from
+        movie.file.decode_from = lambda *args: sought.append(args) or decode_from(*args)
         for second, frames in zip(seconds, expected, strict=True):
             assert np.array_equal(movie.get_frames_played_at(window(second)), frames)
     shown = {max(0, round(t * 30)) for second in seconds for t in window(second)}
@@ -100,8 +100,8 @@ def test_far_ahead_and_back_are_sought(tmp_path: Path):
     write_video(path, num_frames=60 * 4, fps=4, gop=20)
     decoded = []
     with SequentialVideoReader(path) as movie:
-        decode = movie._decode
-        movie._decode = lambda *args, **kw: (decoded.append(f) or f for f in decode(*args, **kw))
+        decode = movie.file.decode
+        movie.file.decode = lambda *args, **kw: (decoded.append(f) or f for f in decode(*args, **kw))
         check_equal(path, movie, [1.0, 50.0, 2.0])
     assert len(decoded) < 80
 
@@ -113,12 +113,12 @@ def test_memory_is_bounded_by_the_request(tmp_path: Path):
         for second in range(15):
             movie.get_frames_played_at(window(second))
             movie.get_samples_played_in_range(second - 1, second + 1, 16000)
-            assert len(movie._converted) <= NUM_FRAMES + 1
-            assert len(movie._held) <= 30
-            assert len(movie._sound._pieces) <= 3
-            assert len(movie._sound._blocks) <= 2
+            assert len(movie.frame_reader._converted) <= NUM_FRAMES + 1
+            assert len(movie.frame_reader._held) <= 30
+            assert len(movie.audio_reader._chunks) <= 3
+            assert len(movie.audio_reader._blocks) <= 2
         movie.get_frames_played_at([0.0, 14.0])
-        assert len(movie._held) <= 9
+        assert len(movie.frame_reader._held) <= 9
 
 
 def test_sound_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -128,13 +128,13 @@ def test_sound_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         packets = sum(1 for _ in container.decode(audio=0))
     heard = []
 
-    class Counted(reader_module._SoundFrame):
+    class Counted(audio_reader.MonoFrame):
         def __init__(self, frame):
             super().__init__(frame)
             heard.append(frame.pts)
 
     with SequentialVideoReader(path) as movie:
-        monkeypatch.setattr(reader_module, "_SoundFrame", Counted)
+        monkeypatch.setattr(audio_reader, "MonoFrame", Counted)
         for second in range(11):
             movie.get_samples_played_in_range(second - 1, second + 1, 16000)
     assert len(heard) == len(set(heard)) == packets

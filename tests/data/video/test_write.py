@@ -66,7 +66,7 @@ def test_the_sound_of_a_video_is_kept_in_step(tmp_path, name):
     with VideoReader(tmp_path / name) as source:
         count = round(source.duration * source.fps)
         frames = (paint_number(i, 64, 96) for i in range(count))
-        write_video(path, frames, Fraction(source.fps), sound_of=tmp_path / name)
+        write_video(path, frames, Fraction(source.fps), audio_of=tmp_path / name)
         end = 4 if name.startswith("longer") else source.duration
         before = source.get_samples_played_in_range(0, end, 16000).numpy()
     with av.open(str(path)) as container:
@@ -87,11 +87,11 @@ def test_the_sound_of_a_video_is_kept_in_step(tmp_path, name):
 def test_a_video_without_sound_gives_none(tmp_path):
     media.write_video(tmp_path / "silent.mp4")
     frames = [paint_number(0, 64, 96)]
-    write_video(tmp_path / "out.mp4", frames, 30, sound_of=tmp_path / "silent.mp4")
+    write_video(tmp_path / "out.mp4", frames, 30, audio_of=tmp_path / "silent.mp4")
     with VideoReader(tmp_path / "out.mp4") as reader:
         assert not reader.has_audio
-    with pytest.raises(ValueError, match=r"out.avi: the sound of another video is kept in .mp4"):
-        write_video(tmp_path / "out.avi", frames, 30, sound_of=tmp_path / "silent.mp4")
+    with pytest.raises(ValueError, match=r"out.avi: the audio of another video is kept in .mp4"):
+        write_video(tmp_path / "out.avi", frames, 30, audio_of=tmp_path / "silent.mp4")
 
 
 def test_frames_at_any_seconds(tmp_path):

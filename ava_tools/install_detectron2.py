@@ -142,8 +142,9 @@ def read_sources(sdist: Path) -> dict[str, bytes]:
         for member in archive.getmembers():
             path = member.name.partition("/")[2]
             for source, target in FOLDERS.items():
-                if member.isfile() and path.startswith(source):
-                    files[target + path[len(source) :]] = archive.extractfile(member).read()
+                content = archive.extractfile(member)
+                if content is not None and path.startswith(source):
+                    files[target + path[len(source) :]] = content.read()
     return files
 
 

@@ -16,7 +16,7 @@ def import_detectron2_model_zoo() -> ModuleType:
     if find_spec("pkg_resources") is not None:
         return importlib.import_module("detectron2.model_zoo")
     substitute = ModuleType("pkg_resources")
-    substitute.resource_filename = lambda package, name: str(files(package) / name)
+    vars(substitute)["resource_filename"] = lambda package, name: str(files(package) / name)
     sys.modules["pkg_resources"] = substitute
     try:
         return importlib.import_module("detectron2.model_zoo")

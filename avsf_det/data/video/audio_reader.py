@@ -13,11 +13,12 @@ import torch
 from ..audio import resample
 from .container import MediaFile, VideoDecodeError
 
-# Audio is decoded in chunks aligned to multiples of 8 s, each with a newly opened decoder. AAC noise
-# substitution is pseudo-random and depends on the decoder's history, so only this makes overlapping
-# windows bit-equal.
+# Audio is decoded in chunks aligned to multiples of 8 s, each with a newly opened decoder. AAC
+# noise substitution is pseudo-random and depends on the decoder's history, so only this makes
+# overlapping windows bit-equal.
 _CHUNK_SEC = 8
-# Audio decoded before a chunk, for codecs whose packets depend on earlier ones; longer than a packet.
+# Audio decoded before a chunk, for codecs whose packets depend on earlier ones. Packets are
+# shorter.
 _PREROLL_SEC = Fraction(1, 2)
 # Audio around a window that the resampling filter sees.
 _CONTEXT_SEC = Fraction(1, 10)
@@ -31,7 +32,7 @@ class MonoFrame:
         samples: number of samples.
     """
 
-    def __init__(self, frame: av.AudioFrame):
+    def __init__(self, frame: av.AudioFrame) -> None:
         """Wrap PyAV's frame."""
         self.sample_rate = frame.sample_rate
         self.samples = frame.samples
@@ -42,15 +43,15 @@ class MonoFrame:
         """Mean of the channels, float32 (samples,) in -1..1."""
         if self._frame.format.name == "fltp":  # most codecs; ten times faster than the general way
             planes = self._frame.planes
-            channels = [np.frombuffer(plane, np.float32, self.samples) for plane in planes]
+            channels = [np.frombuffer(memoryview(p), np.float32, self.samples) for p in planes]
             return functools.reduce(np.add, channels) / np.float32(len(channels))
-        samples = self._frame.to_ndarray()
+        samples: np.ndarray = self._frame.to_ndarray()
         if not self._frame.format.is_planar:
             samples = samples.reshape(self.samples, -1).T
         if samples.dtype.kind != "f":
-            bits = np.iinfo(samples.dtype)
-            middle = 0 if bits.min < 0 else 2 ** (bits.bits - 1)
-            samples = (samples.astype(np.float32) - middle) / 2 ** (bits.bits - 1)
+            half_range = 2 ** (8 * samples.dtype.itemsize - 1)
+            middle = half_range if samples.dtype.kind == "u" else 0
+            samples = (samples.astype(np.float32) - middle) / half_range
         return samples.astype(np.float32, copy=False).mean(axis=0)
 
 
@@ -88,7 +89,7 @@ class AudioReader:
         self,
         file: MediaFile,
         read_chunk: Callable[[MediaFile, int], Iterable[ChunkItem]] = decode_chunk,
-    ):
+    ) -> None:
         """Read from a file.
 
         Args:

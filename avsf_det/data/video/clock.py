@@ -33,7 +33,7 @@ class Clock:
         tick: Fraction,
         frame_rate: Fraction,
         container_start: Fraction | None,
-    ):
+    ) -> None:
         """Place second 0 at the start of the earliest stream, on the grid of the frames.
 
         A gap of less than one frame period before the first frame is ignored: the priming samples

@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from fractions import Fraction
-from types import TracebackType
 from typing import Any, Literal, NamedTuple
 
 import av
@@ -81,7 +80,7 @@ class MediaFile:
     video: av.VideoStream
     audio: av.AudioStream | None
 
-    def __init__(self, path: str | os.PathLike, *, threads: int = 1):
+    def __init__(self, path: str | os.PathLike, *, threads: int = 1) -> None:
         """Open the file and look at its first frame.
 
         Args:
@@ -100,23 +99,19 @@ class MediaFile:
         rate = self.video.average_rate or self.video.guessed_rate
         assert rate is not None
         self.fps = float(rate)
+        start = self.container.start_time
         self.clock = Clock(
             first_pts=self.first_frame.pts,
             tick=self.time_base("video"),
             frame_rate=Fraction(self.video.guessed_rate or rate),
-            container_start=self._container_time(self.container.start_time),
+            container_start=None if start is None else Fraction(start, av.time_base),
         )
         self.zero = self.clock.zero
 
     def __enter__(self) -> "MediaFile":
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -295,12 +290,8 @@ class MediaFile:
         """End of the longest stream as declared, in seconds of the container's clock."""
         if self.container.duration is None:
             return None
-        return self._container_time((self.container.start_time or 0) + self.container.duration)
-
-    @staticmethod
-    def _container_time(microseconds: int | None) -> Fraction | None:
-        """Return a time in libav's own unit in seconds."""
-        return None if microseconds is None else Fraction(microseconds, av.time_base)
+        start = self.container.start_time or 0
+        return Fraction(start + self.container.duration, av.time_base)
 
     @functools.cached_property
     def duration(self) -> float:

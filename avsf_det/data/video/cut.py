@@ -1,4 +1,4 @@
-"""Cut a part out of a video, with its audio, without loss and exact to the frame."""
+"""Cut a part out of a video, exact to the frame, or repeat a video, both without loss."""
 
 import math
 from fractions import Fraction
@@ -73,6 +73,31 @@ def cut_video(
             ) from error
 
 
+def repeat_video(source: str | Path, target: str | Path, times: int, seconds: int) -> None:
+    """Copy the packets of a video several times, end to end.
+
+    Args:
+        source: path of the video.
+        target: path of the video to write; its suffix gives the format.
+        times: number of repetitions.
+        seconds: length of one repetition.
+    """
+    latest: dict[int, int] = {}
+    with MediaFile(source) as file, av.open(str(target), "w") as output:
+        streams = [output.add_stream_from_template(s) for s in file.container.streams]
+        for i in range(times):
+            file.container.seek(0)
+            for packet in file.packets("video"):
+                if packet.dts is None or packet.pts is None:
+                    continue
+                stream, shift = packet.stream.index, round(i * seconds / packet.time_base)
+                packet.dts, packet.pts = packet.dts + shift, packet.pts + shift
+                # The audio of a repetition may be a packet longer than the repetition.
+                if packet.dts > latest.get(stream, packet.dts - 1):
+                    latest[stream], packet.stream = packet.dts, streams[stream]
+                    output.mux(packet)
+
+
 def _packets_from(file: MediaFile, pts: int) -> tuple[Packets, int]:
     """Return the packets from an I-frame before a time on, and the pts of the frame shown then.
 
@@ -119,7 +144,7 @@ def _fill_decoding_times(packets: list[av.Packet]) -> None:
 class _Cut:
     """The part of a file between two seconds of the container's clock."""
 
-    def __init__(self, file: MediaFile, zero: Fraction, last: Fraction):
+    def __init__(self, file: MediaFile, zero: Fraction, last: Fraction) -> None:
         self._file = file
         self._zero = zero
         self._last = last
@@ -175,7 +200,7 @@ class _Cut:
         except av.error.EOFError:
             return []
         except av.error.FFmpegError as error:
-            pts = packet and packet.dts
+            pts = None if packet is None else packet.dts
             problem = f"cannot be decoded ({error.strerror})"
             raise self._file.error("video", problem, pts) from error
         for frame in frames:
@@ -192,6 +217,8 @@ class _Cut:
         """Encode and write the frames that lie in the part."""
         time_base = self._file.time_base("video")
         for frame in frames:
+            if frame.pts is None:
+                raise self._file.error("video", "has no presentation times")
             if self._zero <= frame.pts * time_base < self._last:
                 image = frame.reformat(encoder.width, encoder.height, "yuv420p")
                 image.pts = frame.pts - round(self._zero / time_base)

@@ -4,6 +4,7 @@ import itertools
 import math
 from bisect import bisect
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import av
 import numpy as np
@@ -21,7 +22,7 @@ class FrameReader:
         make_converter: makes the function that converts decoded frames; as in ``convert``.
     """
 
-    def __init__(self, file: MediaFile):
+    def __init__(self, file: MediaFile) -> None:
         """Read from ``file``."""
         self.make_converter = make_converter
         self._file = file
@@ -38,7 +39,7 @@ class FrameReader:
 
         def read(limits: Sequence[int]) -> Iterator[np.ndarray]:
             convert = self.make_converter(self._file, height, width, window)
-            shown, image = None, None
+            shown, image = None, np.empty(0)
             for frame in frames_on_screen(self._file, decode_needed(self._file, limits), limits):
                 if frame is not shown:  # each frame is converted once
                     shown, image = frame, convert(frame)
@@ -98,8 +99,9 @@ def frames_on_screen(
             file.
     """
     waiting = list(reversed(limits))
-    shown, damage = None, None
-    end: tuple[float, None] = (math.inf, None)
+    shown: Any = None
+    damage: tuple[float, VideoDecodeError] | None = None
+    end: Any = (math.inf, None)
     for pts, frame in itertools.chain(decoded, [end]) if limits else ():
         if isinstance(frame, VideoDecodeError):
             damage = damage or (pts, frame)
@@ -131,7 +133,7 @@ def _select_needed(file: MediaFile, packets: Packets, limits: Sequence[int]) -> 
             if packet.dts is not None and packet.dts > limits[-1]:
                 break
             read.append(packet)
-    times = [packet.pts for packet in read]
+    times: list[Any] = [packet.pts for packet in read]
     progressive_h264 = stream.codec_context.name == "h264" and not file.first_frame.interlaced
     if progressive_h264 and None not in times:
         ascending = sorted(times)

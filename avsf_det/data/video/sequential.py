@@ -4,7 +4,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from types import TracebackType
 
 import numpy as np
 import torch
@@ -32,7 +31,7 @@ class SequentialVideoReader:
     """Reader with the results of :class:`VideoReader`, fast for requests forward in time.
 
     It holds the frames of the last request only, so that memory does not grow with the video. Going
-    back or far ahead seeks. Audio is read from a second handle of the file, opened when first needed.
+    back or far ahead seeks. Audio is read from a second handle of the file, opened on first use.
 
     Attributes:
         path: path of the file.
@@ -51,7 +50,7 @@ class SequentialVideoReader:
         *,
         threads: int = 1,
         transform: Transform | None = None,
-    ):
+    ) -> None:
         """Open a file.
 
         Args:
@@ -73,12 +72,7 @@ class SequentialVideoReader:
     def __enter__(self) -> "SequentialVideoReader":
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -155,7 +149,7 @@ class SequentialVideoReader:
 class SequentialFrameReader:
     """Frames of a file, read forward in time; holds those of the last request."""
 
-    def __init__(self, file: MediaFile, transform: Transform | None = None):
+    def __init__(self, file: MediaFile, transform: Transform | None = None) -> None:
         """Read from ``file`` and apply ``transform`` once to each converted frame."""
         self._file = file
         self._transform = transform
@@ -216,11 +210,13 @@ class SequentialFrameReader:
             self._spare.clear()
         self._max_held = _HELD_PER_FRAME * len(limits)
         for frame in frames_on_screen(self._file, self._decode(limits), limits):
-            if frame.pts not in self._converted:
+            pts = frame.pts
+            assert pts is not None
+            if pts not in self._converted:
                 image = self._convert(frame)
                 image = self._transform(image) if self._transform else image
-                self._converted[frame.pts] = self._copy(image)
-            yield self._converted[frame.pts]
+                self._converted[pts] = self._copy(image)
+            yield self._converted[pts]
         held = dict(self._held)
         for pts in self._converted.keys() - held:
             self._spare.append(self._converted.pop(pts))
@@ -265,7 +261,7 @@ class SequentialFrameReader:
 class SequentialAudioReader:
     """Audio of a file, decoded and resampled once if requests go forward in time."""
 
-    def __init__(self, file: MediaFile):
+    def __init__(self, file: MediaFile) -> None:
         """Read from ``file``, which nothing else may read from."""
         self._file = file
         self._chunks = ChunkCache()
@@ -329,7 +325,7 @@ class _Replay:
     It can be iterated repeatedly, even before the source is exhausted.
     """
 
-    def __init__(self, source: Iterable[ChunkItem]):
+    def __init__(self, source: Iterable[ChunkItem]) -> None:
         self.is_complete = False
         self._source = source
         self._items: list[ChunkItem] = []

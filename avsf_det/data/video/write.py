@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -50,7 +51,8 @@ def write_video(
         audio_options: options of libav's encoder aac or libmp3lame.
 
     Raises:
-        ValueError: the suffix is another one, or is not .mp4 with ``audio_of``.
+        ValueError: the suffix is another one, or is not .mp4 with ``audio_of``; or ``audio`` comes
+            without ``sample_rate``.
         VideoDecodeError: ``audio_of`` cannot be read.
     """
     suffix = Path(path).suffix.lower()
@@ -74,17 +76,20 @@ def write_video(
             source = stack.enter_context(MediaFile(audio_of))
             packets = _packets_of(source, container, audio_options)
         elif audio is not None:
+            if sample_rate is None:
+                raise ValueError(f"{path}: audio needs a sample_rate")
             layout = {1: "mono", 2: "stereo"}[len(audio)]
             stream = container.add_stream(
                 audio_codec, rate=sample_rate, layout=layout, options=dict(audio_options)
             )
+            assert isinstance(stream, av.AudioStream)
             packets = _encode_audio(stream, _chunk(audio, sample_rate, layout))
         # Each audio packet is written after the frames that precede it, so that players need not
         # seek between the two.
         waiting = next(packets, None)
-        for second, packet in _encode_frames(video, frames, fps):
-            container.mux(packet)
-            while waiting is not None and waiting.dts * waiting.time_base <= second:
+        for second, encoded in _encode_frames(video, frames, fps):
+            container.mux(encoded)
+            while waiting is not None and _decoding_second(waiting) <= second:
                 container.mux(waiting)
                 waiting = next(packets, None)
         container.mux(video.encode(None))
@@ -92,11 +97,16 @@ def write_video(
             container.mux(packet)
 
 
+def _decoding_second(packet: av.Packet) -> Fraction:
+    assert packet.dts is not None and packet.time_base is not None
+    return packet.dts * packet.time_base
+
+
 def _encode_frames(
     stream: av.VideoStream,
-    frames: Iterable[np.ndarray] | Iterable[tuple[float, np.ndarray]],
+    frames: Iterable[Any],
     fps: int | Fraction | None,
-) -> Iterator[tuple[float, list[av.Packet]]]:
+) -> Iterator[tuple[float | Fraction, list[av.Packet]]]:
     """Yield for each frame the second up to which audio may be written, and its packets."""
     if fps is None:
         stream.codec_context.time_base = _FREE_TIME_BASE
@@ -110,7 +120,7 @@ def _encode_frames(
         yield second, stream.encode(frame)
 
 
-def _chunk(audio: np.ndarray, sample_rate: int | None, layout: str) -> Iterator[av.AudioFrame]:
+def _chunk(audio: np.ndarray, sample_rate: int, layout: str) -> Iterator[av.AudioFrame]:
     for start in range(0, audio.shape[1], _CHUNK_SAMPLES):
         chunk = np.ascontiguousarray(audio[:, start : start + _CHUNK_SAMPLES])
         frame = av.AudioFrame.from_ndarray(chunk, "fltp", layout)
@@ -144,7 +154,8 @@ def _copy(source: MediaFile, stream: av.AudioStream) -> Iterator[av.Packet]:
     for packet in source.packets("audio"):
         if packet.stream.index != index or packet.dts is None:
             continue
-        packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+        packet.pts = None if packet.pts is None else packet.pts - shift
+        packet.dts -= shift
         # Damaged files repeat times, which containers do not allow.
         if latest is None or packet.dts > latest:
             latest = packet.dts

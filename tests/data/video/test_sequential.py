@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from avsf_det.data.video import SequentialVideoReader, VideoDecodeError, VideoReader
-from avsf_det.data.video import audio_reader
+from avsf_det.data.video import SequentialVideoReader, VideoDecodeError, VideoReader, audio_reader
 from tests.data.video.test_reader import KINDS
 from tests.media import tone, write_video
 
@@ -101,7 +100,9 @@ def test_far_ahead_and_back_are_sought(tmp_path: Path):
     decoded = []
     with SequentialVideoReader(path) as movie:
         decode = movie.file.decode
-        movie.file.decode = lambda *args, **kw: (decoded.append(f) or f for f in decode(*args, **kw))
+        movie.file.decode = lambda *args, **kw: (
+            decoded.append(f) or f for f in decode(*args, **kw)
+        )
         check_equal(path, movie, [1.0, 50.0, 2.0])
     assert len(decoded) < 80
 

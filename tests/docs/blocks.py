@@ -8,6 +8,7 @@ the text of a file that is given or made; ``needs ...`` of commands that the tes
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,18 +47,21 @@ def files_of(page: Path, kind: str) -> dict[str, str]:
 def commands_of(block: Block) -> list[tuple[str, list[str]]]:
     """(DETECTRON2_ENV_MODULE, arguments) of each call of Python in a block of bash.
 
-    Bash itself takes the block apart, with loops, braces and quotes; nothing is called.
+    Bash expands loops, braces and quotes; no command runs. It works in a temporary folder, because
+    redirections of the block do write their files.
     """
     record = (
         'python() { printf "%s\\0" "$DETECTRON2_ENV_MODULE" "$@"; printf "\\n\\0"; }\n'
         "pip() { :; }\nmake() { :; }\n"
     )
-    done = subprocess.run(
-        [shutil.which("bash"), "-euc", f"DETECTRON2_ENV_MODULE=\n{record}{block.text}"],
-        env={"PATH": "/nowhere"},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [shutil.which("bash"), "-euc", f"DETECTRON2_ENV_MODULE=\n{record}{block.text}"],
+            cwd=folder,
+            env={"PATH": "/nowhere"},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
     commands = [call.split("\0") for call in done.stdout.split("\0\n\0")]
     return [(first, rest) for first, *rest in commands if rest]

@@ -1,26 +1,28 @@
 # make demo: set up, generate Mini-AVA, train, evaluate, draw.   make test: lint and tests.
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# These three belong together, and torchaudio's releases end with 2.11
-# (https://github.com/pytorch/audio/issues/3902). Others: make install TORCH="torch torchvision ..."
-TORCH ?= "torch==2.11.*" "torchvision==0.26.*" "torchaudio==2.11.*"
+# The newest release that passes the tests. Others: make install TORCH="torch==X torchvision==Y"
+TORCH ?= "torch<2.15"
+# A file of pip constraints; test-oldest gives one.
+CONSTRAINTS ?=
+PIP := $(if $(CONSTRAINTS),PIP_CONSTRAINT=$(abspath $(CONSTRAINTS))) $(BIN)/python
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+# Folders whose tests need no trained model and no generated dataset.
+FAST := tests/evaluation tests/layers tests/data/datasets tests/model_zoo tests/test_config.py \
+	tests/test_layering.py tests/test_packaging.py
 
-.PHONY: install demo test
+.PHONY: install demo test test-fast test-wheel test-oldest test-newest test-slim
 
 install: $(STAMP)
 
-$(STAMP): setup.py Makefile ava_tools/install_detectron2.py
+$(STAMP): setup.py pyproject.toml Makefile ava_tools/install_detectron2.py $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
 		{ echo "Python 3.10 to 3.13 is needed: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install $(TORCH)
-	$(BIN)/pip install -e ".[test]"
-	$(BIN)/python ava_tools/install_detectron2.py
-	@# Slim images have no libGL.so.1, without which only the headless build of OpenCV imports.
-	$(BIN)/python -c 'import cv2' || { $(BIN)/pip uninstall -y opencv-python && \
-		$(BIN)/pip install opencv-python-headless && $(BIN)/python -c 'import cv2'; }
+	$(PIP) -m pip install $(TORCH) -e ".[test]"
+	$(PIP) ava_tools/install_detectron2.py
 	touch $(STAMP)
 
 demo: install
@@ -29,4 +31,26 @@ demo: install
 test: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(PYTEST)
+
+# Under a minute; for use while writing.
+test-fast: install
+	$(PYTEST) $(FAST)
+
+# Builds the wheel, installs it into an empty environment, trains and scores there. Minutes.
+test-wheel: install
+	$(BIN)/python -m pytest -m wheel tests/test_packaging.py
+
+# The lower bounds of pyproject.toml, and the newest releases of all, in environments of their own.
+test-oldest:
+	$(MAKE) install VENV=.venv-oldest CONSTRAINTS=.ci/oldest.txt
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n 2 --dist loadgroup
+
+test-newest:
+	rm -f .venv-newest/.installed
+	$(MAKE) install VENV=.venv-newest TORCH="--upgrade --upgrade-strategy eager torch"
+	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest -n 2 --dist loadgroup
+
+# Installation in a Debian system without libGL, git and compiler. Needs root and debootstrap.
+test-slim:
+	.ci/test_slim

@@ -1,41 +1,27 @@
+"""Copy the configs into the package while it is built; everything else is in pyproject.toml."""
+
+import shutil
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import setup
+from setuptools.command.build_py import build_py
 
-ONNX = ["onnx", "onnxruntime", "onnxscript"]
+ROOT = Path(__file__).resolve().parent
 
-setup(
-    name="avsf_det",
-    version="0.1.0",
-    description="Audiovisual spatiotemporal action detection (AVSlowFast) on Detectron2",
-    long_description=Path(__file__).with_name("README.md").read_text(),
-    long_description_content_type="text/markdown",
-    license="Apache-2.0",
-    packages=find_packages(include=["avsf_det", "avsf_det.*"]),
-    package_data={"avsf_det.utils.report": ["*.html", "*.css", "*.js"]},
-    python_requires=">=3.10",
-    # Detectron2 is not on the package index: ava_tools/install_detectron2.py installs it.
-    install_requires=[
-        "torch>=2.4",
-        "torchvision>=0.19",
-        "torchaudio>=2.4",
-        "av>=14.2",
-        "numpy>=1.24",
-        "scipy>=1.10",
-        "pycocotools>=2.0.6",
-        "opencv-python>=4.8",
-        "fvcore>=0.1.5.post20221221",
-        "jinja2",
-        "matplotlib>=3.7",
-        "pillow>=10.1",
-        "tabulate",
-        "tensorboard",
-        "tqdm",
-    ],
-    extras_require={
-        "export": ONNX,
-        # Peers of ava_tools/benchmark_*.py. pyslowfast is that project's AVA evaluator.
-        "benchmark": ["pytorchvideo", "decord", "torchcodec", "openvino", "pyslowfast", *ONNX],
-        "test": ["pytest>=7", "ruff>=0.6", "pytest-xdist", "scikit-learn", *ONNX],
-    },
-)
+
+class BuildWithConfigs(build_py):
+    """Put ``configs/`` into ``avsf_det/model_zoo/`` of a wheel, as Detectron2 does with its own.
+
+    An editable installation gets no copy: there ``model_zoo`` reads the files of the checkout.
+    """
+
+    def run(self) -> None:
+        """Build the package, then add the configs."""
+        super().run()
+        if not self.editable_mode:
+            target = Path(self.build_lib) / "avsf_det" / "model_zoo" / "configs"
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(ROOT / "configs", target)
+
+
+setup(cmdclass={"build_py": BuildWithConfigs})

@@ -1,44 +1,48 @@
 #!/usr/bin/env python
-"""Install Detectron2 0.6 as a pure-Python package, or keep the one that is already there.
+"""Install Detectron2 0.6 as a pure-Python package, or keep the Detectron2 that is installed.
 
 Detectron2 is not on the package index under its own name. The index's sdist ``pb1-detectron2==0.6``
-holds the Python files of upstream v0.6, without the C++ sources. This script fetches it, verifies
-it, applies two patches and installs it as a wheel named ``detectron2``:
-
-1. ``PIL.Image.LINEAR``, which Pillow 10 removed, becomes ``Image.BILINEAR`` (the same filter).
-2. ``detectron2/_C.py`` stands in for the compiled extension: importing it works, using it raises.
-   So rotated boxes, deformable convolution and the C++ COCO evaluation are not available.
+holds the Python files of upstream v0.6, without the C++ sources. pip downloads it, with the index
+and the certificates of its configuration, and verifies its hash. The script then patches it for
+current Pillow and setuptools, replaces the compiled extension by a module that raises when it is
+used, and has pip install the result as ``detectron2``. Rotated boxes, deformable convolution and
+the C++ COCO evaluation are not available.
 
 Example: python ava_tools/install_detectron2.py
 """
 
 import argparse
-import hashlib
-import json
-import os
 import subprocess
 import sys
 import tarfile
 import tempfile
 from pathlib import Path
 
-REQUIREMENT = "pb1-detectron2==0.6"
-SHA256 = "5d2e9e51e523ec72f6a31cca04b0a515492e9514b773a3d134cedc0677170b29"
-WHEEL_NAME = "detectron2-0.6+pure-py3-none-any.whl"
-DIST_INFO = "detectron2-0.6+pure.dist-info"
+REQUIREMENT = (
+    "pb1-detectron2==0.6 "
+    "--hash=sha256:5d2e9e51e523ec72f6a31cca04b0a515492e9514b773a3d134cedc0677170b29"
+)
+OTHER_WAY = "docs/install.md shows how to build Detectron2 from its repository instead."
 
-# (file, text that must occur exactly once, what replaces it)
+# (file, text that must occur exactly once, replacement)
 PATCHES = [
     (
+        # Pillow 10 removed the old name of the same filter.
         "detectron2/data/transforms/transform.py",
         "output_size, interp=Image.LINEAR, fill=0",
         "output_size, interp=Image.BILINEAR, fill=0",
     ),
+    # setuptools 82 removed pkg_resources.
+    ("detectron2/model_zoo/model_zoo.py", "import pkg_resources\n", ""),
+    (
+        "detectron2/model_zoo/model_zoo.py",
+        'pkg_resources.resource_filename(\n        "detectron2.model_zoo", ',
+        "os.path.join(\n        os.path.dirname(__file__), ",
+    ),
 ]
-# A file that must not exist yet, and its content.
 C_STUB_PATH = "detectron2/_C.py"
 C_STUB = '''\
-"""Stands in for Detectron2's compiled extension, which this installation does not have."""
+"""Replaces Detectron2's compiled extension, which this installation does not have."""
 
 
 def get_compiler_version():
@@ -63,43 +67,42 @@ def __getattr__(name):
     )
 '''
 
-# Upstream's requirements, less the build-time and Caffe2-only ones and the upper bounds.
-METADATA = """\
-Metadata-Version: 2.1
-Name: detectron2
-Version: 0.6+pure
-Summary: Detectron2 v0.6, Python files only, patched for current Pillow (see install_detectron2.py)
-Home-page: https://github.com/facebookresearch/detectron2
-License: Apache-2.0
-Requires-Python: >=3.6
-Requires-Dist: Pillow>=7.1
-Requires-Dist: matplotlib
-Requires-Dist: pycocotools>=2.0.2
-Requires-Dist: termcolor>=1.1
-Requires-Dist: yacs>=0.1.8
-Requires-Dist: tabulate
-Requires-Dist: cloudpickle
-Requires-Dist: tqdm>4.29.0
-Requires-Dist: tensorboard
-Requires-Dist: fvcore>=0.1.5
-Requires-Dist: iopath>=0.1.7
-Requires-Dist: omegaconf>=2.1
-Requires-Dist: hydra-core>=1.1
-"""
-WHEEL = (
-    "Wheel-Version: 1.0\nGenerator: install_detectron2\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-)
+# Upstream's requirements without the upper bounds and those for building and for Caffe2.
+PYPROJECT = """\
+[build-system]
+requires = ["setuptools>=64"]
+build-backend = "setuptools.build_meta"
 
-# Small projects that upstream's setup.py installs below detectron2.projects.
-PROJECTS = {
-    "projects/PointRend/point_rend": "detectron2/projects/point_rend",
-    "projects/DeepLab/deeplab": "detectron2/projects/deeplab",
-    "projects/Panoptic-DeepLab/panoptic_deeplab": "detectron2/projects/panoptic_deeplab",
+[project]
+name = "detectron2"
+version = "0.6+pure"
+description = "Detectron2 v0.6, Python files only, patched for current Pillow and setuptools"
+dependencies = [
+    "Pillow>=7.1", "matplotlib", "pycocotools>=2.0.2", "termcolor>=1.1", "yacs>=0.1.8", "tabulate",
+    "cloudpickle", "tqdm>4.29.0", "tensorboard", "fvcore>=0.1.5", "iopath>=0.1.7",
+    "omegaconf>=2.1", "hydra-core>=1.1",
+]
+
+[tool.setuptools.packages.find]
+include = ["detectron2*"]
+namespaces = false
+
+[tool.setuptools.package-data]
+detectron2 = ["model_zoo/configs/**/*"]
+"""
+
+# Files to install, and where: the package, and three projects that upstream installs inside it.
+FOLDERS = {
+    "detectron2/": "detectron2/",
+    "projects/PointRend/point_rend/": "detectron2/projects/point_rend/",
+    "projects/DeepLab/deeplab/": "detectron2/projects/deeplab/",
+    "projects/Panoptic-DeepLab/panoptic_deeplab/": "detectron2/projects/panoptic_deeplab/",
+    "LICENSE": "LICENSE",
 }
 
 
-def installed_version() -> str | None:
-    """The version of an importable Detectron2, or None. An installed one that fails raises."""
+def find_installed_version() -> str | None:
+    """Return the version of the installed Detectron2, or None; exit if its import fails."""
     found = subprocess.run(
         [sys.executable, "-c", "import detectron2; print(detectron2.__version__)"],
         capture_output=True,
@@ -116,82 +119,67 @@ def installed_version() -> str | None:
     )
 
 
-def fetch_sdist(folder: Path) -> Path:
-    """Download the sdist into ``folder`` and verify its sha256."""
-    command = [sys.executable, "-m", "unearth", REQUIREMENT, "--no-binary", "-d", str(folder)]
-    if "PIP_INDEX_URL" in os.environ:
-        command += ["--index-url", os.environ["PIP_INDEX_URL"]]
-    found = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    if found.returncode != 0:
-        raise SystemExit(f"{REQUIREMENT} could not be fetched. README.md names another way.")
-    sdist = folder / json.loads(found.stdout)["local_path"]
-    digest = hashlib.sha256(sdist.read_bytes()).hexdigest()
-    if digest != SHA256:
-        raise SystemExit(f"{sdist.name}: sha256 is {digest}, expected {SHA256}. Not installed.")
-    return sdist
+def run_pip(*arguments: str) -> None:
+    """Run pip in this environment; exit if it fails."""
+    if subprocess.run([sys.executable, "-m", "pip", *arguments, "--quiet"]).returncode != 0:
+        raise SystemExit(f"pip failed; its message is above. {OTHER_WAY}")
+
+
+def download_sdist(folder: Path) -> Path:
+    """Download the sdist into a folder; pip verifies its hash before it opens the file."""
+    requirements = folder / "requirements.txt"
+    requirements.write_text(REQUIREMENT + "\n")
+    # pip also asks the sdist for its metadata, and its setup.py imports torch: no isolation.
+    options = ["--no-deps", "--no-binary", ":all:", "--no-build-isolation", "--require-hashes"]
+    run_pip("download", *options, "--requirement", str(requirements), "--dest", str(folder))
+    return next(folder.glob("*.tar.gz"))
 
 
 def read_sources(sdist: Path) -> dict[str, bytes]:
-    """The files of the wheel, unpatched: path in the wheel -> content."""
+    """Return the content of the files to install, unpatched, by their path in the package."""
     files = {}
     with tarfile.open(sdist) as archive:
         for member in archive.getmembers():
-            if not member.isfile():
-                continue
-            path = member.name.split("/", 1)[1]
-            for source, target in PROJECTS.items():
-                if path.startswith(source + "/"):
-                    path = target + path[len(source) :]
-            if path.startswith("detectron2/"):
-                files[path] = archive.extractfile(member).read()
-            elif path == "LICENSE":
-                files[f"{DIST_INFO}/LICENSE"] = archive.extractfile(member).read()
+            path = member.name.partition("/")[2]
+            for source, target in FOLDERS.items():
+                content = archive.extractfile(member)
+                if content is not None and path.startswith(source):
+                    files[target + path[len(source) :]] = content.read()
     return files
 
 
-def apply_patches(files: dict[str, bytes]) -> None:
-    """Patch ``files`` in place; a patch that does not match exactly once stops the script."""
+def patch_sources(files: dict[str, bytes]) -> dict[str, bytes]:
+    """Return patched files; exit if a patch does not match exactly once."""
+    patched = dict(files)
     for path, old, new in PATCHES:
-        count = files.get(path, b"").count(old.encode())
+        count = patched.get(path, b"").count(old.encode())
         if count != 1:
             raise SystemExit(f"Patch of {path} matches {count} times, expected 1. Not installed.")
-        files[path] = files[path].replace(old.encode(), new.encode())
-    if C_STUB_PATH in files:
+        patched[path] = patched[path].replace(old.encode(), new.encode())
+    if C_STUB_PATH in patched:
         raise SystemExit(f"{C_STUB_PATH} exists already. Not installed.")
-    files[C_STUB_PATH] = C_STUB.encode()
+    return {**patched, C_STUB_PATH: C_STUB.encode(), "pyproject.toml": PYPROJECT.encode()}
 
 
-def build_wheel(sdist: Path, folder: Path) -> Path:
-    """Repackage ``sdist`` as a wheel in ``folder``."""
-    from wheel.wheelfile import WheelFile
-
-    files = read_sources(sdist)
-    apply_patches(files)
-    files[f"{DIST_INFO}/METADATA"] = METADATA.encode()
-    files[f"{DIST_INFO}/WHEEL"] = WHEEL.encode()
-    wheel_path = folder / WHEEL_NAME
-    with WheelFile(wheel_path, "w") as wheel:
-        for path, content in sorted(files.items()):
-            wheel.writestr(path, content)
-    return wheel_path
-
-
-def main() -> None:
+def main(argv: list[str] | None = None) -> int:
+    """Run the tool; return its exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.parse_args()
-    version = installed_version()
+    parser.parse_args(argv)
+    version = find_installed_version()
     if version is not None:
         print(f"Detectron2 {version} is installed: kept.")
-        return
-    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
-    subprocess.run([*pip, "unearth", "wheel"], check=True)
-    with tempfile.TemporaryDirectory() as folder:
-        wheel = build_wheel(fetch_sdist(Path(folder)), Path(folder))
-        subprocess.run([*pip, str(wheel)], check=True)
-    print(f"Installed Detectron2 {installed_version()} (pure Python).")
+        return 0
+    with tempfile.TemporaryDirectory() as name:
+        project = Path(name) / "detectron2"
+        for path, content in patch_sources(read_sources(download_sdist(Path(name)))).items():
+            (project / path).parent.mkdir(parents=True, exist_ok=True)
+            (project / path).write_bytes(content)
+        run_pip("install", str(project))
+    print(f"Installed Detectron2 {find_installed_version()} (pure Python).")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

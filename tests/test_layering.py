@@ -18,6 +18,7 @@ ALLOWED = {
     "data": {"structures"},
     "evaluation": {"structures"},
     "utils": {"data", "evaluation", "structures"},
+    "model_zoo": {"config", "structures"},
     "engine": {"__init__", "checkpoint", "data", "evaluation", "layers", "structures", "utils"},
     "export": {"modeling", "structures"},
     "__init__": {"config", "data", "modeling"},

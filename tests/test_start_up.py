@@ -20,17 +20,17 @@ OCCASIONAL = {
 }
 
 
-def loaded_by(script: str) -> set[str]:
-    """Modules after ``script --help``."""
+def loaded_by(script: str, *arguments: str) -> set[str]:
+    """Modules after ``script ARGUMENTS --help``."""
     code = (
         "import runpy, sys\n"
-        "sys.argv = [sys.argv[1], '--help']\n"
+        "sys.argv = [*sys.argv[1:], '--help']\n"
         "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
         "except SystemExit as end: assert not end.code\n"
         "print('LOADED', *sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(ROOT / script)],
+        [sys.executable, "-c", code, str(ROOT / script), *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -39,9 +39,10 @@ def loaded_by(script: str) -> set[str]:
     return set(done.stdout.rpartition("LOADED")[2].split())
 
 
-@pytest.mark.parametrize("tool", ["get_ava_performance.py", "benchmark_ava_map.py"])
+@pytest.mark.parametrize("tool", ["get_ava_performance.py", "benchmark.py scoring"])
 def test_scoring_needs_numpy_only(tool: str):
-    loaded = loaded_by(f"ava_tools/{tool}")
+    script, *arguments = tool.split()
+    loaded = loaded_by(f"ava_tools/{script}", *arguments)
     assert "numpy" in loaded
     assert not loaded & (OCCASIONAL | {"torch", "detectron2", "avsf_det", "cv2", "av"})
 

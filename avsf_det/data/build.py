@@ -13,6 +13,7 @@ from detectron2.data import (
     get_detection_dataset_dicts,
 )
 from detectron2.data.common import ToIterableDataset
+from detectron2.data.samplers import TrainingSampler
 from torch.utils.data import Dataset
 
 from .dataset_mapper import ClipMapper, KeyframeMapper, SegmentMapper
@@ -20,7 +21,7 @@ from .datasets.annotation_files import without_garbage_collection
 from .datasets.ava import add_detected_keyframes, load_excluded, load_person_boxes
 from .movie_mapper import MovieMapper
 from .person_mapper import PersonMapper
-from .samplers import MovieSampler
+from .samplers import VideoOrderSampler
 
 # Meta-architectures of Detectron2 that are trained to find persons in single frames.
 PERSON_DETECTORS = ("GeneralizedRCNN", "RetinaNet")
@@ -41,7 +42,13 @@ def build_clip_train_loader(cfg):
     else:
         dicts, mapper = _training_clips(cfg), SegmentMapper(cfg, is_train=True)
     clips = DatasetFromList(dicts, copy=False)
-    return build_detection_train_loader(cfg, dataset=clips, mapper=BadClipReplacer(mapper, clips))
+    # Releases of Detectron2 after 0.6 seed their default sampler with SEED, even where that is -1.
+    sampler = None
+    if cfg.DATALOADER.SAMPLER_TRAIN == "TrainingSampler":
+        sampler = TrainingSampler(len(clips))
+    return build_detection_train_loader(
+        cfg, dataset=clips, mapper=BadClipReplacer(mapper, clips), sampler=sampler
+    )
 
 
 def has_keyframes(cfg, dataset_name: str) -> bool:
@@ -140,7 +147,7 @@ def build_clip_test_loader(cfg, dataset_name: str):
         swap_sounds(dicts)
     if keyframes:
         clips = DatasetFromList(dicts, copy=False)
-        dataset = ToIterableDataset(clips, MovieSampler(dicts), shard_sampler=False)
+        dataset = ToIterableDataset(clips, VideoOrderSampler(dicts), shard_sampler=False)
     else:
         dataset = ViewDataset(dicts, cfg.TEST.VIEWS.TEMPORAL * cfg.TEST.VIEWS.SPATIAL)
     return build_detection_test_loader(

@@ -15,7 +15,7 @@ from detectron2.config import configurable
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
 
-from .audio import LogMel, fit_columns, is_silent
+from .audio import LogMel, pick_time_steps, is_silent
 from .clip_sampling import frame_times, ith_span, misaligned_span, random_span, span_around
 from .transforms import ClipInput, CropClipView, build_clip_augmentations
 from .video import VideoDecodeError, VideoReader
@@ -203,7 +203,7 @@ class ClipMapper(ABC):
         has_audio = sound is not None and not is_silent(sound)
         if not has_audio:
             sound = torch.zeros(round(self.clip_sec * self.log_mel.sample_rate))
-        audio = fit_columns(self.log_mel(sound), self.num_audio_frames)[None]
+        audio = pick_time_steps(self.log_mel(sound), self.num_audio_frames)[None]
         return {name: audio, f"has_{name}": has_audio}
 
 

@@ -15,7 +15,7 @@ class MovieMapper(KeyframeMapper):
     """A :class:`KeyframeMapper` for testing that keeps the movie open between keyframes: each frame
     is decoded, converted and resized once, sound is decoded once. The results are equal.
 
-    Give it a movie's keyframes in time order (:class:`MovieSampler`); any other order is right but
+    Give it a movie's keyframes in time order (:class:`VideoOrderSampler`); any other order is right but
     slow. Each loader worker has its own.
     """
 

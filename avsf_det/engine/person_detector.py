@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from detectron2 import model_zoo
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import transforms as T
@@ -15,6 +14,7 @@ from torch import nn
 
 from avsf_det.checkpoint.file_formats import CheckpointError, find_state, read_file
 from avsf_det.structures import AVSFError
+from avsf_det.utils.detectron2_zoo import import_detectron2_model_zoo
 
 PERSON = 0  # the category, in COCO and in detectors trained on AVA's csv files
 
@@ -99,6 +99,7 @@ def find_detector(config_file: str, weights: str) -> tuple[str, str]:
                 f"{key}.WEIGHTS is empty; give the weights that belong to {config_file}"
             )
         return config_file, weights
+    model_zoo = import_detectron2_model_zoo()
     try:
         path = model_zoo.get_config_file(config_file)
         return path, weights or model_zoo.get_checkpoint_url(config_file)

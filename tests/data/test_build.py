@@ -13,6 +13,9 @@ from avsf_det.data import (
     build_clip_train_loader,
     register_ava_csv,
 )
+from avsf_det.data import (
+    build as build_module,
+)
 from avsf_det.data.build import attach_person_boxes, swap_sounds
 
 from ..media import tone, write_video
@@ -190,3 +193,16 @@ def test_garbage_collection_goes_on_after_an_error(dataset):
     with pytest.raises(ValueError, match="1 columns"):
         build_clip_train_loader(build_cfg())
     assert gc.isenabled()
+
+
+def test_the_training_order_depends_on_the_random_state_alone(dataset, monkeypatch):
+    """Detectron2's main branch passes SEED to its sampler, and -1 would be a seed like others."""
+    monkeypatch.setattr(
+        build_module, "build_detection_train_loader", lambda *args, sampler, **kwargs: sampler
+    )
+    cfg = build_cfg("SEED", -1)
+    orders = []
+    for seed in (0, 1, 0):
+        np.random.seed(seed)
+        orders.append(list(islice(build_clip_train_loader(cfg), 40)))
+    assert orders[0] == orders[2] != orders[1]

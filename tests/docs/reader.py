@@ -16,7 +16,7 @@ from .blocks import blocks_of, commands_of, files_of
 
 DEMO = Path("output/demo/avsf")
 DETECTOR = Path("output/mini/person_mini/model_final.pth")
-FEW = ("SOLVER.BASE_LR", "0.0", "SOLVER.IMS_PER_BATCH", "2", "DATASETS.TEST", "()")
+FEW = ("SOLVER.BASE_LR", "1e-9", "SOLVER.IMS_PER_BATCH", "2", "DATASETS.TEST", "()")
 
 
 def prepare() -> None:

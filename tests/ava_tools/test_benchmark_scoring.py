@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ava_tools import benchmark_ava_map as tool
+from ava_tools import benchmark
+from ava_tools.benchmarks import scoring as tool
 
 
 @pytest.fixture
@@ -52,6 +53,6 @@ def test_largest_difference():
 def test_table_and_plot(tmp_path: Path, capsys: pytest.CaptureFixture):
     plot = tmp_path / "growth.svg"
     options = ["--videos", "2", "--keyframes", "2", "--repeats", "1", "--no-peer"]
-    assert tool.main([*options, "--plot", str(plot)]) == 0
+    assert benchmark.main(["scoring", *options, "--plot", str(plot)]) == 0
     assert "avsf_det, default, rows shuffled" in capsys.readouterr().out
     assert plot.stat().st_size > 1000

@@ -4,8 +4,9 @@ import pytest
 import torch
 from detectron2.config import get_cfg
 
-from ava_tools import benchmark_model
-from ava_tools.benchmark_model import PEER, Bench, main
+from ava_tools.benchmark import main
+from ava_tools.benchmarks import model, model_variants
+from ava_tools.benchmarks.model_variants import PEER, Bench
 from avsf_det import add_avsf_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -13,7 +14,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 @pytest.fixture(autouse=True)
 def small_matrix(monkeypatch):
-    monkeypatch.setattr(benchmark_model, "MATRIX", 512)
+    monkeypatch.setattr(model_variants, "MATRIX", 512)
 
 
 def read_config(name: str):
@@ -27,7 +28,7 @@ def read_config(name: str):
 @pytest.mark.parametrize("name", ["avsf_mini", "slowfast_kinetics_mini"])
 def test_tables(capsys, name):
     config = str(CONFIGS / f"mini/{name}.yaml")
-    assert main(["--config-file", config, "--crop", "32", "--clips", "2", "--repeats", "1"]) == 0
+    assert main(["model", "--config-file", config, "--crop", "32", "--clips", "2", "--repeats", "1"]) == 0
     report = capsys.readouterr().out
     inference, training = report.split("Inference")[1].split("Training step")
     for row in ("| float32 ", "| float32, folded ", "| float32, channels last, folded "):
@@ -37,9 +38,9 @@ def test_tables(capsys, name):
 
 
 def test_growth_is_drawn(tmp_path, monkeypatch):
-    monkeypatch.setattr(benchmark_model, "GROWTH", {"frames": (8, 16), "boxes": (1, 2)})
+    monkeypatch.setattr(model, "GROWTH", {"frames": (8, 16), "boxes": (1, 2)})
     config, plot = str(CONFIGS / "mini/avsf_mini.yaml"), tmp_path / "growth.svg"
-    main(["--config-file", config, "--crop", "32", "--repeats", "1", "--plot", str(plot)])
+    main(["model", "--config-file", config, "--crop", "32", "--repeats", "1", "--plot", str(plot)])
     assert plot.read_text().startswith("<?xml")
 
 
@@ -54,7 +55,7 @@ def test_the_peer_is_the_same_network():
     assert bench.peer_inference(peer).call().shape == (1, 400)
 
 
-def test_every_way_has_the_same_weights():
+def test_every_variant_has_the_same_weights():
     bench = Bench(read_config("mini/avsf_mini.yaml"), crop=32, clips=1, boxes=2)
     plain, folded = bench.inference(fold=False), bench.inference()
     assert torch.allclose(plain.output(), folded.output(), atol=1e-5)

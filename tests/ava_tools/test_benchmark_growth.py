@@ -1,4 +1,4 @@
-"""The benchmark of long movies makes them by copying packets, and measures processes."""
+"""The benchmark of long videos makes them by copying packets, and measures processes."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from ava_tools import benchmark_movie_growth as tool
+from ava_tools.benchmarks.growth import read_keyframes
 from avsf_det.data import VideoReader
 from avsf_det.data.video.cut import repeat_video
 
@@ -16,15 +16,15 @@ LINUX = Path("/proc/self/status").exists()
 
 
 @pytest.fixture
-def movie(tmp_path: Path) -> Path:
+def video(tmp_path: Path) -> Path:
     """6 s: a part of 2 s, three times."""
     write_video(tmp_path / "part.mp4", num_frames=60, sound=tone(440, 2, 48000), bframes=2)
-    repeat_video(tmp_path / "part.mp4", tmp_path / "movie.mp4", 3, 2)
-    return tmp_path / "movie.mp4"
+    repeat_video(tmp_path / "part.mp4", tmp_path / "video.mp4", 3, 2)
+    return tmp_path / "video.mp4"
 
 
-def test_repeated_movie(movie: Path):
-    with VideoReader(movie.with_name("part.mp4")) as part, VideoReader(movie) as reader:
+def test_repeated_video(video: Path):
+    with VideoReader(video.with_name("part.mp4")) as part, VideoReader(video) as reader:
         assert reader.fps == part.fps
         assert reader.duration == pytest.approx(6, abs=0.02)
         for second in (0.5, 1.9):
@@ -37,12 +37,12 @@ def test_repeated_movie(movie: Path):
                 assert (
                     reader.get_samples_played_in_range(start - 0.2, start, 16000).abs().max() > 0.1
                 )
-    with av.open(str(movie)) as container:
+    with av.open(str(video)) as container:
         assert sum(1 for _ in container.decode(video=0)) == 180
 
 
 @pytest.mark.skipif(not LINUX, reason="only Linux shows the peak memory of a process")
-def test_movies_are_shared_by_processes(movie: Path):
-    rate, peak = tool.evaluate([movie, movie.with_name("part.mp4")], seconds=2, processes=2)
+def test_videos_are_shared_by_processes(video: Path):
+    rate, peak = read_keyframes([video, video.with_name("part.mp4")], seconds=2, processes=2)
     assert rate > 0
     assert 50 < peak < 10000

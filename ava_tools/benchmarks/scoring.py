@@ -1,10 +1,11 @@
-"""Time and memory of AVA scoring on a generated input of the size of AVA's validation set, beside
-PySlowFast's evaluator, if it is installed: pip install -e ".[benchmark]"
+"""Time and memory of AVA scoring on generated detections, beside PySlowFast's evaluator.
 
-Ours reads a csv.gz with the detections keyframe by keyframe, as evaluators write them, and the same
-rows shuffled. PySlowFast's reads plain csv files only, and takes the detections of a keyframe in
-the file's order: it gets the same rows unpacked, each keyframe's by descending score. numpy has
-dropped two names that it uses; they are set for it. Each is measured in a process of its own."""
+The input has the size of AVA's validation set. Ours reads a csv.gz with the detections keyframe by
+keyframe, as evaluators write them, and the same rows shuffled. PySlowFast's reads plain csv files
+only, and takes the detections of a keyframe in the file's order: it gets the same rows unpacked,
+those of each keyframe by descending score. numpy has dropped two names that it uses; they are set
+for it. Each is measured in a process of its own.
+"""
 
 import argparse
 import contextlib
@@ -13,7 +14,6 @@ import importlib.util
 import io
 import multiprocessing
 import random
-import re
 import statistics
 import sys
 import tempfile
@@ -25,21 +25,82 @@ from pathlib import Path
 
 import numpy as np
 
+from .measure import describe_hardware, read_peak_memory
+
 # avsf_det itself imports torch and Detectron2; its evaluation stands alone.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "avsf_det" / "evaluation"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "avsf_det" / "evaluation"))
 import ava_map
 
 NUM_CLASSES = 80
 LABEL_MAP = {i: f"class {i}" for i in range(1, NUM_CLASSES + 1)}
-EXAMPLE = """example:
-  python ava_tools/benchmark_ava_map.py                (minutes, most of them for the peer)
-  python ava_tools/benchmark_ava_map.py --videos 4 --repeats 1
-  python ava_tools/benchmark_ava_map.py --no-peer --plot growth.svg"""
+EXAMPLES = """examples:
+  python ava_tools/benchmark.py scoring                (minutes, most of them for the peer)
+  python ava_tools/benchmark.py scoring --videos 4 --repeats 1
+  python ava_tools/benchmark.py scoring --no-peer --plot growth.svg"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the sub-command."""
+    parser.add_argument("--videos", type=int, default=64, help="number of videos (64)")
+    parser.add_argument("--keyframes", type=int, default=897, help="keyframes per video (897)")
+    parser.add_argument("--repeats", type=int, default=3, help="of ours; the peer runs once (3)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the generated input (0)")
+    parser.add_argument("--no-peer", action="store_true", help="do not run PySlowFast's")
+    parser.add_argument("--plot", type=Path, help="draw growth with the rows there (.svg, .png)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print a table, draw a plot if asked for."""
+    from .display import format_table  # here: the measured processes import this file
+
+    print(describe_hardware("numpy"))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        files = write_input(folder, args.videos, args.keyframes, args.seed)
+        rows = compare(folder, files, args)
+        num_rows, megabytes = len(ava_map.read_detections(files[1])), files[1].stat().st_size / 1e6
+        print(f"{num_rows} detections, {megabytes:.0f} MB csv.gz; median of {args.repeats}")
+        header = ["evaluator", "read s", "score s", "total s", "peak MiB", "PySlowFast's / ours"]
+        print(format_table(header, rows))
+        if args.plot:
+            draw_growth(folder, args, num_rows)
+    return 0
+
+
+def draw_growth(folder: Path, args: argparse.Namespace, num_rows: int) -> None:
+    """Draw time and memory over the number of rows.
+
+    Args:
+        folder: folder for generated files.
+        args: arguments of the sub-command.
+        num_rows: number of detections of ``args.videos`` videos.
+    """
+    from .display import Panel, plot_growth
+
+    sizes = sorted({max(args.videos // n, 1) for n in (8, 4, 2, 1)})
+    grown = []
+    for videos in sizes:
+        files = write_input(folder, videos, args.keyframes, args.seed)
+        grown.append(run_alone(measure, *files, "default", args.repeats))
+    millions = [num_rows / 1e6 * videos / args.videos for videos in sizes]
+    parts = {part: [getattr(m, part) for m in grown] for part in ("read", "score", "total")}
+    panels = [
+        Panel("million rows", "s", millions, parts),
+        Panel("million rows", "peak MiB", millions, {"": [m.peak for m in grown]}),
+    ]
+    plot_growth(panels, args.plot, "AVA scoring from csv.gz")
 
 
 @dataclass
 class Measured:
-    """Median seconds, peak memory in MiB, and AP of each class by name (nan: no ground truth)."""
+    """Cost and result of scoring.
+
+    Attributes:
+        read: median seconds to read the files.
+        score: median seconds to compute AP.
+        peak: peak memory in MiB.
+        ap: AP of each class by name, 0..1; nan without ground truth.
+    """
 
     read: float
     score: float
@@ -48,14 +109,16 @@ class Measured:
 
     @property
     def total(self) -> float:
+        """Seconds to read and to score."""
         return self.read + self.score
 
 
 def write_input(folder: Path, videos: int, keyframes: int, seed: int) -> tuple[Path, Path]:
-    """Ground truth (csv) and detections (csv.gz): in each keyframe one or two persons, of 1.35 on
-    average, with 1 to 3 actions each and 80 scores; boxes of the two differ a little.
+    """Write ground truth (csv) and detections (csv.gz); return their paths.
 
-    Scores have so many digits that next to none are equal: the peer's sort is not stable.
+    A keyframe has one or two persons, 1.35 on average, with 1 to 3 actions each and 80 scores; the
+    boxes of both files differ a little. Scores have so many digits that nearly none are equal: the
+    peer's sort is not stable.
     """
     rng = np.random.default_rng(seed)
     ground_truth, detections = folder / "ground_truth.csv", folder / "detections.csv.gz"
@@ -78,7 +141,7 @@ def write_input(folder: Path, videos: int, keyframes: int, seed: int) -> tuple[P
 
 
 def write_shuffled(detections: Path, target: Path, seed: int) -> None:
-    """The rows of a csv.gz in random order."""
+    """Write the rows of a csv.gz in random order."""
     with gzip.open(detections) as rows:
         lines = rows.readlines()
     random.Random(seed).shuffle(lines)
@@ -87,14 +150,14 @@ def write_shuffled(detections: Path, target: Path, seed: int) -> None:
 
 
 def write_by_score(detections: Path, target: Path) -> None:
-    """The rows of a csv.gz, unpacked, each keyframe's by descending score."""
+    """Write the rows of a csv.gz unpacked, those of each keyframe by descending score."""
     with gzip.open(detections, "rt") as rows, open(target, "w") as out:
         for _, keyframe in groupby(rows, key=lambda row: row.split(",", 2)[:2]):
             out.writelines(sorted(keyframe, key=lambda row: -float(row.rpartition(",")[2])))
 
 
 def measure(ground_truth: Path, detections: Path, protocol: str, repeats: int) -> Measured:
-    """Our evaluation."""
+    """Measure our evaluation in this process."""
     read, score = [], []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -103,12 +166,12 @@ def measure(ground_truth: Path, detections: Path, protocol: str, repeats: int) -
         result = ava_map.evaluate_ava(det, gt, LABEL_MAP, protocol=protocol)
         score.append(time.perf_counter() - start - read[-1])
     ap = {c.name: c.ap for c in result.classes}
-    return Measured(statistics.median(read), statistics.median(score), _peak_memory(), ap)
+    return Measured(statistics.median(read), statistics.median(score), read_peak_memory(), ap)
 
 
 def measure_peer(ground_truth: Path, detections: Path) -> Measured:
-    """PySlowFast's, once: plain csv files, detections of a keyframe by descending score."""
-    np.float, np.NAN = float, np.nan
+    """Measure PySlowFast's evaluation once, on the files of :func:`write_by_score`."""
+    vars(np).update(float=float, NAN=np.nan)
     from slowfast.utils import ava_eval_helper as peer
 
     start = time.perf_counter()
@@ -121,17 +184,20 @@ def measure_peer(ground_truth: Path, detections: Path) -> Measured:
     score = time.perf_counter() - start - read
     prefix = "PascalBoxes_PerformanceByCategory/AP@0.5IOU/"
     ap = {name: metrics[prefix + name] for name in LABEL_MAP.values()}
-    return Measured(read, score, _peak_memory(), ap)
+    return Measured(read, score, read_peak_memory(), ap)
 
 
 def largest_difference(ours: dict[str, float], theirs: dict[str, float]) -> tuple[float, str]:
-    """Of AP, and the class that has it; infinite if just one has no ground truth."""
+    """Return the largest difference of a class's AP, and the name of that class.
+
+    It is infinite if only one side has ground truth for a class.
+    """
     differences = {
         name: 0.0 if np.isnan(ap) and np.isnan(theirs[name]) else abs(ap - theirs[name])
         for name, ap in ours.items()
     }
     differences = {name: float(np.nan_to_num(d, nan=np.inf)) for name, d in differences.items()}
-    name = max(differences, key=differences.get)
+    name = max(differences, key=differences.__getitem__)
     return differences[name], name
 
 
@@ -141,78 +207,30 @@ def run_alone(function: Callable[..., Measured], *args: object) -> Measured:
         return pool.apply(function, args)
 
 
-def _peak_memory() -> float:
-    """MiB; what getrusage says of a child counts its parent's memory."""
-    return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
-
-
 def compare(folder: Path, files: tuple[Path, Path], args: argparse.Namespace) -> list[list]:
-    """Rows of the table; prints how far the results are from the peer's."""
+    """Return the rows of the table; print the largest difference to the peer's results."""
     ground_truth, detections = files
     shuffled, by_score = folder / "shuffled.csv.gz", folder / "by_score.csv"
     write_shuffled(detections, shuffled, args.seed)
     ours = {
-        f"avsf_det, {what}": run_alone(measure, ground_truth, file, protocol, args.repeats)
-        for what, file, protocol in (
+        f"avsf_det, {name}": run_alone(measure, ground_truth, file, protocol, args.repeats)
+        for name, file, protocol in (
             ("default", detections, "default"),
             ("default, rows shuffled", shuffled, "default"),
             ("activitynet", detections, "activitynet"),
         )
     }
-    ways, peer = dict(ours), None
+    measured, peer = dict(ours), None
     if args.no_peer:
         print("PySlowFast's is not run")
     elif importlib.util.find_spec("slowfast") is None:
         print('PySlowFast\'s is not installed: pip install -e ".[benchmark]"')
     else:
         write_by_score(detections, by_score)
-        peer = ways["PySlowFast"] = run_alone(measure_peer, ground_truth, by_score)
+        peer = measured["PySlowFast"] = run_alone(measure_peer, ground_truth, by_score)
         difference, name = largest_difference(ours["avsf_det, default"].ap, peer.ap)
         print(f"largest difference of a class's AP to PySlowFast's: {difference:.1e} ({name})")
     return [
-        [way, m.read, m.score, m.total, f"{m.peak:.0f}", peer.total / m.total if peer else ""]
-        for way, m in ways.items()
+        [evaluator, m.read, m.score, m.total, f"{m.peak:.0f}", peer.total / m.total if peer else ""]
+        for evaluator, m in measured.items()
     ]
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--videos", type=int, default=64)
-    parser.add_argument("--keyframes", type=int, default=897, help="per video")
-    parser.add_argument("--repeats", type=int, default=3, help="of ours; the peer runs once")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--no-peer", action="store_true", help="do not run PySlowFast's")
-    parser.add_argument("--plot", type=Path, help="draw growth with the rows there (.svg, .png)")
-    args = parser.parse_args(argv)
-    # Here, as the measured processes import this file and shall not have torch.
-    from avsf_det.utils.benchmark import Panel, hardware, markdown_table, plot_growth
-
-    print(hardware("numpy"))
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        files = write_input(folder, args.videos, args.keyframes, args.seed)
-        rows = compare(folder, files, args)
-        num_rows, megabytes = len(ava_map.read_detections(files[1])), files[1].stat().st_size / 1e6
-        print(f"{num_rows} detections, {megabytes:.0f} MB csv.gz; median of {args.repeats}")
-        header = ["evaluator", "read s", "score s", "total s", "peak MiB", "times PySlowFast's"]
-        print(markdown_table(header, rows))
-        if args.plot:
-            sizes = sorted({max(args.videos // n, 1) for n in (8, 4, 2, 1)})
-            grown = []
-            for videos in sizes:
-                files = write_input(folder, videos, args.keyframes, args.seed)
-                grown.append(run_alone(measure, *files, "default", args.repeats))
-            millions = [num_rows / 1e6 * videos / args.videos for videos in sizes]
-            parts = {part: [getattr(m, part) for m in grown] for part in ("read", "score", "total")}
-            panels = [
-                Panel("million rows", "s", millions, parts),
-                Panel("million rows", "peak MiB", millions, {"": [m.peak for m in grown]}),
-            ]
-            plot_growth(panels, args.plot, "AVA scoring from csv.gz")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from detectron2.config import get_cfg
 
-from ava_tools import benchmark_data as tool
+from ava_tools import benchmark
+from ava_tools.benchmarks import clips as tool
+from ava_tools.benchmarks.clip_timing import time_stages
 from avsf_det import add_avsf_config
-from avsf_det.utils.clip_timing import time_stages
 
 from ..media import tone, write_video
 
@@ -15,36 +16,36 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
 @pytest.fixture(scope="module")
-def movie(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("movies") / "480p_8s.mp4"
+def video(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("videos") / "480p_8s.mp4"
     write_video(path, num_frames=240, gop=250, sound=tone(440, 8, 48000), size=(64, 96))
     return path
 
 
-def test_readers_and_stages(movie: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+def test_readers_and_stages(video: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     monkeypatch.setattr(tool, "PEERS", {"none": "no_such_package"})
     options = ["--clips", "2", "--repeats", "1", "--seconds", "8"]
-    tool.main(["--videos", "none", "--folder", str(movie.parent), *options])
+    benchmark.main(["clips", "--videos", "none", "--folder", str(video.parent), *options])
     out = capsys.readouterr().out
     assert "no_such_package is not installed: pip install" in out
     for row in ("| 480p_8s ", "| 480p_8s_gop30 ", "| seek and decode ", "| augmentation "):
         assert row in out
 
 
-def test_stages_are_the_whole(movie: Path):
+def test_stages_are_the_whole(video: Path):
     cfg = get_cfg()
     add_avsf_config(cfg)
-    stages = time_stages(cfg, movie, [3.0, 4.0])
+    stages = time_stages(cfg, video, [3.0, 4.0])
     assert all(seconds >= 0 for seconds in stages.values())
-    assert stages["seek and decode"] > 0 and stages["sound"] > 0
+    assert stages["seek and decode"] > 0 and stages["audio"] > 0
 
 
 @pytest.mark.parametrize("config", ["avsf_mini", "avsf_kinetics_mini"])
-def test_what_bounds_training(movie: Path, capsys: pytest.CaptureFixture, config: str):
+def test_what_bounds_training(video: Path, capsys: pytest.CaptureFixture, config: str):
     options = ["--clips", "1", "--repeats", "1", "--seconds", "8", "--batch", "2"]
     file = ["--config-file", str(CONFIGS / f"mini/{config}.yaml")]
-    tool.main(
-        ["--videos", "none", "--folder", str(movie.parent), *options, *file, "MODEL.DEVICE", "cpu"]
+    benchmark.main(
+        ["clips", "--videos", "none", "--folder", str(video.parent), *options, *file, "MODEL.DEVICE", "cpu"]
     )
     out = capsys.readouterr().out
     assert "clips/s on cpu, 2 an iteration" in out

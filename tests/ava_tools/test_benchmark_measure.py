@@ -1,18 +1,26 @@
+"""Interleaved timing, tables and plots."""
+
 import time
 from importlib.metadata import version
+from pathlib import Path
 
-from avsf_det.utils.benchmark import Panel, hardware, interleaved, markdown_table, plot_growth
+import pytest
+
+from ava_tools.benchmarks.display import Panel, format_table, plot_growth
+from ava_tools.benchmarks.measure import describe_hardware, read_peak_memory, time_interleaved
+
+LINUX = Path("/proc/self/status").exists()
 
 
 def test_rounds_are_interleaved_and_warm_ups_do_not_count():
     calls = []
     pauses = {"a": iter([0.05, 0.0, 0.0, 0.0]), "b": iter([0.0, 0.03, 0.0, 0.03])}
 
-    def way(name):
+    def call(name):
         calls.append(name)
         time.sleep(next(pauses[name]))
 
-    seconds = interleaved({name: lambda name=name: way(name) for name in "ab"}, repeats=3)
+    seconds = time_interleaved({name: lambda name=name: call(name) for name in "ab"}, repeats=3)
 
     assert calls == ["a", "b"] * 4
     assert seconds["a"] < 0.05  # its warm-up alone was slow
@@ -20,13 +28,13 @@ def test_rounds_are_interleaved_and_warm_ups_do_not_count():
 
 
 def test_hardware_names_cores_and_versions():
-    line = hardware("torch")
+    line = describe_hardware("torch")
     assert " cores" in line
     assert f"torch {version('torch')}" in line
 
 
 def test_a_table_has_a_row_for_each():
-    lines = markdown_table(["way", "ratio"], [["plain", 1.0], ["fast", 2.346]]).splitlines()
+    lines = format_table(["variant", "ratio"], [["plain", 1.0], ["fast", 2.346]]).splitlines()
     assert len(lines) == 4
     assert "2.35" in lines[3]
 
@@ -40,3 +48,11 @@ def test_plots_are_drawn_in_the_format_of_the_file(tmp_path):
     text = (tmp_path / "growth.svg").read_text()
     assert text.startswith("<?xml")
     assert "slowfast" in text or "<path" in text
+
+
+@pytest.mark.skipif(not LINUX, reason="only Linux shows the peak memory of a process")
+def test_peak_memory_is_in_mib():
+    before = read_peak_memory()
+    filled = bytearray(b"x" * 2**26)
+    assert read_peak_memory() > min(before, len(filled) / 2**20)
+    assert before > 5

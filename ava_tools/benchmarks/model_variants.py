@@ -1,0 +1,185 @@
+"""A config's model, and PyTorchVideo's like it, on one batch of random clips."""
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from detectron2.structures import Boxes, Instances
+from detectron2.utils.events import EventStorage
+from torch import nn
+
+from avsf_det.export import TensorModel, make_inputs
+from avsf_det.layers import fold_batch_norms
+from avsf_det.utils.analysis import analyze_model
+
+from .measure import time_interleaved
+
+PEER = "PyTorchVideo"
+BFLOAT16 = ("MODEL.AUTOCAST_DTYPE", "bfloat16")
+MATRIX, SMALL_MATRIX = 2048, 256
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """Return the name of a number format, such as "float32"."""
+    return str(dtype).removeprefix("torch.")
+
+
+def dtype_of(options: tuple) -> torch.dtype:
+    """Return the number format that config options ask for."""
+    return torch.bfloat16 if "bfloat16" in options else torch.float32
+
+
+class Variant(NamedTuple):
+    """One of several ways to run a model.
+
+    Attributes:
+        dtype: number format that the model computes in.
+        call: the timed call.
+        output: returns the scores, to compare them with those of other variants.
+    """
+
+    dtype: torch.dtype
+    call: Callable[[], object]
+    output: Callable[[], torch.Tensor] | None = None
+
+
+class Bench:
+    """Variants of the model of one config, on one batch of random clips.
+
+    Attributes:
+        weights: state dict that all variants share.
+        batch: model inputs by name.
+        macs: multiply-adds of one inference of the batch.
+        rates: multiply-adds per second of a matrix product, by dtype; only dtypes that are no
+            slower than float32.
+
+    Args:
+        cfg: config of a detector or classifier.
+        crop: side of the frames, in pixels.
+        clips: number of clips N in the batch.
+        boxes: persons per clip, for detectors.
+    """
+
+    def __init__(self, cfg: CfgNode, crop: int, clips: int, boxes: int) -> None:
+        self.cfg, self.crop, self.clips = cfg, crop, clips
+        self.device = torch.device(cfg.MODEL.DEVICE)
+        self.weights: dict[str, torch.Tensor] = {}
+        self.weights = self.build().model.state_dict()
+        self.batch = self._make_batch(boxes * clips)
+        self.macs = analyze_model(cfg, (crop, crop))["gflops"] * 1e9 * clips
+        self.rates = {torch.float32: self._matmul_rate(torch.float32)}
+        rate = self._matmul_rate(torch.bfloat16, SMALL_MATRIX)  # emulation would take minutes
+        if rate > self._matmul_rate(torch.float32, SMALL_MATRIX):
+            self.rates[torch.bfloat16] = self._matmul_rate(torch.bfloat16)
+
+    def build(self, *options: object) -> TensorModel:
+        """Build the model with KEY, VALUE, ... options, always with the same weights."""
+        cfg = self.cfg.clone()
+        cfg.merge_from_list(list(options))
+        model = TensorModel(build_model(cfg))
+        if self.weights:
+            model.model.load_state_dict(self.weights)
+        return model
+
+    def _make_batch(self, num_boxes: int) -> dict[str, torch.Tensor]:
+        names = self.build().input_names
+        size = (self.crop, self.crop)
+        inputs = make_inputs(self.cfg, names, size, num_clips=self.clips, num_boxes=num_boxes)
+        return {name: x.to(self.device) for name, x in inputs.items()}
+
+    @torch.no_grad()
+    def _matmul_rate(self, dtype: torch.dtype, size: int = MATRIX) -> float:
+        a, b = (torch.randn(size, size, device=self.device).to(dtype) for _ in range(2))
+        return size**3 / time_interleaved({"product": lambda: a @ b}, 5)["product"]
+
+    def inference(self, options: tuple = (), fold: bool = True) -> Variant:
+        """Return inference with config options, by default with folded batch norms."""
+        model = self.build(*options)
+        if fold:
+            fold_batch_norms(model.model)
+
+        @torch.no_grad()
+        def scores() -> torch.Tensor:
+            return next(iter(model(**self.batch).values()))
+
+        return Variant(dtype_of(options), scores, scores)
+
+    def training(self, options: tuple = ()) -> Variant:
+        """Return a training step (forward and backward) with config options."""
+        model = self.build(*options).model.train()
+        clips = self._labelled_clips()
+
+        def step() -> None:
+            model.zero_grad()
+            with EventStorage():
+                sum(model(clips).values()).backward()
+
+        return Variant(dtype_of(options), step)
+
+    def _labelled_clips(self) -> list[dict]:
+        """Return the batch as the training loader gives it."""
+        clips = []
+        for i in range(self.clips):
+            clip: dict = {name: x[i] for name, x in self.batch.items() if name != "boxes"}
+            if "audio" in clip:
+                clip |= {"audio_negative": clip["audio"], "has_audio_negative": True}
+            clip["labels"] = {task: torch.tensor(0) for task in self.cfg.MODEL.CLIP_HEAD.TASKS}
+            if "boxes" in self.batch:
+                boxes = self.batch["boxes"]
+                persons = Boxes(boxes[boxes[:, 0] == i, 1:])
+                actions = torch.zeros(len(persons), self.cfg.MODEL.ROI_ACTION_HEAD.NUM_CLASSES)
+                clip["instances"] = Instances(
+                    (self.crop, self.crop),
+                    gt_boxes=persons,
+                    gt_classes=torch.zeros(len(persons), dtype=torch.int64),
+                    gt_actions=actions,
+                )
+            clips.append(clip)
+        return clips
+
+    def peer(self) -> nn.Module | None:
+        """Return PyTorchVideo's model like that of the config, if it has one and is installed."""
+        slowfast = self.cfg.MODEL.SLOWFAST
+        if not find_spec("pytorchvideo") or (
+            self.cfg.MODEL.META_ARCHITECTURE != "ClipClassifier"
+            or self.cfg.MODEL.BACKBONE.NAME != "build_slowfast_backbone"
+            or slowfast.WIDTH != 64
+            or slowfast.NONLOCAL.RES3 + slowfast.NONLOCAL.RES4
+        ):
+            return None
+        from pytorchvideo.models.slowfast import create_slowfast  # an extra
+
+        frames = self.cfg.INPUT.CLIP.NUM_FRAMES
+        side = self.crop // 32
+        return create_slowfast(
+            model_depth=slowfast.DEPTH,
+            slowfast_channel_reduction_ratio=(slowfast.BETA_INV,),
+            slowfast_conv_channel_fusion_ratio=slowfast.FUSION_RATIO,
+            slowfast_fusion_conv_kernel_size=(slowfast.FUSION_KERNEL, 1, 1),
+            slowfast_fusion_conv_stride=(slowfast.ALPHA, 1, 1),
+            head_pool_kernel_sizes=((frames // slowfast.ALPHA, side, side), (frames, side, side)),
+        ).to(self.device)
+
+    def _peer_input(self) -> list[torch.Tensor]:
+        """Return the frames of the Slow and of the Fast pathway, scaled to 0..1."""
+        fast = self.batch["frames"].float() / 255
+        return [fast[:, :, :: self.cfg.MODEL.SLOWFAST.ALPHA].contiguous(), fast]
+
+    def peer_inference(self, peer: nn.Module) -> Variant:
+        """Return inference of PyTorchVideo's model on the batch."""
+        peer, pathways = peer.eval(), self._peer_input()
+        return Variant(torch.float32, torch.no_grad()(lambda: peer(list(pathways))))
+
+    def peer_training(self, peer: nn.Module) -> Variant:
+        """Return a training step of PyTorchVideo's model on the batch."""
+        pathways, labels = self._peer_input(), torch.zeros(self.clips, dtype=torch.int64)
+
+        def step() -> None:
+            peer.zero_grad()
+            F.cross_entropy(peer.train()(list(pathways)), labels.to(self.device)).backward()
+
+        return Variant(torch.float32, step)

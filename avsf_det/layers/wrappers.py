@@ -50,7 +50,7 @@ class Conv3d(nn.Conv3d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C_in, T, H, W) to (N, C_out, T', H', W')."""
-        x = self._conv_on_cpu(x) if _is_eager_cpu(x) else super().forward(x)
+        x = self._conv_on_cpu(x) if _is_eager_cpu(x) else self._conv3d(x)
         if self.norm is not None:
             x = self.norm(x)
         if self.activation is not None:
@@ -71,7 +71,23 @@ class Conv3d(nn.Conv3d):
             and self.stride[0] == self.dilation[0] == self.groups == 1
         ):
             return self._conv_thin(x)
-        return super().forward(x)
+        return self._conv3d(x)
+
+    def _conv3d(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolve in 3-D; on a CPU, fewer frames than taps are zero-padded in time beforehand.
+
+        Where padding surrounds fewer frames than the kernel has taps, oneDNN with AVX-512 (torch
+        2.11 to 2.14, bfloat16; float32 with some strides) writes outside of the weight gradient:
+        garbage, inf or a crash. With AMX the forward pass of one frame is affected too. A kernel
+        that finds all of its taps inside the input is right in all of these cases.
+        """
+        before, *padding = self.padding
+        if x.device.type != "cpu" or before == 0 or x.shape[2] >= self.kernel_size[0]:
+            return super().forward(x)
+        padded = F.pad(x, (0, 0, 0, 0, before, before))
+        return F.conv3d(
+            padded, self.weight, self.bias, self.stride, (0, *padding), self.dilation, self.groups
+        )
 
     def _conv_frames(self, x: torch.Tensor) -> torch.Tensor:
         """1 x k x k: frames are a batch of images."""
@@ -94,7 +110,7 @@ class Conv3d(nn.Conv3d):
         """t x k x k with few outputs: in training a frame and its neighbours in time are an image
         of t times as many channels, as their gradient is slow otherwise."""
         if not (torch.is_grad_enabled() and self.weight.requires_grad):
-            return super().forward(x.contiguous(memory_format=torch.channels_last_3d))
+            return self._conv3d(x.contiguous(memory_format=torch.channels_last_3d))
         taps, num_frames = self.kernel_size[0], x.shape[2]
         padded = F.pad(x.permute(0, 2, 3, 4, 1), (0,) * 6 + (taps // 2,) * 2)
         frames = torch.cat([padded[:, tap : tap + num_frames] for tap in range(taps)], dim=4)

@@ -11,7 +11,7 @@ import re
 
 from ...structures import AnnotationError
 from .annotation_files import first_few, parse_class_id, parse_seconds, read_lines, read_table
-from .clips import ACTION_TASK, attach_videos, class_names_or_ids, register_clips
+from .clips import ACTION_TASK, attach_files, class_names_or_ids, find_clip_files, register_clips
 
 logger = logging.getLogger(__name__)
 
@@ -97,10 +97,10 @@ def load_charades(
             f"{len(reversed_at)} segments end before they start, and count for the whole video "
             f"only: {first_few(reversed_at)}"
         )
-    return attach_videos(
+    return attach_files(
         clips,
+        find_clip_files(clips, video_dir, ("*",)),
         video_dir,
-        ("*",),
         annotations=csv_file,
         naming=_NAMING,
         allow_missing=allow_missing,

@@ -161,37 +161,18 @@ def _index_label(place: str, text: str, index_of: Mapping[str, int]) -> int:
 # Video files --------------------------------------------------------------------------------------
 
 
-def attach_videos(
-    clips: Sequence[dict],
-    video_dir: str,
-    patterns: Sequence[str],
-    *,
-    annotations: str,
-    naming: str,
-    allow_missing: bool,
-) -> list[dict]:
-    """Find the file of each clip by its ``video_id`` and add it as ``file_name``.
+def find_clip_files(
+    clips: Sequence[dict], video_dir: str, patterns: Sequence[str]
+) -> list[str | None]:
+    """Find the file of each clip by its ``video_id``; None where it is missing.
 
     Args:
         clips: dataset dicts without ``file_name``.
         video_dir: folder of the videos.
         patterns: where to look, see :func:`annotation_files.find_videos`.
-        annotations: file or folder of the annotations, for messages.
-        naming: file name pattern of the videos, for messages.
-        allow_missing: leave out clips without file instead of raising.
-
-    Raises:
-        AnnotationError: see :func:`attach_files`.
     """
-    found = find_videos(video_dir, patterns, {clip["video_id"] for clip in clips})
-    return attach_files(
-        clips,
-        [found.get(clip["video_id"]) for clip in clips],
-        video_dir,
-        annotations=annotations,
-        naming=naming,
-        allow_missing=allow_missing,
-    )
+    found = find_videos(video_dir, patterns, (clip["video_id"] for clip in clips))
+    return [found.get(clip["video_id"]) for clip in clips]
 
 
 def attach_files(

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from ...structures import AnnotationError
 from .annotation_files import parse_class_id, read_header, read_table
-from .clips import attach_videos, class_names_or_ids, register_clips
+from .clips import attach_files, class_names_or_ids, find_clip_files, register_clips
 
 _NAMING = "<participant>/videos/<video_id>.MP4, <participant>/<video_id>.MP4 or <video_id>.MP4"
 _TIMESTAMP = re.compile(r"(\d+):([0-5]?\d):([0-5]?\d(?:\.\d*)?)")
@@ -131,10 +131,11 @@ def load_epic_kitchens(
                 "source": row.place,
             }
         )
-    return attach_videos(
+    # <participant>/videos is the layout of the official download.
+    return attach_files(
         clips,
+        find_clip_files(clips, video_dir, ("*", "*/*", "*/videos/*")),
         video_dir,
-        ("*", "*/*", "*/videos/*"),  # the last is the layout of the official download
         annotations=csv_file,
         naming=_NAMING,
         allow_missing=allow_missing,

@@ -10,7 +10,7 @@ import re
 
 from ...structures import AnnotationError
 from .annotation_files import read_lines
-from .clips import ACTION_TASK, attach_videos, register_clips
+from .clips import ACTION_TASK, attach_files, find_clip_files, register_clips
 
 _NAMING = "<class>/<name>.avi"
 _SUBSET_OF_FLAG = {"0": None, "1": "train", "2": "test"}
@@ -100,10 +100,10 @@ def load_hmdb51(
                 stem = os.path.splitext(file.strip())[0]
                 labels = {ACTION_TASK: index}
                 clips.append({"video_id": stem, "clip_id": stem, "labels": labels, "source": place})
-    clips = attach_videos(
+    clips = attach_files(
         clips,
+        find_clip_files(clips, video_dir, ("*", "*/*")),
         video_dir,
-        ("*", "*/*"),
         annotations=split_dir,
         naming=_NAMING,
         allow_missing=allow_missing,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ...structures import AnnotationError
 from .annotation_files import read_lines
-from .clips import ACTION_TASK, attach_videos, register_clips
+from .clips import ACTION_TASK, attach_files, find_clip_files, register_clips
 
 _NAMING = "<Class>/v_<Class>_g01_c01.avi"
 
@@ -85,10 +85,10 @@ def load_ucf101(
         clips.append(
             {"video_id": stem, "clip_id": stem, "labels": {ACTION_TASK: index}, "source": place}
         )
-    return attach_videos(
+    return attach_files(
         clips,
+        find_clip_files(clips, video_dir, ("*", "*/*")),
         video_dir,
-        ("*", "*/*"),
         annotations=list_file,
         naming=_NAMING,
         allow_missing=allow_missing,

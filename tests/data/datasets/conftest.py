@@ -1,4 +1,4 @@
-"""A folder of annotation files and empty videos: parsers look at names, not into videos."""
+"""Fixtures: annotation files and empty videos. Parsers read the names of videos only."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -9,7 +9,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 @pytest.fixture
 def write(tmp_path) -> Callable[[str, str], str]:
-    """Write a text to a file of the folder; gives its path."""
+    """Return a function that writes a text to a file and returns its path."""
 
     def write_file(name: str, text: str) -> str:
         path = tmp_path / name
@@ -22,7 +22,7 @@ def write(tmp_path) -> Callable[[str, str], str]:
 
 @pytest.fixture
 def touch(tmp_path) -> Callable[[Iterable[str]], str]:
-    """Make empty files in the folder "videos"; gives its path."""
+    """Return a function that makes empty files in the folder "videos" and returns its path."""
 
     def touch_files(names: Iterable[str]) -> str:
         folder = tmp_path / "videos"
@@ -36,7 +36,7 @@ def touch(tmp_path) -> Callable[[Iterable[str]], str]:
 
 @pytest.fixture
 def name():
-    """A name to register, removed after the test."""
+    """Name to register; it is removed after the test."""
     name = "test_clips"
     yield name
     for catalog in (DatasetCatalog, MetadataCatalog):
@@ -46,7 +46,7 @@ def name():
 
 @pytest.fixture
 def shared() -> Path:
-    """The folder of official label files, if it is there."""
+    """Folder of the official label files; skips the test if it is not there."""
     folder = Path(__file__).resolve().parents[3] / ".." / "shared" / "data" / "labels"
     if not folder.exists():
         pytest.skip(f"{folder} is not there")

@@ -1,4 +1,4 @@
-"""The built-in names: paths, clocks and class names, registered without reading a file."""
+"""The built-in AVA datasets: paths, clocks and class names, registered without reading a file."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ item {
 
 @pytest.fixture
 def root(tmp_path):
-    """An empty root at which the built-in names are registered for one test."""
+    """Empty folder as the root of the built-in datasets, for one test."""
     saved = {name: MetadataCatalog.get(name).proposal_file for name in AVA_NAMES + MINI_NAMES}
     for name in saved:
         DatasetCatalog.remove(name)

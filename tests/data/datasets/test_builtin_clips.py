@@ -33,7 +33,7 @@ SPLITS = {
 
 @pytest.fixture
 def root(tmp_path):
-    """An empty root at which the built-in names are registered for one test."""
+    """Empty folder as the root of the built-in datasets, for one test."""
     for root in (str(tmp_path), builtin._root):
         for name in SPLITS:
             DatasetCatalog.remove(name)

@@ -22,7 +22,7 @@ HMDB_VIDEOS = (
 
 @pytest.fixture
 def hmdb(tmp_path, write, touch):
-    """The folders of splits and of videos."""
+    """Folder of the splits and folder of the videos."""
     for name, text in HMDB.items():
         write(f"splits/{name}_test_split1.txt", text)
         write(f"splits/{name}_test_split2.txt", text.replace(" 0", " 1"))

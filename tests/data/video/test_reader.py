@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from avsf_det.data.audio import LogMel
-from avsf_det.data.video import VideoDecodeError, VideoReader
+from avsf_det.data.video import MediaFile, SequentialVideoReader, VideoDecodeError, VideoReader
 from tests.media import clicks, read_number, tone, write_video
 
 SHARED = Path(__file__).resolve().parents[3] / ".." / "shared" / "data"
@@ -131,7 +131,7 @@ def test_threads_change_nothing(tmp_path: Path):
         assert np.array_equal(one.get_frames_played_at(seconds), two.get_frames_played_at(seconds))
 
 
-def test_live_recording_without_index_or_duration(tmp_path: Path):
+def test_live_recording_without_index_or_duration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     class Pipe(io.RawIOBase):
         def __init__(self):
             self.data = b""
@@ -150,6 +150,16 @@ def test_live_recording_without_index_or_duration(tmp_path: Path):
         assert [numbers(reader, [s])[0] for s in (1.71, 0.31, 1.01)] == [51, 9, 30]
         assert reader.duration == pytest.approx(2.0, abs=0.05)
         assert numbers(reader, [0.5, 9.0]) == [15, 59]
+    # Its length is found by the open handle, which afterwards reads on where it is asked to.
+    opened = []
+    reopen = MediaFile.reopen
+    monkeypatch.setattr(MediaFile, "reopen", lambda file: opened.append(file) or reopen(file))
+    with SequentialVideoReader(tmp_path / "live.mkv") as reader:
+        assert numbers(reader, [0.5, 0.6]) == [15, 18]
+        assert reader.duration == pytest.approx(2.0, abs=0.05)
+        assert numbers(reader, [0.7, 0.2, 9.0]) == [21, 6, 59]
+        assert reader.duration == pytest.approx(2.0, abs=0.05)
+        assert set(map(id, opened)) == {id(reader.file)}
 
 
 def write_streams(path: Path, sizes: list[int], cover: int | None = None) -> None:

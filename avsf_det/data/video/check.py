@@ -106,6 +106,7 @@ def _decode_all(file: MediaFile, kind: Kind) -> _Track:
     """Decode one stream from start to end."""
     file.reopen()
     track = _Track()
+    # Floating point is enough here: gaps are compared to tenths of a second.
     time_base, zero = float(file.time_base(kind)), float(file.zero)
     try:
         for pts, frame in file.decode(kind):
@@ -117,6 +118,7 @@ def _decode_all(file: MediaFile, kind: Kind) -> _Track:
             track.start = second if not track.frames else min(track.start, second)
             track.end = max(track.end, second + length)
             track.frames += 1
+        # What decoded may be all good and yet not all there.
         if file.declared_end is not None:
             file.check_not_truncated(file.declared_end)
     except VideoDecodeError as error:

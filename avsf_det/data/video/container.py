@@ -127,6 +127,7 @@ class MediaFile:
         except av.error.FFmpegError as error:
             raise self.error("file", f"cannot be opened ({error.strerror})") from error
         self._is_open = self.audio_decoder_is_new = True
+        # ffmpeg's choice of streams; an attached picture is the cover of an album.
         flags = av.stream.Disposition
         videos = [
             stream
@@ -144,8 +145,6 @@ class MediaFile:
         )
         self.video.codec_context.thread_type = "AUTO"
         self.video.codec_context.thread_count = self.threads
-
-    # Packets and decoding
 
     def stream(self, kind: Kind) -> av.VideoStream | av.AudioStream:
         """Return the stream of a kind; the file must have one."""
@@ -252,6 +251,7 @@ class MediaFile:
                 break
             decoded = self.decode(kind, after_seek=True, select=select)
             first = next(decoded, None)
+            # The first frame shows whether the seek landed early enough.
             if first is not None and first[0] <= pts:
                 return itertools.chain([first], decoded)
             back = 2 * back or math.ceil(1 / self.time_base(kind))
@@ -270,6 +270,7 @@ class MediaFile:
 
     def _look_at_first_frame(self) -> FirstFrame:
         known = (self.path, os.stat(self.path).st_mtime_ns) if os.path.isfile(self.path) else None
+        # Streams state neither the rotation nor reliably the first pts: only a frame does.
         if known in _FIRST_FRAMES:
             self.reopen()
             return _FIRST_FRAMES[known]
@@ -282,8 +283,6 @@ class MediaFile:
         if known:
             _FIRST_FRAMES[known] = first
         return first
-
-    # The end of the file
 
     @property
     def declared_end(self) -> Fraction | None:

@@ -171,7 +171,7 @@ class _Cut:
                 unfinished.remove(index)
                 if not unfinished:
                     break
-            elif index in streams:
+            elif index in streams:  # copied; the others are encoded again
                 if packet.pts is None:
                     raise file.error("video", "has no presentation times; encode it anew (a GOP)")
                 shift = round(self._zero / packet.time_base)
@@ -223,5 +223,5 @@ class _Cut:
                 image = frame.reformat(encoder.width, encoder.height, "yuv420p")
                 image.pts = frame.pts - round(self._zero / time_base)
                 image.time_base = time_base
-                image.pict_type = 0
+                image.pict_type = 0  # the encoder decides, not the type in the source
                 output.mux(encoder.encode(image))

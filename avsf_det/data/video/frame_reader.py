@@ -108,7 +108,7 @@ def frames_on_screen(
             continue
         while waiting and waiting[-1] < pts:
             limit = waiting.pop()
-            if frame is None:
+            if frame is None:  # the file ended before this time
                 file.check_not_truncated(limit * file.time_base("video"))
             if damage is not None and damage[0] <= limit:
                 raise damage[1]
@@ -130,6 +130,7 @@ def _select_needed(file: MediaFile, packets: Packets, limits: Sequence[int]) -> 
     stream, read = file.video, []
     for packet in packets:
         if packet.stream.index == stream.index and packet.size:
+            # dts <= pts: no later packet holds a frame that is on screen by then.
             if packet.dts is not None and packet.dts > limits[-1]:
                 break
             read.append(packet)
@@ -138,6 +139,7 @@ def _select_needed(file: MediaFile, packets: Packets, limits: Sequence[int]) -> 
     if progressive_h264 and None not in times:
         ascending = sorted(times)
         shown = {ascending[max(bisect(ascending, limit) - 1, 0)] for limit in limits if times}
+        # Packets behind the last requested one in decoding order serve no requested frame.
         while times and times[-1] not in shown:
             times.pop()
         for pts, packet in zip(times, read, strict=False):

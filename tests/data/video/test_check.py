@@ -13,7 +13,7 @@ SOUND = tone(440, 2, 48000)
 
 @pytest.fixture
 def video(tmp_path):
-    """Write a video of 2 s with sound; gives its path."""
+    """Write a video of 2 s with audio; return its path."""
 
     def write(name: str = "video.mp4", **options) -> str:
         path = tmp_path / name
@@ -56,7 +56,7 @@ def test_missing_unreadable_and_empty_files(tmp_path):
         ),
     ],
 )
-def test_sound(video, options, problem):
+def test_audio(video, options, problem):
     # Pcm starts and ends at the sample, in a container that keeps starts apart.
     assert check_video(video("v.mkv", sound_codec="pcm_s16le", **options)).problems == problem
 

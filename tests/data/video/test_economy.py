@@ -1,5 +1,5 @@
 """What a reader leaves out (frames that are not asked for, parts of them, a file's first frame)
-changes nothing of what it gives."""
+does not change its results."""
 
 import os
 from pathlib import Path
@@ -28,7 +28,7 @@ KINDS = {
 
 
 def decoded(reader: VideoReader, seconds: list[float], all_of_them: bool) -> list:
-    """(pts, frame) from the key frame before the first second to the last second."""
+    """(pts, frame) from the I-frame before the first second to the last second."""
     limits = [reader.file.clock.pts_played_at(second) for second in seconds]
     if all_of_them:
         frames = reader.file.decode_from("video", limits[0])
@@ -82,7 +82,7 @@ def test_nothing_is_left_out_where_it_may_change_others(tmp_path: Path, options:
         {"pix_fmt": "yuv444p", "size": (49, 97)},
         {"codec": "libvpx", "size": (49, 97), "codec_options": {"deadline": "realtime"}},
     ],
-    ids=["plain", "turned", "ten_bit", "odd", "odd_halved"],
+    ids=["plain", "rotated", "ten_bit", "odd", "odd_halved"],
 )
 def test_a_window_is_a_part_of_the_frame(tmp_path: Path, options: dict):
     path = tmp_path / ("a.webm" if options.get("codec") == "libvpx" else "a.mp4")

@@ -193,15 +193,15 @@ class ActionDemo:
     def _draw(
         self, path: Path, log: PredictionLog, part: Path, damage: list[VideoDecodeError]
     ) -> None:
-        mapper = self.predictor.mapper
+        clip_reader = self.predictor.clip_reader
         with SequentialVideoReader(str(path)) as reader:
             found = log.read((reader.height, reader.width))
             frames = draw_frames(
                 reader,
                 ((second, self._chosen(instances)) for second, instances in found),
                 self._drawn_names,
-                log_mel=None if mapper.audio_mode == "mute" else mapper.log_mel,
-                clip_sec=mapper.clip_sec,
+                log_mel=None if clip_reader.mute else clip_reader.log_mel,
+                clip_sec=clip_reader.clip_sec,
                 interval=self.interval,
                 min_score=self.min_score,
             )

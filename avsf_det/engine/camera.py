@@ -52,7 +52,7 @@ def watch(
         clock: seconds.
     """
     recent: deque[tuple[float, np.ndarray]] = deque()
-    half, start, due = predictor.mapper.clip_sec / 2, None, 0.0
+    half, start, due = predictor.clip_reader.clip_sec / 2, None, 0.0
     keyframe = found = None
 
     def on_screen(second: float) -> np.ndarray:

@@ -13,13 +13,13 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-import av
 import torch
 from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from avsf_det import add_avsf_config
 from avsf_det.data import VideoDecodeError, build_clip_test_loader
+from avsf_det.data.video.cut import repeat_video
 from avsf_det.utils.benchmark import Panel, hardware, markdown_table, plot_growth
 from avsf_det.utils.joined_movie import make_movie
 
@@ -29,24 +29,6 @@ FPS, SIZE = 30, (90, 160)
 NAME = "growth_test_set"
 EXAMPLE = """example:
   python ava_tools/benchmark_movie_growth.py --videos a.mp4 --folder movies --plot growth.svg"""
-
-
-def repeat_movie(part: Path, path: Path, times: int, seconds: int) -> None:
-    """Copy the packets of a movie of so many seconds, end to end."""
-    latest = {}
-    with av.open(str(path), "w") as output, av.open(str(part)) as source:
-        streams = [output.add_stream_from_template(stream) for stream in source.streams]
-        for i in range(times):
-            source.seek(0)
-            for packet in source.demux():
-                if packet.dts is None:
-                    continue
-                stream, shift = packet.stream.index, round(i * seconds / packet.time_base)
-                packet.dts, packet.pts = packet.dts + shift, packet.pts + shift
-                # The sound of a part may be a packet longer than the part.
-                if packet.dts > latest.get(stream, packet.dts - 1):
-                    latest[stream], packet.stream = packet.dts, streams[stream]
-                    output.mux(packet)
 
 
 def evaluate(paths: list[Path], seconds: int, processes: int) -> tuple[float, float]:
@@ -137,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
         paths = [args.folder / f"{minutes}_minutes_{i}.mp4" for i in range(movies)]
         for path in paths:
             if not path.exists():
-                repeat_movie(part, path, minutes, 60)
+                repeat_video(part, path, minutes, 60)
         rows.append([minutes, movies, processes, *evaluate(paths, 60 * minutes, processes)])
     header = ["minutes", "movies", "processes", "keyframes/s in all", "peak MiB of a process"]
     print(markdown_table(header, rows))

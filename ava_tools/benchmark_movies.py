@@ -12,7 +12,6 @@ import argparse
 import sys
 from pathlib import Path
 
-import av
 import numpy as np
 import torch
 from detectron2.config import CfgNode, get_cfg
@@ -21,6 +20,7 @@ from tqdm import tqdm
 from avsf_det import add_avsf_config
 from avsf_det.data import KeyframeMapper, SequentialReader, VideoDecodeError
 from avsf_det.data.transforms import build_clip_augmentations
+from avsf_det.data.video import MediaFile
 from avsf_det.utils.benchmark import hardware, interleaved, markdown_table
 from avsf_det.utils.joined_movie import make_movie
 
@@ -59,9 +59,9 @@ def _read(path: Path, seconds: list[int] | range, mapper: KeyframeMapper) -> Non
 
 def _read_with_pyav(path: Path, seconds: list[int], cfg: CfgNode) -> None:
     clip = cfg.INPUT.CLIP
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        stream.codec_context.thread_count = 1
+    with MediaFile(path) as file:
+        file.reopen()
+        container, stream = file.container, file.video
         height = cfg.INPUT.MIN_SIZE_TEST
         width = round(height * stream.width / stream.height)
         for second in seconds:
@@ -76,9 +76,9 @@ def _read_with_pyav(path: Path, seconds: list[int], cfg: CfgNode) -> None:
 
 
 def _decode(path: Path) -> None:
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        stream.codec_context.thread_count = 1
+    with MediaFile(path) as file:
+        file.reopen()
+        container, stream = file.container, file.video
         for _ in container.decode(stream):
             pass
 

@@ -6,7 +6,7 @@ import numpy as np
 from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 
-from .clip_reader import ClipReader, FrameSource, ReaderPerClip
+from .clip_reader import ClipReader, FrameSource, ReaderPerClip, Video
 from .clip_sampling import span_around
 from .packing import pack_frames, pack_instances, pack_proposals
 from .transforms import build_clip_augmentations
@@ -91,7 +91,7 @@ class KeyframeMapper:
         return result
 
 
-def keyframe_span(dataset_dict: dict, video: VideoReader, clip_sec: float) -> tuple[float, float]:
+def keyframe_span(dataset_dict: dict, video: Video, clip_sec: float) -> tuple[float, float]:
     """Return (start, end) of the clip around a keyframe, in seconds of the file.
 
     Raises:
@@ -101,7 +101,7 @@ def keyframe_span(dataset_dict: dict, video: VideoReader, clip_sec: float) -> tu
     return span_around(second, clip_sec)
 
 
-def keyframe_second(dataset_dict: dict, video: VideoReader) -> float:
+def keyframe_second(dataset_dict: dict, video: Video) -> float:
     """Return the second of the file at which a keyframe is.
 
     Raises:

@@ -4,7 +4,7 @@ from typing import Any
 
 from detectron2.config import CfgNode, configurable
 
-from .clip_reader import ClipReader, FrameSource, ReaderPerClip
+from .clip_reader import ClipReader, FrameSource, ReaderPerClip, Video
 from .clip_sampling import ith_span, random_span
 from .packing import pack_frames, pack_label
 from .transforms import CropClipView, build_clip_augmentations
@@ -94,7 +94,7 @@ class SegmentMapper:
         return result | {"labels": self._pack_labels(dataset_dict, reader.frame_times(start))}
 
     def _choose_span(
-        self, dataset_dict: dict, video: VideoReader, temporal_view: int
+        self, dataset_dict: dict, video: Video, temporal_view: int
     ) -> tuple[float, float]:
         """Return (start, end) of the clip in seconds of the file."""
         segment = None

@@ -214,7 +214,7 @@ class ActionDemo:
                 part,
                 chain([first], frames),
                 output_fps(reader.fps),
-                sound_of=path,
+                audio_of=path,
                 video_options={"preset": "veryfast"},
             )
 

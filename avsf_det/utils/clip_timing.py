@@ -35,19 +35,19 @@ def time_stages(cfg: CfgNode, path: str | Path, seconds: Sequence[float]) -> dic
 
         return call
 
-    class TimedReader(VideoReader):
-        __init__ = timed("open", VideoReader.__init__)
-        get_frames_played_at = timed("frames", VideoReader.get_frames_played_at)
-        get_samples_played_in_range = timed("sound", VideoReader.get_samples_played_in_range)
-
-        def _converter(self, height: int, width: int) -> Callable:
-            return timed("convert", super()._converter(height, width))
-
-        def _window_converter(self, window: tuple[int, int, int, int]) -> Callable:
-            return timed("convert", super()._window_converter(window))
+    def open_timed(file_name: str) -> VideoReader:
+        reader = timed("open", VideoReader)(file_name)
+        make_converter = reader.frame_reader.make_converter
+        reader.frame_reader.make_converter = lambda *args: timed("convert", make_converter(*args))
+        for name, stage in (
+            ("get_frames_played_at", "frames"),
+            ("get_samples_played_in_range", "sound"),
+        ):
+            setattr(reader, name, timed(stage, getattr(reader, name)))
+        return reader
 
     mapper = KeyframeMapper(cfg, is_train=True)
-    mapper.source.open = TimedReader
+    mapper.source.open = open_timed
     mapper.source.read_frames = timed("clip", mapper.source.read_frames)
     mapper.clip_reader.spectrogram = timed("log-mel", mapper.clip_reader.spectrogram)
     read_clips(mapper, path, seconds[:1])

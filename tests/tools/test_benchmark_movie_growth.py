@@ -8,6 +8,7 @@ import pytest
 
 from ava_tools import benchmark_movie_growth as tool
 from avsf_det.data import VideoReader
+from avsf_det.data.video.cut import repeat_video
 
 from ..media import tone, write_video
 
@@ -18,7 +19,7 @@ LINUX = Path("/proc/self/status").exists()
 def movie(tmp_path: Path) -> Path:
     """6 s: a part of 2 s, three times."""
     write_video(tmp_path / "part.mp4", num_frames=60, sound=tone(440, 2, 48000), bframes=2)
-    tool.repeat_movie(tmp_path / "part.mp4", tmp_path / "movie.mp4", 3, 2)
+    repeat_video(tmp_path / "part.mp4", tmp_path / "movie.mp4", 3, 2)
     return tmp_path / "movie.mp4"
 
 

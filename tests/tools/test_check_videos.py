@@ -31,7 +31,7 @@ def test_a_folder(videos, capsys):
     code, rows = run(videos)
     assert code == 1
     assert list(rows) == ["dumb.mp4", "text.mp4", "walk/good.mp4"]
-    assert rows["dumb.mp4"]["problems"] == "no sound: there is no sound track"
+    assert rows["dumb.mp4"]["problems"] == "no sound: there is no audio stream"
     good = rows["walk/good.mp4"]
     assert (good["seconds"], good["fps"], good["frames"]) == ("1.00", "30.000", "30")
     assert (good["width"], good["height"], good["problems"]) == ("96", "48", "")

@@ -1,6 +1,7 @@
-"""Video files: reading, checking, cutting and writing them. No other module imports PyAV."""
+"""Video files: reading, checking, cutting and writing them. No other code imports PyAV."""
 
-from .reader import VideoDecodeError, VideoReader
+from .container import MediaFile, VideoDecodeError
+from .reader import VideoReader
 from .sequential import SequentialVideoReader
 
-__all__ = ["SequentialVideoReader", "VideoDecodeError", "VideoReader"]
+__all__ = ["MediaFile", "SequentialVideoReader", "VideoDecodeError", "VideoReader"]

@@ -1,4 +1,4 @@
-"""Read video files through, from the first to the last frame, and say what is wrong with them."""
+"""Decode video files from the first to the last frame and report what is wrong with them."""
 
 import math
 from collections.abc import Mapping
@@ -7,20 +7,24 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..audio import is_silent
-from .reader import VideoDecodeError, VideoReader
+from .audio_reader import AudioReader
+from .container import Kind, MediaFile, VideoDecodeError, packet_time
 
 PROBLEMS = ("missing", "undecodable", "no sound", "silent", "out of sync", "too short")
-_WINDOW = 4  # seconds of sound that are looked at together
+_WINDOW_SEC = 4  # audio that is tested for silence at once
 
 
 @dataclass
 class VideoCheck:
-    """What a file holds, by decoding it; what could not be found out is 0.
+    """Facts about a file, found by decoding it; 0 where decoding failed.
 
     Attributes:
-        seconds: of the video stream, as far as it decodes.
-        width, height: pixels, as shown.
-        problems: one of ``PROBLEMS`` -> what exactly; empty if the file is good.
+        seconds: length of the video stream as far as it decodes, in seconds.
+        width: width of frames as shown, in pixels.
+        height: height of frames as shown, in pixels.
+        fps: average frames per second.
+        frames: number of frames.
+        problems: one of ``PROBLEMS`` -> explanation; empty if the file is good.
     """
 
     seconds: float = 0.0
@@ -31,37 +35,9 @@ class VideoCheck:
     problems: Mapping[str, str] = field(default_factory=dict)
 
 
-def check_video(path: str | None, min_sec: float = 0.0, max_gap: float = 0.3) -> VideoCheck:
-    """Decode all frames and the sound of a file.
-
-    Args:
-        path: None for a file that is missing.
-        min_sec: shorter videos are "too short".
-        max_gap: seconds by which sound may start or end before or after the frames; more is "out of
-            sync". Whether what is heard fits what is seen, visualize_sync.py finds out.
-    """
-    if path is None:
-        return VideoCheck(problems={"missing": "no such file"})
-    try:
-        with _Scanner(path) as scanner:
-            return scanner.check(min_sec, max_gap)
-    except VideoDecodeError as error:
-        return VideoCheck(problems={"undecodable": _without(path, error)})
-
-
-def presentation_times(path: str) -> np.ndarray:
-    """Second at which each frame is shown, float64 (frames,), ascending; nothing is decoded.
-
-    Raises:
-        VideoDecodeError: the file cannot be read.
-    """
-    with _Scanner(path) as scanner:
-        return scanner.presentation_times()
-
-
 @dataclass
 class _Track:
-    """What decoding a stream gave: seconds of the reader's clock, and what went wrong."""
+    """Facts about a decoded stream: start and end in seconds, number of frames, damages."""
 
     start: float = 0.0
     end: float = 0.0
@@ -69,76 +45,107 @@ class _Track:
     damages: list[str] = field(default_factory=list)
 
 
-class _Scanner(VideoReader):
-    def check(self, min_sec: float, max_gap: float) -> VideoCheck:
-        video = self._scan("video")
-        problems = {}
-        damages = video.damages
-        if self.has_audio:
-            audio = self._scan("audio")
-            damages = damages + [d for d in audio.damages if d not in damages]
-            if not audio.damages and self._is_silent(audio.end):
-                problems["silent"] = "the sound track has nothing to hear"
-            elif gap := _gap(video, audio, max_gap):
-                problems["out of sync"] = gap
-        else:
-            problems["no sound"] = "there is no sound track"
-        if damages:
-            more = f", and {len(damages) - 1} more" if len(damages) > 1 else ""
-            problems["undecodable"] = damages[0] + more
-        if video.end < min_sec:
-            problems["too short"] = f"{video.end:.2f} s, a clip takes {min_sec:.2f} s"
-        return VideoCheck(video.end, self.width, self.height, self.fps, video.frames, problems)
+def check_video(path: str | None, min_sec: float = 0.0, max_gap: float = 0.3) -> VideoCheck:
+    """Decode all frames and the audio of a file.
 
-    def presentation_times(self) -> np.ndarray:
-        self._open()
-        stream = self._video.index
-        packets = (p for p in self._packets("video") if p.stream.index == stream)
-        times = (p.dts if p.pts is None else p.pts for p in packets if not p.is_discard)
-        ticks = np.array(sorted(t for t in times if t is not None))
-        return ticks * float(self._video.time_base) - float(self._zero)
-
-    def _is_silent(self, end: float) -> bool:
-        """Whether there is nothing to hear up to a second; found out by the first sound."""
-        rate = self._audio.codec_context.sample_rate
-        starts = range(0, math.ceil(end), _WINDOW)
-        return all(
-            is_silent(self.get_samples_played_in_range(start, start + _WINDOW, rate))
-            for start in starts
-        )
-
-    def _scan(self, kind: str) -> _Track:
-        """Decode one stream from start to end."""
-        self._open()
-        stream, track = self._stream(kind), _Track()
-        time_base, zero = float(stream.time_base), float(self._zero)
-        try:
-            for pts, frame in self._decode(kind):
-                if isinstance(frame, VideoDecodeError):
-                    track.damages.append(_without(self.path, frame))
-                    continue
-                length = frame.samples / frame.sample_rate if kind == "audio" else 1 / self.fps
-                second = pts * time_base - zero
-                track.start = second if not track.frames else min(track.start, second)
-                track.end = max(track.end, second + length)
-                track.frames += 1
-            if (end := self._declared_end()) is not None:
-                self._check_not_truncated(end)
-        except VideoDecodeError as error:
-            track.damages.append(_without(self.path, error))
-        return track
+    Args:
+        path: path of the file; None for a file that is missing.
+        min_sec: a shorter video is "too short", in seconds.
+        max_gap: largest time between the starts or the ends of audio and frames, in seconds; more
+            is "out of sync". visualize_sync.py compares the content of audio and frames.
+    """
+    if path is None:
+        return VideoCheck(problems={"missing": "no such file"})
+    try:
+        with MediaFile(path) as file:
+            return _check(file, min_sec, max_gap)
+    except VideoDecodeError as error:
+        return VideoCheck(problems={"undecodable": _without_path(path, error)})
 
 
-def _gap(video: _Track, audio: _Track, max_gap: float) -> str:
-    """In words by how much the ends of the tracks are apart, if by more than ``max_gap``."""
-    apart = {"starts": audio.start - video.start, "ends": audio.end - video.end}
+def presentation_times(path: str) -> np.ndarray:
+    """Return the second at which each frame is shown, without decoding.
+
+    Returns:
+        float64 (frames,), ascending.
+
+    Raises:
+        VideoDecodeError: the file cannot be read.
+    """
+    with MediaFile(path) as file:
+        file.reopen()
+        packets = (p for p in file.packets("video") if p.stream.index == file.video.index)
+        times = (packet_time(packet) for packet in packets if not packet.is_discard)
+        ticks = np.array(sorted(time for time in times if time is not None))
+        return ticks * float(file.time_base("video")) - float(file.zero)
+
+
+def _check(file: MediaFile, min_sec: float, max_gap: float) -> VideoCheck:
+    video = _decode_all(file, "video")
+    problems = {}
+    damages = video.damages
+    if file.audio is not None:
+        audio = _decode_all(file, "audio")
+        damages = damages + [damage for damage in audio.damages if damage not in damages]
+        if not audio.damages and _is_silent_up_to(file, audio.end):
+            problems["silent"] = "the audio stream is silent"
+        elif gap := _describe_gap(video, audio, max_gap):
+            problems["out of sync"] = gap
+    else:
+        problems["no sound"] = "there is no audio stream"
+    if damages:
+        more = f", and {len(damages) - 1} more" if len(damages) > 1 else ""
+        problems["undecodable"] = damages[0] + more
+    if video.end < min_sec:
+        problems["too short"] = f"{video.end:.2f} s, a clip takes {min_sec:.2f} s"
+    first = file.first_frame
+    return VideoCheck(video.end, first.width, first.height, file.fps, video.frames, problems)
+
+
+def _decode_all(file: MediaFile, kind: Kind) -> _Track:
+    """Decode one stream from start to end."""
+    file.reopen()
+    track = _Track()
+    # Floating point is enough here: gaps are compared to tenths of a second.
+    time_base, zero = float(file.time_base(kind)), float(file.zero)
+    try:
+        for pts, frame in file.decode(kind):
+            if isinstance(frame, VideoDecodeError):
+                track.damages.append(_without_path(file.path, frame))
+                continue
+            length = frame.samples / frame.sample_rate if kind == "audio" else 1 / file.fps
+            second = pts * time_base - zero
+            track.start = second if not track.frames else min(track.start, second)
+            track.end = max(track.end, second + length)
+            track.frames += 1
+        # What decoded may be all good and yet not all there.
+        if file.declared_end is not None:
+            file.check_not_truncated(file.declared_end)
+    except VideoDecodeError as error:
+        track.damages.append(_without_path(file.path, error))
+    return track
+
+
+def _is_silent_up_to(file: MediaFile, end: float) -> bool:
+    """Return whether the audio is silent up to a second; stops at the first that is not."""
+    assert file.audio is not None
+    reader, rate = AudioReader(file), file.audio.codec_context.sample_rate
+    return all(
+        is_silent(reader.get_samples_played_in_range(start, start + _WINDOW_SEC, rate))
+        for start in range(0, math.ceil(end), _WINDOW_SEC)
+    )
+
+
+def _describe_gap(video: _Track, audio: _Track, max_gap: float) -> str:
+    """Describe by how much starts and ends differ, where that is more than ``max_gap``."""
+    gaps = {"starts": audio.start - video.start, "ends": audio.end - video.end}
     return ", ".join(
-        f"the sound {verb} {abs(gap):.2f} s {'after' if gap > 0 else 'before'} the frames"
-        for verb, gap in apart.items()
+        f"the audio {verb} {abs(gap):.2f} s {'after' if gap > 0 else 'before'} the frames"
+        for verb, gap in gaps.items()
         if abs(gap) > max_gap
     )
 
 
-def _without(path: str, error: VideoDecodeError) -> str:
-    """The error's message without the file's name, which stands beside it."""
+def _without_path(path: str, error: VideoDecodeError) -> str:
+    """Return the message of an error without the path of the file, which is shown beside it."""
     return str(error).removeprefix(f"{path}: ")

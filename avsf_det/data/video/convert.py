@@ -1,12 +1,16 @@
-"""Decoded pictures as RGB arrays: upright, and scaled or a part of them."""
+"""Conversion of decoded frames to upright RGB arrays, scaled or cropped, with ffmpeg's filters."""
 
 from collections.abc import Callable, Sequence
 
 import av
 import numpy as np
 
-# libav's filters that turn a picture by so many quarters, counter-clockwise.
-_TURNS = {
+from .container import MediaFile
+
+Convert = Callable[[av.VideoFrame], np.ndarray]
+
+# libav's filters that rotate a frame by a number of quarter turns, counter-clockwise.
+_ROTATIONS: dict[int, list[tuple[str, str | None]]] = {
     0: [],
     1: [("transpose", "cclock")],
     2: [("hflip", None), ("vflip", None)],
@@ -14,28 +18,39 @@ _TURNS = {
 }
 
 
-def picture_converter(
-    stream: av.VideoStream,
-    height: int,
-    width: int,
-    *,
-    quarter_turns: int = 0,
-    threads: int = 1,
-    filters: Sequence[tuple[str, str]] = (),
-) -> Callable[[av.VideoFrame], np.ndarray]:
-    """Decoded frame to uint8 (height, width, 3) RGB as shown, with ffmpeg's own filters.
+def make_converter(
+    file: MediaFile, height: int, width: int, window: tuple[int, int, int, int] | None = None
+) -> Convert:
+    """Return a function that converts a decoded frame to RGB as shown, uint8 (H, W, 3).
 
     Args:
-        quarter_turns: counter-clockwise, to show frames upright.
-        filters: of the upright frame, before it is scaled; names and arguments.
+        file: the file whose frames are converted.
+        height: height of the converted frame, before cropping, in pixels.
+        width: width of the converted frame, before cropping, in pixels.
+        window: (x0, y0, x1, y1), the only part to convert, in pixels of the converted frame; it
+            requires the file's own height and width. By default, everything.
     """
+    if window is None:
+        return _make_scaler(file, height, width)
+    x0, y0, x1, y1 = window
+    left, right = _expand(x0, x1, width)
+    top, bottom = _expand(y0, y1, height)
+    crop = f"{right - left}:{bottom - top}:{left}:{top}:exact=1"
+    convert = _make_scaler(file, bottom - top, right - left, [("crop", crop)])
+    return lambda frame: convert(frame)[y0 - top : y1 - top, x0 - left : x1 - left]
+
+
+def _make_scaler(
+    file: MediaFile, height: int, width: int, filters: Sequence[tuple[str, str]] = ()
+) -> Convert:
+    """Return a function that rotates a frame upright, filters it and scales it."""
     graph = av.filter.Graph()
-    # Threads of its own would make a forked loader worker that frees it wait for them forever.
-    graph.threads = threads
+    # Threads of its own would block a forked loader worker that frees the graph forever.
+    graph.threads = file.threads
     nodes = [
-        graph.add_buffer(template=stream),
-        *(graph.add(*node) for node in (*_TURNS[quarter_turns], *filters)),
-        graph.add("scale", w=str(width), h=str(height), threads=str(threads)),
+        graph.add_buffer(template=file.video),
+        *(graph.add(*node) for node in (*_ROTATIONS[file.first_frame.quarter_turns], *filters)),
+        graph.add("scale", w=str(width), h=str(height), threads=str(file.threads)),
         graph.add("format", "rgb24"),
         graph.add("buffersink"),
     ]
@@ -43,43 +58,20 @@ def picture_converter(
 
     def convert(frame: av.VideoFrame) -> np.ndarray:
         graph.push(frame)
-        return graph.pull().to_ndarray()
+        converted = graph.pull()
+        assert isinstance(converted, av.VideoFrame)
+        return converted.to_ndarray()
 
     return convert
 
 
-def window_converter(
-    stream: av.VideoStream,
-    height: int,
-    width: int,
-    window: tuple[int, int, int, int],
-    *,
-    quarter_turns: int = 0,
-    threads: int = 1,
-) -> Callable[[av.VideoFrame], np.ndarray]:
-    """Decoded frame to the part (x0, y0, x1, y1) of what ``picture_converter`` makes of it.
+def _expand(start: int, stop: int, end: int) -> tuple[int, int]:
+    """Expand a crop range so that chroma upsampling gives the RGB of the whole frame.
 
-    Args:
-        height, width: of the whole frame, upright.
+    The range grows by 8 pixels and to multiples of 4: a chroma sample covers up to 4 pixels, and
+    some formats interpolate it from 4 samples. A frame of odd size ``end`` is converted whole,
+    because swscale stretches its chroma plane.
     """
-    x0, y0, x1, y1 = window
-    left, right = _with_margin(x0, x1, width)
-    top, bottom = _with_margin(y0, y1, height)
-    convert = picture_converter(
-        stream,
-        bottom - top,
-        right - left,
-        quarter_turns=quarter_turns,
-        threads=threads,
-        filters=[("crop", f"{right - left}:{bottom - top}:{left}:{top}:exact=1")],
-    )
-    return lambda frame: convert(frame)[y0 - top : y1 - top, x0 - left : x1 - left]
-
-
-def _with_margin(start: int, stop: int, end: int) -> tuple[int, int]:
-    """A range of pixels, widened so that its colours are those that it has in the whole, up to
-    ``end``: a chroma sample is of up to 4 pixels, in some formats it is interpolated by a filter of
-    4 samples, and that of an odd number of pixels is stretched."""
     if end % 2:
         return 0, end
     return max(start - 8, 0) // 4 * 4, min(-(-(stop + 8) // 4) * 4, end)

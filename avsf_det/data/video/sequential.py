@@ -1,94 +1,199 @@
-"""A video read forward in time: what neighbouring requests share is decoded and converted once."""
+"""Reading a video forward in time: what neighbouring requests share is decoded only once."""
 
+import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
 import torch
 
-from .reader import VideoDecodeError, VideoReader
+from .audio_reader import AudioReader, ChunkItem, decode_chunk
+from .container import MediaFile, VideoDecodeError
+from .convert import Convert, make_converter
+from .frame_reader import Decoded, decode_needed, frames_on_screen, stack_frames
 
-# A request so many seconds ahead is sought, a nearer one is decoded up to: the usual encoder leaves
-# 8 to 10 seconds between key frames.
-_SEEK_AHEAD = 10
-# Decoded frames that are held for each frame that a request asks for: of a clip of every second or
-# third frame all, whichever of them the next clip takes.
+Transform = Callable[[np.ndarray], np.ndarray]
+
+# A request further ahead than this is sought, a nearer one is decoded up to: usual encoders leave 8
+# to 10 seconds between I-frames.
+_SEEK_AHEAD_SEC = 10
+# Decoded frames held per requested frame. With a stride of 2 or 3, these are all frames of a clip:
+# the next clip may need those that this one skips.
 _HELD_PER_FRAME = 4
-# Seconds of sound that are resampled at once.
-_BLOCK = 8
-# As many as a block, and what its resampling sees around it, touches.
-_HELD_PIECES = 3
+# Seconds of audio that are resampled at once.
+_BLOCK_SEC = 8
+# A block, with the context that its resampling needs, touches as many chunks.
+_MAX_CHUNKS = 3
 
 
-class SequentialVideoReader(VideoReader):
-    """A :class:`VideoReader` for requests that go forward in time, with the same results.
+class SequentialVideoReader:
+    """Reader with the results of :class:`VideoReader`, fast for requests forward in time.
 
-    It holds the frames of the last request, so that its memory does not grow with the movie; going
-    back or far ahead seeks. Sound is read through an opening of the file of its own.
+    It holds the frames of the last request only, so that memory does not grow with the video. Going
+    back or far ahead seeks. Audio is read from a second handle of the file, opened on first use.
+
+    Attributes:
+        path: path of the file.
+        width: width of frames as shown, in pixels.
+        height: height of frames as shown, in pixels.
+        fps: average frames per second.
+        has_audio: whether the file has an audio stream.
+        file: the open file that frames are read from.
+        frame_reader: reads the frames.
+        audio_reader: reads the audio; None before its first use.
     """
 
     def __init__(
         self,
-        path: str,
+        path: str | os.PathLike,
         *,
         threads: int = 1,
-        transform: Callable[[np.ndarray], np.ndarray] | None = None,
-    ):
-        """
+        transform: Transform | None = None,
+    ) -> None:
+        """Open a file.
+
         Args:
-            threads: decoding threads; one is best where several workers read.
-            transform: applied to each frame uint8 (H, W, 3) once, for example a resize.
+            path: path of the file.
+            threads: number of decoding threads; 1 is best where several workers read.
+            transform: applied once to each frame uint8 (H, W, 3), such as a resize.
 
         Raises:
-            VideoDecodeError: as :class:`VideoReader`.
+            VideoDecodeError: there is no such file, it is no video, or no frame can be decoded.
         """
-        super().__init__(path, threads=threads)
-        self._transform = transform
-        self._coming = iter(())  # (pts, frame) from where the decoder stands
-        self._held = deque()  # (pts, frame) of those before, in order
-        self._to_hold = 0
-        self._part = None  # of the frames, that is converted
-        self._converted: dict[int, np.ndarray] = {}  # by pts
-        # Arrays to use again: with new ones for each frame the system spends longer on finding
-        # memory than all copying takes.
-        self._spare: list[np.ndarray] = []
+        self.file = MediaFile(path, threads=threads)
+        self.path = self.file.path
+        self.width, self.height = self.file.first_frame.width, self.file.first_frame.height
+        self.fps = self.file.fps
+        self.has_audio = self.file.audio is not None
+        self.frame_reader = SequentialFrameReader(self.file, transform)
+        self.audio_reader: SequentialAudioReader | None = None
+
+    def __enter__(self) -> "SequentialVideoReader":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
 
     def close(self) -> None:
-        super().close()
-        self._coming = iter(())
-        self._held.clear()
-        self._converted.clear()
-        self._spare.clear()
-        if "_sound" in self.__dict__:
-            self._sound.close()
+        """Close the file and drop everything held; nothing can be read afterwards."""
+        self.file.close()
+        self.frame_reader.forget()
+        if self.audio_reader is not None:
+            self.audio_reader.close()
 
     @cached_property
     def duration(self) -> float:
         """Second at which the video ends, as the file declares it."""
-        with VideoReader(self.path) as reader:  # it may have to read a file to its end
-            return reader.duration
+        if self.file.declared_end is None:  # MediaFile may read to the end, away from here
+            self.frame_reader.forget()
+        return self.file.duration
 
-    def get_transformed_frames_played_at(self, seconds: Sequence[float]) -> list[np.ndarray]:
-        """Return the transformed frame on screen at each second; the next call overwrites them.
+    def get_frames_played_at(
+        self,
+        seconds: Sequence[float],
+        size: tuple[int, int] | None = None,
+        window: tuple[int, int, int, int] | None = None,
+    ) -> np.ndarray:
+        """Return the frame on screen at each second, as :class:`VideoReader` does.
+
+        Args:
+            seconds: T times, in any order.
+            size: (height, width) to scale to, in pixels; the file's own by default.
+            window: (x0, y0, x1, y1), the only part to convert, in pixels.
+
+        Returns:
+            (T, ...), the transformed frames; without a transform uint8 (T, H, W, 3) RGB.
 
         Raises:
-            VideoDecodeError: as ``get_frames_played_at``.
+            VideoDecodeError: as :class:`VideoReader`.
         """
-        limits = [self._last_pts_at(second) for second in seconds]
-        ascending = sorted(set(limits))
-        images = self._images(ascending, self.height, self.width)
-        shown = dict(zip(ascending, images, strict=True))
-        return [shown[limit] for limit in limits]
+        return self.frame_reader.get_frames_played_at(seconds, size, window)
+
+    def get_transformed_frames_played_at(self, seconds: Sequence[float]) -> list[np.ndarray]:
+        """Return the transformed frame on screen at each second, without copying.
+
+        Args:
+            seconds: T times, in any order.
+
+        Returns:
+            T arrays, valid until the next call.
+
+        Raises:
+            VideoDecodeError: as :class:`VideoReader`.
+        """
+        return self.frame_reader.get_transformed_frames_played_at(seconds)
 
     def get_samples_played_in_range(
-        self, start: float, end: float, sample_rate: int
+        self, start: float, stop: float, sample_rate: int
     ) -> torch.Tensor:
-        return self._sound.get_samples_played_in_range(start, end, sample_rate)
+        """Return the audio samples between two seconds, as :class:`VideoReader` does.
 
-    @cached_property
-    def _sound(self) -> "_SoundReader":
-        return _SoundReader(self.path, threads=self._threads)
+        Args:
+            start: start of the window in seconds.
+            stop: end of the window in seconds.
+            sample_rate: sample rate of the result, in Hz.
+
+        Returns:
+            float32 (round((stop - start) * sample_rate),).
+
+        Raises:
+            VideoDecodeError: as :class:`VideoReader`.
+        """
+        if self.audio_reader is None:
+            file = MediaFile(self.path, threads=self.file.threads)
+            self.audio_reader = SequentialAudioReader(file)
+        return self.audio_reader.get_samples_played_in_range(start, stop, sample_rate)
+
+
+class SequentialFrameReader:
+    """Frames of a file, read forward in time; holds those of the last request."""
+
+    def __init__(self, file: MediaFile, transform: Transform | None = None) -> None:
+        """Read from ``file`` and apply ``transform`` once to each converted frame."""
+        self._file = file
+        self._transform = transform
+        self._coming: Iterator[Decoded] = iter(())  # from where the decoder stands
+        self._held: deque[Decoded] = deque()  # those before, in order
+        self._max_held = 0
+        self._conversion: tuple | None = None  # (height, width, window) of what is converted
+        self._convert: Convert | None = None
+        self._converted: dict[int, np.ndarray] = {}  # by pts
+        # Arrays to use again: with new ones for each frame, the system spends longer on finding
+        # memory than all copying takes.
+        self._spare: list[np.ndarray] = []
+
+    def forget(self) -> None:
+        """Drop all frames; the next request seeks."""
+        self._coming = iter(())
+        self._held.clear()
+        self._converted.clear()
+        self._spare.clear()
+
+    def get_frames_played_at(
+        self,
+        seconds: Sequence[float],
+        size: tuple[int, int] | None = None,
+        window: tuple[int, int, int, int] | None = None,
+    ) -> np.ndarray:
+        """Return the transformed frames in one array, as ``SequentialVideoReader`` specifies."""
+        first = self._file.first_frame
+        height, width = size if size and not window else (first.height, first.width)
+        return stack_frames(
+            self._file,
+            seconds,
+            lambda limits: self._images(limits, height, width, window),
+            window or (0, 0, width, height),
+        )
+
+    def get_transformed_frames_played_at(self, seconds: Sequence[float]) -> list[np.ndarray]:
+        """Return the held arrays of the frames, as ``SequentialVideoReader`` specifies."""
+        limits = [self._file.clock.pts_played_at(second) for second in seconds]
+        ascending = sorted(set(limits))
+        first = self._file.first_frame
+        images = self._images(ascending, first.height, first.width)
+        shown = dict(zip(ascending, images, strict=True))
+        return [shown[limit] for limit in limits]
 
     def _images(
         self,
@@ -97,36 +202,40 @@ class SequentialVideoReader(VideoReader):
         width: int,
         window: tuple[int, int, int, int] | None = None,
     ) -> Iterator[np.ndarray]:
-        if self._part != (height, width, window):
-            self._part = height, width, window
-            convert = self._window_converter(window) if window else self._converter(height, width)
-            self._convert = convert
+        """Yield the transformed frame on screen at each of the ascending times (pts)."""
+        if self._convert is None or self._conversion != (height, width, window):
+            self._conversion = height, width, window
+            self._convert = make_converter(self._file, height, width, window)
             self._converted.clear()
             self._spare.clear()
-        self._to_hold = _HELD_PER_FRAME * len(limits)
-        for frame in self._on_screen(limits):
-            if frame.pts not in self._converted:
+        self._max_held = _HELD_PER_FRAME * len(limits)
+        for frame in frames_on_screen(self._file, self._decode(limits), limits):
+            pts = frame.pts
+            assert pts is not None
+            if pts not in self._converted:
                 image = self._convert(frame)
-                self._converted[frame.pts] = self._kept(
-                    self._transform(image) if self._transform else image
-                )
-            yield self._converted[frame.pts]
+                image = self._transform(image) if self._transform else image
+                self._converted[pts] = self._copy(image)
+            yield self._converted[pts]
         held = dict(self._held)
         for pts in self._converted.keys() - held:
             self._spare.append(self._converted.pop(pts))
 
-    def _kept(self, image: np.ndarray) -> np.ndarray:
-        """A copy in an array that may have been used before."""
+    def _copy(self, image: np.ndarray) -> np.ndarray:
+        """Copy an image into a spare array."""
         copy = self._spare.pop() if self._spare else np.empty(image.shape, image.dtype)
         copy[...] = image
         return copy
 
-    def _frames_for(self, limits: Sequence[int]):
+    def _decode(self, limits: Sequence[int]) -> Iterator[Decoded]:
+        """Yield frames from the one on screen at the first time on: held ones, then new ones."""
+        if not limits:
+            return
         held, pts = self._held, limits[0]
-        ahead = _SEEK_AHEAD / self._video.time_base
+        ahead = _SEEK_AHEAD_SEC / self._file.time_base("video")
         if not held or not held[0][0] <= pts <= held[-1][0] + ahead:
             held.clear()
-            self._coming = self._decode_from("video", pts)
+            self._coming = self._file.decode_from("video", pts)
         while len(held) > 1 and held[1][0] <= pts:
             held.popleft()
         yield from list(held)
@@ -136,7 +245,7 @@ class SequentialVideoReader(VideoReader):
                     break
                 if time <= pts:
                     held.clear()
-                elif len(held) > self._to_hold:
+                elif len(held) > self._max_held:
                     held.popleft()
                 held.append((time, frame))
                 yield time, frame
@@ -144,65 +253,86 @@ class SequentialVideoReader(VideoReader):
                 return
         except VideoDecodeError:
             pass
-        # Damage: what it spoils is told by reading from the key frame before the request.
+        # Damage. Reading again from the I-frame before the request tells which frames it spoils.
         held.clear()
-        yield from super()._frames_for(limits)
+        yield from decode_needed(self._file, limits)
 
 
-class _SoundReader(VideoReader):
-    """Decodes and resamples sound once, if it is asked for in order."""
+class SequentialAudioReader:
+    """Audio of a file, decoded and resampled once if requests go forward in time."""
 
-    def __init__(self, path: str, *, threads: int):
-        super().__init__(path, threads=threads)
-        self._pieces: dict[int, _Replay] = {}
-        self._rate = None
-        self._blocks: dict[int, torch.Tensor] = {}  # by their start in units of _BLOCK
+    def __init__(self, file: MediaFile) -> None:
+        """Read from ``file``, which nothing else may read from."""
+        self._file = file
+        self._chunks = ChunkCache()
+        self._reader = AudioReader(file, self._chunks)
+        self._rate: int | None = None
+        self._blocks: dict[int, torch.Tensor] = {}  # by start, in units of _BLOCK_SEC
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
     def get_samples_played_in_range(
-        self, start: float, end: float, sample_rate: int
+        self, start: float, stop: float, sample_rate: int
     ) -> torch.Tensor:
-        first, count = round(start * sample_rate), round((end - start) * sample_rate)
-        size = _BLOCK * sample_rate
+        """Return the samples between two seconds, as ``VideoReader`` does."""
+        first, count = round(start * sample_rate), round((stop - start) * sample_rate)
+        size = _BLOCK_SEC * sample_rate
         touched = range(first // size, (first + count) // size + 1)
         held = self._blocks if sample_rate == self._rate else {}
         try:
             self._blocks = {
-                i: held[i] if i in held else self._block(i, sample_rate) for i in touched
+                i: held[i] if i in held else self._read_block(i, sample_rate) for i in touched
             }
-        except VideoDecodeError:  # that of a block is not always that of the request
-            return super().get_samples_played_in_range(start, end, sample_rate)
+        except VideoDecodeError:  # what spoils a block need not spoil the request
+            return self._reader.get_samples_played_in_range(start, stop, sample_rate)
         self._rate = sample_rate
         return torch.cat(list(self._blocks.values()))[first - touched.start * size :][:count]
 
-    def _block(self, index: int, sample_rate: int) -> torch.Tensor:
-        return super().get_samples_played_in_range(
-            index * _BLOCK, (index + 1) * _BLOCK, sample_rate
-        )
+    def _read_block(self, index: int, sample_rate: int) -> torch.Tensor:
+        start = index * _BLOCK_SEC
+        return self._reader.get_samples_played_in_range(start, start + _BLOCK_SEC, sample_rate)
 
-    def _sound_piece(self, index: int):
-        if index not in self._pieces:
-            # The file is opened anew for it, which ends what was not read to its end.
-            whole = [item for item in self._pieces.items() if item[1].whole]
-            self._pieces = dict(whole[1 - _HELD_PIECES :])
-            self._pieces[index] = _Replay(super()._sound_piece(index))
+
+class ChunkCache:
+    """Chunks of decoded audio, the last few of which are kept; call it as ``decode_chunk``."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._chunks: dict[int, _Replay] = {}
+
+    def __len__(self) -> int:
+        return len(self._chunks)
+
+    def __call__(self, file: MediaFile, index: int) -> Iterator[ChunkItem]:
+        """Yield the frames of a chunk."""
+        if index not in self._chunks:
+            # Decoding it reopens the file, which ends chunks that were not decoded to their end.
+            complete = [item for item in self._chunks.items() if item[1].is_complete]
+            self._chunks = dict(complete[1 - _MAX_CHUNKS :])
+            self._chunks[index] = _Replay(decode_chunk(file, index))
         try:
-            yield from self._pieces[index]
+            yield from self._chunks[index]
         except VideoDecodeError:
-            del self._pieces[index]
+            del self._chunks[index]
             raise
 
 
 class _Replay:
-    """An iterator that can be gone through again from its start, before it has ended, too."""
+    """Iterable that caches the items of a source iterator.
 
-    def __init__(self, source: Iterator):
-        self.whole = False
+    It can be iterated repeatedly, even before the source is exhausted.
+    """
+
+    def __init__(self, source: Iterable[ChunkItem]) -> None:
+        self.is_complete = False
         self._source = source
-        self._seen = []
+        self._items: list[ChunkItem] = []
 
-    def __iter__(self) -> Iterator:
-        yield from self._seen
+    def __iter__(self) -> Iterator[ChunkItem]:
+        yield from self._items
         for item in self._source:
-            self._seen.append(item)
+            self._items.append(item)
             yield item
-        self.whole = True
+        self.is_complete = True

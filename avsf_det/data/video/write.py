@@ -1,87 +1,95 @@
-"""Write frames, with sound or without, to an mp4 or avi file."""
+"""Write frames, with or without audio, to an mp4 or avi file."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 
-from .reader import VideoDecodeError, VideoReader
+from .container import MediaFile, VideoDecodeError
 
-SOUND_CHUNK = 1024  # samples that are given to the encoder at once
-
-
+# File suffix -> libav's names of the container and of the video and the audio encoder.
 _FORMATS = {".mp4": ("mp4", "libx264", "aac"), ".avi": ("avi", "mpeg4", "libmp3lame")}
-# Codecs of sound that players take in mp4.
+# Audio codecs that players support in mp4.
 _COPIED = {"aac", "mp3", "ac3", "eac3", "opus"}
-# Of sound that is encoded anew: Hz; seconds from which on a gap between two frames is one.
-RATE_ANEW, GAP_SEC = 48000, 0.05
-FREE_TIME_BASE = Fraction(1, 90000)  # seconds, of frames without a rate
+_CHUNK_SAMPLES = 1024  # audio samples that the encoder receives at once
+_SAMPLE_RATE = 48000  # of re-encoded audio, in Hz
+_MIN_GAP_SEC = 0.05  # a gap between audio frames that is shorter is closed
+_FREE_TIME_BASE = Fraction(1, 90000)  # of frames without a rate, in seconds
 
 
 def write_video(
     path: str | Path,
     frames: Iterable[np.ndarray] | Iterable[tuple[float, np.ndarray]],
     fps: int | Fraction | None,
-    sound: np.ndarray | None = None,
+    audio: np.ndarray | None = None,
     sample_rate: int | None = None,
     *,
-    sound_of: str | Path | None = None,
+    audio_of: str | Path | None = None,
     video_options: Mapping[str, str] = {},
     audio_options: Mapping[str, str] = {},
 ) -> None:
-    """Encode as the suffix says: H.264 and AAC in mp4, MPEG-4 and MP3 in avi. The sound starts with
-    the first frame (in avi 25 ms later, which a player cannot know). Frames are not held in memory.
+    """Encode frames and audio; frames are not held in memory.
+
+    The suffix decides: H.264 and AAC in mp4, MPEG-4 and MP3 in avi. The audio starts with the first
+    frame (in avi 25 ms later, which a player cannot know).
 
     Args:
-        frames: (H, W, 3) uint8 RGB, even H and W, all of one size.
-        fps: None: frames come as (second, image), at any ascending seconds.
-        sound: (channels, samples) float32 in -1..1; 1 or 2 channels. None: no sound track.
-        sample_rate: of the sound, in Hz.
-        sound_of: instead of ``sound``, and for mp4 only, a video whose sound track is kept if it
-            has one, all of it; the first frame is that of its second 0. Packets are copied where
-            players take the codec in mp4, else encoded anew as AAC in mono or stereo.
-        video_options, audio_options: of libav's encoders libx264 or mpeg4, aac or libmp3lame.
+        path: file to write, .mp4 or .avi.
+        frames: uint8 (H, W, 3) RGB images, even H and W, all of one size.
+        fps: frames per second; None: ``frames`` are (second, image), at any ascending seconds.
+        audio: float32 (channels, samples) in -1..1 with 1 or 2 channels; None: no audio stream.
+        sample_rate: sample rate of ``audio``, in Hz.
+        audio_of: instead of ``audio``, and for mp4 only, a video whose whole audio stream is kept
+            if it has one; the first frame is that of its second 0. Packets are copied where players
+            support the codec in mp4, else re-encoded as AAC in mono or stereo.
+        video_options: options of libav's encoder libx264 or mpeg4.
+        audio_options: options of libav's encoder aac or libmp3lame.
 
     Raises:
-        ValueError: the suffix is another one, or not .mp4 with ``sound_of``.
-        VideoDecodeError: ``sound_of`` cannot be read.
+        ValueError: the suffix is another one, or is not .mp4 with ``audio_of``; or ``audio`` comes
+            without ``sample_rate``.
+        VideoDecodeError: ``audio_of`` cannot be read.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in _FORMATS:
         raise ValueError(f"{path} has the suffix '{suffix}'; it can be {' or '.join(_FORMATS)}")
-    if sound_of is not None and suffix != ".mp4":
-        raise ValueError(f"{path}: the sound of another video is kept in .mp4 only")
+    if audio_of is not None and suffix != ".mp4":
+        raise ValueError(f"{path}: the audio of another video is kept in .mp4 only")
     container_format, video_codec, audio_codec = _FORMATS[suffix]
-    # Avi counts frames from second 0: sound that must begin earlier (MP3) may not push them on.
+    # Avi counts frames from second 0; MP3 must begin earlier, and may not delay them.
     options = {"avoid_negative_ts": "disabled"}
-    with av.open(str(path), "w", format=container_format, options=options) as container:
+    with ExitStack() as stack:
+        container = stack.enter_context(
+            av.open(str(path), "w", format=container_format, options=options)
+        )
         video = container.add_stream(video_codec, rate=fps or 25, options=dict(video_options))
+        assert isinstance(video, av.VideoStream)
         video.pix_fmt = "yuv420p"
         video.codec_context.thread_count = 1
-        packets = iter(())
-        if sound_of is not None:
-            packets = _Sound(str(sound_of)).packets(container, audio_options)
-        elif sound is not None:
-            layout = {1: "mono", 2: "stereo"}[len(sound)]
-            audio = container.add_stream(
+        packets: Iterator[av.Packet] = iter(())
+        if audio_of is not None:
+            source = stack.enter_context(MediaFile(audio_of))
+            packets = _packets_of(source, container, audio_options)
+        elif audio is not None:
+            if sample_rate is None:
+                raise ValueError(f"{path}: audio needs a sample_rate")
+            layout = {1: "mono", 2: "stereo"}[len(audio)]
+            stream = container.add_stream(
                 audio_codec, rate=sample_rate, layout=layout, options=dict(audio_options)
             )
-            packets = _encode(audio, _chunks(sound, sample_rate, layout))
+            assert isinstance(stream, av.AudioStream)
+            packets = _encode_audio(stream, _chunk(audio, sample_rate, layout))
+        # Each audio packet is written after the frames that precede it, so that players need not
+        # seek between the two.
         waiting = next(packets, None)
-        if fps is None:
-            video.codec_context.time_base = FREE_TIME_BASE
-        for i, image in enumerate(frames):
-            second, image = image if fps is None else ((i + 1) / fps, image)
-            if i == 0:
-                video.height, video.width = image.shape[:2]
-            frame = av.VideoFrame.from_ndarray(image, "rgb24")
-            if fps is None:
-                frame.pts, frame.time_base = round(second / FREE_TIME_BASE), FREE_TIME_BASE
-            container.mux(video.encode(frame))
-            while waiting is not None and waiting.dts * waiting.time_base <= second:
+        for second, encoded in _encode_frames(video, frames, fps):
+            container.mux(encoded)
+            while waiting is not None and _decoding_second(waiting) <= second:
                 container.mux(waiting)
                 waiting = next(packets, None)
         container.mux(video.encode(None))
@@ -89,69 +97,90 @@ def write_video(
             container.mux(packet)
 
 
-def _chunks(sound: np.ndarray, sample_rate: int, layout: str) -> Iterator[av.AudioFrame]:
-    for start in range(0, sound.shape[1], SOUND_CHUNK):
-        chunk = np.ascontiguousarray(sound[:, start : start + SOUND_CHUNK])
+def _decoding_second(packet: av.Packet) -> Fraction:
+    assert packet.dts is not None and packet.time_base is not None
+    return packet.dts * packet.time_base
+
+
+def _encode_frames(
+    stream: av.VideoStream,
+    frames: Iterable[Any],
+    fps: int | Fraction | None,
+) -> Iterator[tuple[float | Fraction, list[av.Packet]]]:
+    """Yield for each frame the second up to which audio may be written, and its packets."""
+    if fps is None:
+        stream.codec_context.time_base = _FREE_TIME_BASE
+    for i, item in enumerate(frames):
+        second, image = item if fps is None else ((i + 1) / fps, item)
+        if i == 0:
+            stream.height, stream.width = image.shape[:2]
+        frame = av.VideoFrame.from_ndarray(image, "rgb24")
+        if fps is None:
+            frame.pts, frame.time_base = round(second / _FREE_TIME_BASE), _FREE_TIME_BASE
+        yield second, stream.encode(frame)
+
+
+def _chunk(audio: np.ndarray, sample_rate: int, layout: str) -> Iterator[av.AudioFrame]:
+    for start in range(0, audio.shape[1], _CHUNK_SAMPLES):
+        chunk = np.ascontiguousarray(audio[:, start : start + _CHUNK_SAMPLES])
         frame = av.AudioFrame.from_ndarray(chunk, "fltp", layout)
         frame.sample_rate, frame.pts = sample_rate, start
         yield frame
 
 
-def _encode(stream: av.AudioStream, frames: Iterable[av.AudioFrame]) -> Iterator[av.Packet]:
+def _encode_audio(stream: av.AudioStream, frames: Iterable[av.AudioFrame]) -> Iterator[av.Packet]:
     for frame in chain(frames, [None]):
         yield from stream.encode(frame)
 
 
-class _Sound(VideoReader):
-    """The sound track of a video, as packets of another file."""
+def _packets_of(
+    source: MediaFile, container: av.container.OutputContainer, options: Mapping[str, str]
+) -> Iterator[av.Packet]:
+    """Add a stream for the audio of a file and return its packets; none without audio."""
+    if source.audio is None:
+        return iter(())
+    source.reopen()
+    if source.audio.codec_context.codec.canonical_name in _COPIED:
+        return _copy(source, container.add_stream_from_template(source.audio))
+    layout = "stereo" if source.audio.channels > 1 else "mono"
+    stream = container.add_stream("aac", _SAMPLE_RATE, layout=layout, options=dict(options))
+    return _encode_audio(stream, _resample(source, stream))
 
-    def packets(
-        self, container: av.container.OutputContainer, options: Mapping[str, str]
-    ) -> Iterator[av.Packet]:
-        """Add a stream to ``container`` and give its packets, in order; nothing without a track."""
-        if self._audio is None:
-            self.close()
-            return iter(())
-        self._open()
-        if self._audio.codec_context.codec.canonical_name in _COPIED:
-            return self._copied(container.add_stream_from_template(self._audio))
-        layout = "stereo" if self._audio.channels > 1 else "mono"
-        stream = container.add_stream("aac", RATE_ANEW, layout=layout, options=dict(options))
-        return _encode(stream, self._resampled(stream))
 
-    def _copied(self, stream: av.AudioStream) -> Iterator[av.Packet]:
-        source, shift = self._audio, round(self._zero / self._audio.time_base)
-        latest = None
-        for packet in self._packets("audio"):
-            if packet.stream.index != source.index or packet.dts is None:
-                continue
-            packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
-            # Damaged files repeat times, which no file may.
-            if latest is None or packet.dts > latest:
-                latest = packet.dts
-                packet.stream = stream
-                yield packet
-        self.close()
+def _copy(source: MediaFile, stream: av.AudioStream) -> Iterator[av.Packet]:
+    """Yield the audio packets of a file, shifted to its second 0."""
+    index, shift = source.stream("audio").index, round(source.zero / source.time_base("audio"))
+    latest = None
+    for packet in source.packets("audio"):
+        if packet.stream.index != index or packet.dts is None:
+            continue
+        packet.pts = None if packet.pts is None else packet.pts - shift
+        packet.dts -= shift
+        # Damaged files repeat times, which containers do not allow.
+        if latest is None or packet.dts > latest:
+            latest = packet.dts
+            packet.stream = stream
+            yield packet
 
-    def _resampled(self, stream: av.AudioStream) -> Iterator[av.AudioFrame]:
-        """The track at the stream's rate, in frames of the length that its encoder takes."""
-        stream.codec_context.open()
-        resampler = av.AudioResampler(
-            stream.codec_context.format,
-            stream.layout,
-            RATE_ANEW,
-            frame_size=stream.codec_context.frame_size,
-        )
-        position = None
-        for pts, frame in self._decode("audio"):
-            if isinstance(frame, VideoDecodeError):
-                raise frame
-            stated = round((pts * self._audio.time_base - self._zero) * frame.sample_rate)
-            # A clock of milliseconds only seems to leave gaps.
-            if position is None or abs(stated - position) > GAP_SEC * frame.sample_rate:
-                position = stated
-            frame.pts, frame.time_base = position, Fraction(1, frame.sample_rate)
-            position += frame.samples
-            yield from resampler.resample(frame)
-        yield from resampler.resample(None)
-        self.close()
+
+def _resample(source: MediaFile, stream: av.AudioStream) -> Iterator[av.AudioFrame]:
+    """Yield the audio of a file at the stream's rate, in frames of its encoder's length."""
+    stream.codec_context.open()
+    resampler = av.AudioResampler(
+        stream.codec_context.format,
+        stream.layout,
+        _SAMPLE_RATE,
+        frame_size=stream.codec_context.frame_size,
+    )
+    position = None
+    for pts, frame in source.decode("audio"):
+        if isinstance(frame, VideoDecodeError):
+            raise frame
+        stated = round((pts * source.time_base("audio") - source.zero) * frame.sample_rate)
+        # A millisecond clock shows gaps where there are none.
+        if position is None or abs(stated - position) > _MIN_GAP_SEC * frame.sample_rate:
+            position = stated
+        frame.pts, frame.time_base = position, Fraction(1, frame.sample_rate)
+        position += frame.samples
+        yield from resampler.resample(frame)
+    yield from resampler.resample(None)

@@ -13,7 +13,7 @@ SOUND = tone(440, 2, 48000)
 
 @pytest.fixture
 def video(tmp_path):
-    """Write a video of 2 s with sound; gives its path."""
+    """Write a video of 2 s with audio; return its path."""
 
     def write(name: str = "video.mp4", **options) -> str:
         path = tmp_path / name
@@ -40,23 +40,23 @@ def test_missing_unreadable_and_empty_files(tmp_path):
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"sound": None}, {"no sound": "there is no sound track"}),
-        ({"sound": 0 * SOUND}, {"silent": "the sound track has nothing to hear"}),
+        ({"sound": None}, {"no sound": "there is no audio stream"}),
+        ({"sound": 0 * SOUND}, {"silent": "the audio stream is silent"}),
         (
             {"sound": SOUND[:, :-48000]},
-            {"out of sync": "the sound ends 1.00 s before the frames"},
+            {"out of sync": "the audio ends 1.00 s before the frames"},
         ),
         (
             {"sound_start": 0.5, "sound": SOUND[:, :-24000]},
-            {"out of sync": "the sound starts 0.50 s after the frames"},
+            {"out of sync": "the audio starts 0.50 s after the frames"},
         ),
         (
             {"start": 0.5, "num_frames": 45},
-            {"out of sync": "the sound starts 0.50 s before the frames"},
+            {"out of sync": "the audio starts 0.50 s before the frames"},
         ),
     ],
 )
-def test_sound(video, options, problem):
+def test_audio(video, options, problem):
     # Pcm starts and ends at the sample, in a container that keeps starts apart.
     assert check_video(video("v.mkv", sound_codec="pcm_s16le", **options)).problems == problem
 

@@ -18,9 +18,9 @@ CLICKS = (1.0, 2.0, 3.0)
 
 
 @pytest.fixture(scope="module", params=FORMATS)
-def movie(request, tmp_path_factory) -> str:
-    """4.5 s with a click every second; a key frame every 40."""
-    path = tmp_path_factory.mktemp("movies") / request.param
+def source(request, tmp_path_factory) -> str:
+    """4.5 s with a click every second; an I-frame every 40."""
+    path = tmp_path_factory.mktemp("videos") / request.param
     options = {"fps": 30, "gop": 40, **FORMATS[request.param]}
     sound = clicks(CLICKS, 4.5, 48000)
     write_video(path, num_frames=round(4.5 * options["fps"]), sound=sound, **options)
@@ -28,18 +28,18 @@ def movie(request, tmp_path_factory) -> str:
 
 
 def onsets(reader: VideoReader) -> np.ndarray:
-    """Seconds at which sounds begin."""
-    heard = reader.get_samples_played_in_range(0, reader.duration, 48000).abs().numpy()
-    loud = np.flatnonzero(heard > 0.3 * heard.max()) / 48000
+    """Return the seconds at which clicks start."""
+    samples = reader.get_samples_played_in_range(0, reader.duration, 48000).abs().numpy()
+    loud = np.flatnonzero(samples > 0.3 * samples.max()) / 48000
     return loud[np.diff(loud, prepend=-1) > 0.1]
 
 
 @pytest.mark.parametrize("gop", [None, 8])
 @pytest.mark.parametrize("start", [0.0, 1.6, 1.99])
-def test_frames_and_sound_are_those_of_the_movie(movie, tmp_path, start, gop):
+def test_frames_and_audio_are_those_of_the_video(source, tmp_path, start, gop):
     target = str(tmp_path / "cut.mp4")
-    cut_video(movie, target, start, 3.5, gop)
-    with VideoReader(movie) as whole, VideoReader(target) as cut:
+    cut_video(source, target, start, 3.5, gop)
+    with VideoReader(source) as whole, VideoReader(target) as cut:
         fps = whole.fps
         first = np.floor(start * fps + 1e-6)  # is on screen at the start
         assert cut.duration == pytest.approx(3.5 - first / fps, abs=4 / fps)
@@ -58,14 +58,14 @@ def test_frames_and_sound_are_those_of_the_movie(movie, tmp_path, start, gop):
 
 
 def test_the_cut_is_copied_or_has_the_key_frames_asked_for(tmp_path):
-    movie = tmp_path / "movie.mp4"
-    write_video(movie, num_frames=90, gop=30, bframes=2, sound=tone(440, 3, 48000))
+    source = tmp_path / "source.mp4"
+    write_video(source, num_frames=90, gop=30, bframes=2, sound=tone(440, 3, 48000))
     packets = {}
     for gop in (None, 10):
-        cut_video(movie, tmp_path / "cut.mp4", 1.0, 3.0, gop)
+        cut_video(source, tmp_path / "cut.mp4", 1.0, 3.0, gop)
         with av.open(str(tmp_path / "cut.mp4")) as cut:
             packets[gop] = [p for p in cut.demux(video=0) if p.size]
-    with av.open(str(movie)) as whole:
+    with av.open(str(source)) as whole:
         originals = {bytes(p) for p in whole.demux(video=0)}
     assert {bytes(p) for p in packets[None]} <= originals
     numbers = [i for i, p in enumerate(packets[10]) if p.is_keyframe]
@@ -74,20 +74,20 @@ def test_the_cut_is_copied_or_has_the_key_frames_asked_for(tmp_path):
     assert not {bytes(p) for p in packets[10]} & originals
 
 
-def test_a_movie_without_sound_and_a_cut_beyond_its_end(tmp_path):
-    write_video(tmp_path / "movie.mp4", num_frames=60)
-    cut_video(tmp_path / "movie.mp4", tmp_path / "cut.mp4", 1.0, 9.0)
+def test_a_video_without_audio_and_a_cut_beyond_its_end(tmp_path):
+    write_video(tmp_path / "source.mp4", num_frames=60)
+    cut_video(tmp_path / "source.mp4", tmp_path / "cut.mp4", 1.0, 9.0)
     with VideoReader(str(tmp_path / "cut.mp4")) as cut:
         assert not cut.has_audio
         assert cut.duration == pytest.approx(1.0, abs=0.01)
-    with pytest.raises(VideoDecodeError, match=r"movie.mp4: file: ends at 2.00 s, before"):
-        cut_video(tmp_path / "movie.mp4", tmp_path / "cut.mp4", 2.0, 9.0)
+    with pytest.raises(VideoDecodeError, match=r"source.mp4: file: ends at 2.00 s, before"):
+        cut_video(tmp_path / "source.mp4", tmp_path / "cut.mp4", 2.0, 9.0)
 
 
 def test_odd_sizes_are_encoded(tmp_path):
     options = {"codec": "mpeg4", "size": (49, 97)}
-    write_video(tmp_path / "movie.avi", num_frames=30, **options)
-    cut_video(tmp_path / "movie.avi", tmp_path / "cut.mp4", 0.5, 1.0, gop=5)
+    write_video(tmp_path / "source.avi", num_frames=30, **options)
+    cut_video(tmp_path / "source.avi", tmp_path / "cut.mp4", 0.5, 1.0, gop=5)
     with VideoReader(str(tmp_path / "cut.mp4")) as cut:
         assert (cut.width, cut.height) == (96, 48)
         assert read_number(cut.get_frames_played_at([0.01])[0]) == 15
@@ -99,9 +99,9 @@ def test_what_cannot_be_done_is_said(tmp_path):
     with pytest.raises(VideoDecodeError, match=r"a.webm: file: .*libvpx.*encode the frames anew"):
         cut_video(tmp_path / "a.webm", target, 0, 1)
     cut_video(tmp_path / "a.webm", target, 0, 1, gop=10)
-    write_video(tmp_path / "turned.mp4", rotation=90)
-    cut_video(tmp_path / "turned.mp4", target, 0, 1)
+    write_video(tmp_path / "rotated.mp4", rotation=90)
+    cut_video(tmp_path / "rotated.mp4", target, 0, 1)
     with VideoReader(str(target)) as cut:
         assert (cut.width, cut.height) == (48, 96)
-    with pytest.raises(VideoDecodeError, match=r"turned.mp4: video: is to be shown turned"):
-        cut_video(tmp_path / "turned.mp4", target, 0, 1, gop=10)
+    with pytest.raises(VideoDecodeError, match=r"rotated.mp4: video: is rotated"):
+        cut_video(tmp_path / "rotated.mp4", target, 0, 1, gop=10)

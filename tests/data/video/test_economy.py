@@ -1,5 +1,5 @@
 """What a reader leaves out (frames that are not asked for, parts of them, a file's first frame)
-changes nothing of what it gives."""
+does not change its results."""
 
 import os
 from pathlib import Path
@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avsf_det.data.video import VideoReader
+from avsf_det.data.video import MediaFile, VideoReader
+from avsf_det.data.video.convert import make_converter
 from avsf_det.data.video.cut import cut_video
+from avsf_det.data.video.frame_reader import decode_needed
 from tests.media import read_number, write_video
 
 PYRAMID = {"x264-params": "bframes=3:b-pyramid=normal:b-adapt=0:ref=3:scenecut=0:keyint=40"}
@@ -26,9 +28,12 @@ KINDS = {
 
 
 def decoded(reader: VideoReader, seconds: list[float], all_of_them: bool) -> list:
-    """(pts, frame) from the key frame before the first second to the last second."""
-    limits = [reader._last_pts_at(second) for second in seconds]
-    frames = reader._decode_from("video", limits[0], *([] if all_of_them else [limits]))
+    """(pts, frame) from the I-frame before the first second to the last second."""
+    limits = [reader.file.clock.pts_played_at(second) for second in seconds]
+    if all_of_them:
+        frames = reader.file.decode_from("video", limits[0])
+    else:
+        frames = decode_needed(reader.file, limits)
     return [item for item in frames if item[0] <= limits[-1]]
 
 
@@ -36,13 +41,13 @@ def decoded(reader: VideoReader, seconds: list[float], all_of_them: bool) -> lis
 def test_frames_that_are_left_out_change_no_other(tmp_path: Path, name: str):
     write_video(tmp_path / name, num_frames=90, bframes=3, **KINDS[name])
     with VideoReader(tmp_path / name) as reader:
-        convert = reader._converter(reader.height, reader.width)
+        convert = make_converter(reader.file, reader.height, reader.width)
         fewer = 0
         for start, step in [(1.4, 2 / 30), (0.9, 2 / 30), (1.7, 1 / 30), (1.0, 0.21), (0.0, 0.1)]:
             seconds = [start + i * step for i in range(8)]
             every = decoded(reader, seconds, all_of_them=True)
             images = {pts: convert(frame) for pts, frame in every}
-            limits = [reader._last_pts_at(second) for second in seconds]
+            limits = [reader.file.clock.pts_played_at(second) for second in seconds]
             expected = [images[max(pts for pts in images if pts <= limit)] for limit in limits]
             assert np.array_equal(reader.get_frames_played_at(seconds), expected)
             fewer += len(every) - len(decoded(reader, seconds, all_of_them=False))
@@ -77,7 +82,7 @@ def test_nothing_is_left_out_where_it_may_change_others(tmp_path: Path, options:
         {"pix_fmt": "yuv444p", "size": (49, 97)},
         {"codec": "libvpx", "size": (49, 97), "codec_options": {"deadline": "realtime"}},
     ],
-    ids=["plain", "turned", "ten_bit", "odd", "odd_halved"],
+    ids=["plain", "rotated", "ten_bit", "odd", "odd_halved"],
 )
 def test_a_window_is_a_part_of_the_frame(tmp_path: Path, options: dict):
     path = tmp_path / ("a.webm" if options.get("codec") == "libvpx" else "a.mp4")
@@ -95,9 +100,9 @@ def test_a_window_is_a_part_of_the_frame(tmp_path: Path, options: dict):
 
 def test_first_frame_is_decoded_once_for_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     calls = []
-    first_frame = VideoReader._first_frame
+    first_frame = MediaFile.decode_first
     monkeypatch.setattr(
-        VideoReader, "_first_frame", lambda *args: calls.append(args) or first_frame(*args)
+        MediaFile, "decode_first", lambda *args: calls.append(args) or first_frame(*args)
     )
     path = tmp_path / "a.mp4"
     for size, rotation, expected in [((48, 96), 0, (48, 96)), ((96, 192), 90, (192, 96))]:
@@ -116,4 +121,4 @@ def test_cut_with_a_gop_needs_no_second_frame(tmp_path: Path):
     with VideoReader(tmp_path / "b.mp4") as reader:
         seconds = [1 + i / 15 for i in range(14)]
         frames = decoded(reader, seconds, all_of_them=False)
-        assert [pts * reader._video.time_base for pts, _ in frames] == pytest.approx(seconds)
+        assert [pts * reader.file.time_base("video") for pts, _ in frames] == pytest.approx(seconds)

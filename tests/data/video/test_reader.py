@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from avsf_det.data.audio import LogMel
-from avsf_det.data.video import VideoDecodeError, VideoReader
+from avsf_det.data.video import MediaFile, SequentialVideoReader, VideoDecodeError, VideoReader
 from tests.media import clicks, read_number, tone, write_video
 
 SHARED = Path(__file__).resolve().parents[3] / ".." / "shared" / "data"
@@ -99,7 +99,7 @@ def test_times_outside_the_video_show_its_ends(tmp_path: Path):
             reader.get_frames_played_at([math.nan])
 
 
-def test_video_that_starts_after_the_sound(tmp_path: Path):
+def test_video_that_starts_after_the_audio(tmp_path: Path):
     write_video(tmp_path / "a.mp4", start=0.5, sound=SOUND)
     with VideoReader(tmp_path / "a.mp4") as reader:
         assert numbers(reader, [0.0, 0.49, 0.5, 0.54, 1.0]) == [0, 0, 0, 1, 15]
@@ -109,10 +109,10 @@ def test_video_that_starts_after_the_sound(tmp_path: Path):
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 def test_rotation(tmp_path: Path, rotation: int):
     write_video(tmp_path / "plain.mp4", num_frames=3)
-    write_video(tmp_path / "turned.mp4", num_frames=3, rotation=rotation)
+    write_video(tmp_path / "rotated.mp4", num_frames=3, rotation=rotation)
     with (
         VideoReader(tmp_path / "plain.mp4") as plain,
-        VideoReader(tmp_path / "turned.mp4") as reader,
+        VideoReader(tmp_path / "rotated.mp4") as reader,
     ):
         expected = np.rot90(plain.get_frames_played_at([0.0, 0.05]), rotation // 90, axes=(1, 2))
         frames = reader.get_frames_played_at([0.0, 0.05])
@@ -131,7 +131,7 @@ def test_threads_change_nothing(tmp_path: Path):
         assert np.array_equal(one.get_frames_played_at(seconds), two.get_frames_played_at(seconds))
 
 
-def test_live_recording_without_index_or_duration(tmp_path: Path):
+def test_live_recording_without_index_or_duration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     class Pipe(io.RawIOBase):
         def __init__(self):
             self.data = b""
@@ -150,10 +150,20 @@ def test_live_recording_without_index_or_duration(tmp_path: Path):
         assert [numbers(reader, [s])[0] for s in (1.71, 0.31, 1.01)] == [51, 9, 30]
         assert reader.duration == pytest.approx(2.0, abs=0.05)
         assert numbers(reader, [0.5, 9.0]) == [15, 59]
+    # Its length is found by the open handle, which afterwards reads on where it is asked to.
+    opened = []
+    reopen = MediaFile.reopen
+    monkeypatch.setattr(MediaFile, "reopen", lambda file: opened.append(file) or reopen(file))
+    with SequentialVideoReader(tmp_path / "live.mkv") as reader:
+        assert numbers(reader, [0.5, 0.6]) == [15, 18]
+        assert reader.duration == pytest.approx(2.0, abs=0.05)
+        assert numbers(reader, [0.7, 0.2, 9.0]) == [21, 6, 59]
+        assert reader.duration == pytest.approx(2.0, abs=0.05)
+        assert set(map(id, opened)) == {id(reader.file)}
 
 
 def write_streams(path: Path, sizes: list[int], cover: int | None = None) -> None:
-    """Black square videos of some sizes, and a cover picture."""
+    """Black square videos of some sizes, and a cover image."""
     with av.open(str(path), "w") as output:
         streams = [output.add_stream("libx264", rate=10) for _ in sizes]
         if cover is not None:
@@ -163,8 +173,8 @@ def write_streams(path: Path, sizes: list[int], cover: int | None = None) -> Non
             stream.width = stream.height = size
             stream.pix_fmt = "yuvj420p" if size == cover else "yuv420p"
         for stream in streams:
-            picture = av.VideoFrame(stream.width, stream.height, stream.pix_fmt)
-            output.mux(stream.encode(picture))
+            image = av.VideoFrame(stream.width, stream.height, stream.pix_fmt)
+            output.mux(stream.encode(image))
             output.mux(stream.encode(None))
 
 
@@ -204,7 +214,7 @@ def misfit(window: np.ndarray, whole: np.ndarray, at: int) -> float:
 
 
 @pytest.mark.parametrize("name", SOUND_KINDS)
-def test_windows_of_sound_agree_with_the_whole_track(tmp_path: Path, name: str):
+def test_windows_of_audio_agree_with_the_whole_track(tmp_path: Path, name: str):
     sound = tone(300, 6.0, 48000) + tone(1111, 6.0, 48000, amplitude=0.3)
     write_video(tmp_path / name, num_frames=180, sound=sound, gop=60, **SOUND_KINDS[name])
     with VideoReader(tmp_path / name) as reader:
@@ -239,7 +249,7 @@ def test_packets_of_unequal_length_leave_no_gap(tmp_path: Path):
 
 
 @pytest.mark.parametrize("channels", [2, 6])
-def test_sound_is_the_mean_of_the_channels(tmp_path: Path, channels: int):
+def test_audio_is_the_mean_of_the_channels(tmp_path: Path, channels: int):
     sound = np.concatenate([tone(200 * (c + 1), 1.0, 32000) for c in range(channels)])
     write_video(tmp_path / "a.mov", sound=sound, sound_rate=32000, sound_codec="pcm_s16le")
     with VideoReader(tmp_path / "a.mov") as reader:
@@ -258,7 +268,7 @@ def test_resampled_tone_keeps_its_pitch_and_phase(tmp_path: Path, rate: int):
     np.testing.assert_allclose(got, tone(440, 1.0, 16000)[0, 4000:12000], atol=2e-3)
 
 
-def test_no_sound_where_the_track_has_none(tmp_path: Path):
+def test_no_audio_where_the_track_has_none(tmp_path: Path):
     write_video(
         tmp_path / "a.mov",
         num_frames=90,
@@ -274,11 +284,11 @@ def test_no_sound_where_the_track_has_none(tmp_path: Path):
     np.testing.assert_allclose(got[32000:48000], tone(440, 1.0, 16000)[0], atol=2**-15)
 
 
-def test_file_without_sound(tmp_path: Path):
+def test_file_without_audio(tmp_path: Path):
     write_video(tmp_path / "a.mp4")
     with VideoReader(tmp_path / "a.mp4") as reader:
         assert not reader.has_audio
-        with pytest.raises(VideoDecodeError, match=r"a\.mp4: audio: .*no sound track"):
+        with pytest.raises(VideoDecodeError, match=r"a\.mp4: audio: .*no audio stream"):
             reader.get_samples_played_in_range(0, 1, 16000)
 
 
@@ -286,7 +296,7 @@ def test_file_without_sound(tmp_path: Path):
     ("name", "options"),
     [
         ("aac.mp4", {}),
-        ("late_picture.mp4", {"start": 0.4}),
+        ("late_frames.mp4", {"start": 0.4}),
         ("aac.mkv", {}),
         ("opus.webm", {"codec": "libvpx", "codec_options": QUICK, "sound_codec": "libopus"}),
         ("mp3.mp4", {"sound_codec": "libmp3lame"}),
@@ -294,8 +304,8 @@ def test_file_without_sound(tmp_path: Path):
         ("pcm.avi", {"codec": "mpeg4", "sound_codec": "pcm_s16le"}),
     ],
 )
-def test_picture_and_sound_stay_in_sync(tmp_path: Path, name: str, options: dict):
-    """A click is written with frames 20 and 50; it must be heard while they are on screen."""
+def test_frame_and_audio_stay_in_sync(tmp_path: Path, name: str, options: dict):
+    """A click is written with frames 20 and 50; it must be audible while they are on screen."""
     late = options.get("start", 0.0) - options.get("sound_start", 0.0)
     sound = clicks([late + 20 / 30, late + 50 / 30], 2.6, 48000)
     write_video(tmp_path / name, num_frames=70, sound=sound, **options)
@@ -307,10 +317,10 @@ def test_picture_and_sound_stay_in_sync(tmp_path: Path, name: str, options: dict
                 .exp()
                 .sum(dim=1)
             )
-            heard = start + (power.argmax().item() * 256 + 256) / 16000
-            seconds = np.arange(heard - 0.05, heard + 0.05, 0.001)
+            click = start + (power.argmax().item() * 256 + 256) / 16000
+            seconds = np.arange(click - 0.05, click + 0.05, 0.001)
             shown = seconds[numbers(reader, seconds.tolist()).index(frame)]
-            assert abs(heard - shown) <= 0.016
+            assert abs(click - shown) <= 0.016
 
 
 @pytest.mark.parametrize(
@@ -329,7 +339,7 @@ def test_files_that_are_no_video(tmp_path: Path, name: str, content: bytes | Non
     assert isinstance(raised.value.__cause__, av.error.FFmpegError)
 
 
-def test_sound_only(tmp_path: Path):
+def test_audio_only(tmp_path: Path):
     with av.open(str(tmp_path / "a.m4a"), "w") as output:
         stream = output.add_stream("aac", rate=48000)
         frame = av.AudioFrame.from_ndarray(SOUND[:, :1024], format="fltp", layout="mono")
@@ -393,12 +403,12 @@ def test_decoding_equals_ffmpeg(oracle: Path):
     expected = json.loads(oracle.read_text())
     native = expected["yuv420p_noautorotate"]
     with VideoReader(SHARED / "video" / expected["file"]) as reader:
-        planes = [md5(frame.to_ndarray()) for _, frame in reader._decode_from("video", 0)]
+        planes = [md5(frame.to_ndarray()) for _, frame in reader.file.decode_from("video", 0)]
         assert planes == native["md5"]
         images = reader.get_frames_played_at(native["pts"])
         assert [md5(image) for image in images] == expected["rgb24_autorotate_md5"]
-        if reader._quarter_turns:
-            unturned = np.rot90(images, -reader._quarter_turns, axes=(1, 2))
+        if reader.file.first_frame.quarter_turns:
+            unturned = np.rot90(images, -reader.file.first_frame.quarter_turns, axes=(1, 2))
             assert [md5(image) for image in unturned] == expected["rgb24_noautorotate_md5"]
         shown = {row["t"]: images[row["last_pts_le_t"]] for row in expected["at_timestamps"]}
         assert np.array_equal(reader.get_frames_played_at(list(shown)), list(shown.values()))
@@ -410,7 +420,7 @@ def test_decoding_equals_ffmpeg(oracle: Path):
 @pytest.mark.parametrize(
     "name", ["v_ZNVhz7ctTq0.mp4", "sk_bigbuckbunny.mp4", "flipping_a_pancake.mkv"]
 )
-def test_sound_and_log_mel_equal_the_reference(name: str):
+def test_audio_and_log_mel_equal_the_reference(name: str):
     expected = np.load(SHARED / "oracles" / "logmel" / f"{Path(name).stem}.npz")
     wave = expected["wave16k"]
     with VideoReader(SHARED / "video" / name) as reader:

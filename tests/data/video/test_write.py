@@ -15,7 +15,7 @@ CODECS = {".mp4": ("h264", "aac"), ".MP4": ("h264", "aac"), ".avi": ("mpeg4", "m
 
 @pytest.mark.parametrize("suffix", CODECS)
 @pytest.mark.parametrize("channels", [0, 1, 2])
-def test_frames_and_sound_come_back_in_step(tmp_path, suffix, channels):
+def test_frames_and_audio_come_back_in_step(tmp_path, suffix, channels):
     path = tmp_path / f"out{suffix}"
     sound = np.repeat(clicks([0.5], 1, 44100), channels, 0) if channels else None
     write_video(path, (paint_number(i, 64, 96) for i in range(25)), 25, sound, 44100)
@@ -30,10 +30,12 @@ def test_frames_and_sound_come_back_in_step(tmp_path, suffix, channels):
         assert (reader.height, reader.width, reader.fps) == (64, 96, 25)
         assert reader.has_audio == (channels > 0)
         frames = reader.get_frames_played_at([i / 25 for i in range(25)])
-        heard = reader.get_samples_played_in_range(0, 1, 44100).abs().numpy() if channels else None
+        samples = (
+            reader.get_samples_played_in_range(0, 1, 44100).abs().numpy() if channels else None
+        )
     assert [read_number(frame) for frame in frames] == list(range(25))
     if channels:
-        late = np.flatnonzero(heard > 0.3 * heard.max())[0] / 44100 - 0.5
+        late = np.flatnonzero(samples > 0.3 * samples.max())[0] / 44100 - 0.5
         assert abs(late - 0.025 * (suffix == ".avi")) < 0.005
 
 
@@ -59,14 +61,14 @@ SOURCES = {
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_the_sound_of_a_video_is_kept_in_step(tmp_path, name):
+def test_the_audio_of_a_video_is_kept_in_step(tmp_path, name):
     options, codec, channels = SOURCES[name]
     media.write_video(tmp_path / name, **{"num_frames": 60, "sound": STEREO, **options})
     path = tmp_path / "out.mp4"
     with VideoReader(tmp_path / name) as source:
         count = round(source.duration * source.fps)
         frames = (paint_number(i, 64, 96) for i in range(count))
-        write_video(path, frames, Fraction(source.fps), sound_of=tmp_path / name)
+        write_video(path, frames, Fraction(source.fps), audio_of=tmp_path / name)
         end = 4 if name.startswith("longer") else source.duration
         before = source.get_samples_played_in_range(0, end, 16000).numpy()
     with av.open(str(path)) as container:
@@ -84,14 +86,14 @@ def test_the_sound_of_a_video_is_kept_in_step(tmp_path, name):
     assert likeness > 0.97
 
 
-def test_a_video_without_sound_gives_none(tmp_path):
+def test_a_video_without_audio_gives_none(tmp_path):
     media.write_video(tmp_path / "silent.mp4")
     frames = [paint_number(0, 64, 96)]
-    write_video(tmp_path / "out.mp4", frames, 30, sound_of=tmp_path / "silent.mp4")
+    write_video(tmp_path / "out.mp4", frames, 30, audio_of=tmp_path / "silent.mp4")
     with VideoReader(tmp_path / "out.mp4") as reader:
         assert not reader.has_audio
-    with pytest.raises(ValueError, match=r"out.avi: the sound of another video is kept in .mp4"):
-        write_video(tmp_path / "out.avi", frames, 30, sound_of=tmp_path / "silent.mp4")
+    with pytest.raises(ValueError, match=r"out.avi: the audio of another video is kept in .mp4"):
+        write_video(tmp_path / "out.avi", frames, 30, audio_of=tmp_path / "silent.mp4")
 
 
 def test_frames_at_any_seconds(tmp_path):

@@ -1,0 +1,177 @@
+"""Audio samples of a media file by time."""
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
+
+import av
+import numpy as np
+import torch
+
+from ..audio import resample
+from .container import MediaFile, VideoDecodeError
+
+# Audio is decoded in chunks aligned to multiples of 8 s, each with a newly opened decoder. AAC
+# noise substitution is pseudo-random and depends on the decoder's history, so only this makes
+# overlapping windows bit-equal.
+_CHUNK_SEC = 8
+# Audio decoded before a chunk, for codecs whose packets depend on earlier ones. Packets are
+# shorter.
+_PREROLL_SEC = Fraction(1, 2)
+# Audio around a window that the resampling filter sees.
+_CONTEXT_SEC = Fraction(1, 10)
+
+
+class MonoFrame:
+    """A decoded audio frame.
+
+    Attributes:
+        sample_rate: samples per second, in Hz.
+        samples: number of samples.
+    """
+
+    def __init__(self, frame: av.AudioFrame) -> None:
+        """Wrap PyAV's frame."""
+        self.sample_rate = frame.sample_rate
+        self.samples = frame.samples
+        self._frame = frame
+
+    @functools.cached_property
+    def mono(self) -> np.ndarray:
+        """Mean of the channels, float32 (samples,) in -1..1."""
+        if self._frame.format.name == "fltp":  # most codecs; ten times faster than the general way
+            planes = self._frame.planes
+            channels = [np.frombuffer(memoryview(p), np.float32, self.samples) for p in planes]
+            return functools.reduce(np.add, channels) / np.float32(len(channels))
+        samples: np.ndarray = self._frame.to_ndarray()
+        if not self._frame.format.is_planar:
+            samples = samples.reshape(self.samples, -1).T
+        if samples.dtype.kind != "f":
+            half_range = 2 ** (8 * samples.dtype.itemsize - 1)
+            middle = half_range if samples.dtype.kind == "u" else 0
+            samples = (samples.astype(np.float32) - middle) / half_range
+        return samples.astype(np.float32, copy=False).mean(axis=0)
+
+
+# (pts, frame or error); (pts, None) at the end of the file.
+ChunkItem = tuple[int, MonoFrame | VideoDecodeError | None]
+
+
+def decode_chunk(file: MediaFile, index: int) -> Iterator[ChunkItem]:
+    """Decode the audio frames that start in a chunk; the result never depends on earlier reads.
+
+    Args:
+        file: the file; it is reopened where its audio decoder has been used.
+        index: chunk index; chunk 0 holds the frames before second 0 too.
+
+    Yields:
+        (pts, frame or error); (pts, None) at the end of the file.
+    """
+    if not file.audio_decoder_is_new:
+        file.reopen()
+    ticks = 1 / file.time_base("audio")
+    begin = math.ceil((file.zero + index * _CHUNK_SEC) * ticks)
+    end = math.ceil((file.zero + (index + 1) * _CHUNK_SEC) * ticks)
+    for pts, frame in file.decode_from("audio", begin - math.ceil(_PREROLL_SEC * ticks)):
+        if pts >= end:
+            return
+        if pts >= begin or not index:
+            yield pts, frame if isinstance(frame, VideoDecodeError) else MonoFrame(frame)
+    yield end, None
+
+
+class AudioReader:
+    """Decodes and resamples each request on its own."""
+
+    def __init__(
+        self,
+        file: MediaFile,
+        read_chunk: Callable[[MediaFile, int], Iterable[ChunkItem]] = decode_chunk,
+    ) -> None:
+        """Read from a file.
+
+        Args:
+            file: the file; it need not have an audio stream.
+            read_chunk: yields the frames of a chunk, as ``decode_chunk`` does.
+        """
+        self._file = file
+        self._read_chunk = read_chunk
+        self._second_frame: int | None = None
+
+    def get_samples_played_in_range(
+        self, start: float, stop: float, sample_rate: int
+    ) -> torch.Tensor:
+        """Return the samples between two seconds, as ``VideoReader`` specifies."""
+        if self._file.audio is None:
+            raise self._file.error("audio", "the file has no audio stream")
+        rate = self._file.audio.codec_context.sample_rate
+        first = round(start * sample_rate)
+        count = round((stop - start) * sample_rate)
+        # Sample block * down at the native rate is sample block * up of the resampled track.
+        up, down = Fraction(sample_rate, rate).as_integer_ratio()
+        context = math.ceil(_CONTEXT_SEC * rate)
+        block = (first * down // up - context) // down
+        native = self._native_samples(block * down, (first + count) * down // up + context, rate)
+        return resample(native, rate, sample_rate)[first - block * up :][:count]
+
+    def _native_samples(self, first: int, last: int, rate: int) -> torch.Tensor:
+        """Return samples first..last-1 at the track's own rate, float32 (last - first,) mono."""
+        file = self._file
+        samples = np.zeros(last - first, np.float32)
+        time_base = file.time_base("audio")
+        scale, offset = time_base * rate, file.zero * rate
+        tolerance = float(max(2 * time_base, Fraction(1, 1000)) * rate)
+        samples_per_tick, zero = float(scale), float(offset)
+        second_frame = self._find_second_frame(rate)
+        position = None
+        for pts, frame in self._frames_from(Fraction(first, rate) - _PREROLL_SEC):
+            stated = pts * samples_per_tick - zero
+            if stated >= last:
+                break
+            if isinstance(frame, VideoDecodeError):
+                if stated >= first:
+                    raise frame
+                continue
+            if frame.sample_rate != rate:
+                raise file.error("audio", f"changes from {rate} to {frame.sample_rate} Hz", pts)
+            # Frames follow each other without gaps, unless their pts clearly say otherwise.
+            if position is None or abs(stated - position) > tolerance:
+                exact = pts * scale - offset  # so that all windows round alike
+                position = round(exact)
+                if second_frame is not None:
+                    count = round((exact - second_frame) / frame.samples)
+                    whole = second_frame + count * frame.samples
+                    position = whole if abs(exact - whole) <= time_base * rate + 1 else position
+            begin, end = max(position, first), min(position + frame.samples, last)
+            if begin < end:
+                samples[begin - first : end - first] = frame.mono[begin - position : end - position]
+            position += frame.samples
+        else:
+            file.check_not_truncated(file.zero + Fraction(last, rate) - _CONTEXT_SEC)
+        return torch.from_numpy(samples)
+
+    def _frames_from(self, second: Fraction) -> Iterator[tuple[int, MonoFrame | VideoDecodeError]]:
+        """Decode from the start of the chunk that holds a second to the end of the file."""
+        for index in itertools.count(max(0, second // _CHUNK_SEC)):
+            for pts, frame in self._read_chunk(self._file, index):
+                if frame is None:
+                    return
+                yield pts, frame
+
+    def _find_second_frame(self, rate: int) -> int | None:
+        """Return the index of the first sample of the track's second frame, or None.
+
+        A clock that does not count samples (Matroska: milliseconds) states times up to half a tick
+        off. After a seek, a frame in truth starts whole frames away from the second one. None: the
+        clock counts samples, so that the second frame is not needed.
+        """
+        time_base = self._file.time_base("audio")
+        if (1 / time_base) % rate == 0:
+            return None
+        if self._second_frame is None:
+            pts, frame = self._file.decode_first("audio")
+            begin = round((pts * time_base - self._file.zero) * rate)
+            self._second_frame = begin + frame.samples
+        return self._second_frame

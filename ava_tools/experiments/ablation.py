@@ -21,7 +21,10 @@ Variants = dict[str, tuple[str, ...]]
 # Name -> trained variants (config options of each) and fused variants (trained parts of each).
 ABLATIONS: dict[str, tuple[Variants, Variants]] = {
     "avs": (  # AVS beside the loss of a classifier, as in Table 5d of the paper
-        {f"avs_{on}": ("MODEL.AVSYNC.ENABLED", on) for on in ("True", "False")},
+        {
+            f"avs_{on}": ("MODEL.AVSYNC.ENABLED", on, "INPUT.AUDIO.NEGATIVES", on)
+            for on in ("True", "False")
+        },
         {},
     ),
     "curriculum": (  # of an AVPretrainer: easy negatives first, or the final mix from the start
@@ -40,7 +43,7 @@ ABLATIONS: dict[str, tuple[Variants, Variants]] = {
                 *("MODEL.BACKBONE.NAME", "build_slowfast_backbone"),
                 *("MODEL.SLOWFAST.FUSION_STAGES", "['pool1', 'res2', 'res3', 'res4']"),
             ),
-            "audio": ("MODEL.BACKBONE.NAME", "build_audio_backbone"),
+            "audio": ("MODEL.BACKBONE.NAME", "build_audio_backbone", "INPUT.FRAMES", "False"),
         },
         {"late": ("slowfast", "audio")},
     ),

@@ -73,13 +73,13 @@ def peer_reader(name: str, path: str, times: np.ndarray, sound: bool) -> np.ndar
 def compare(path: Path, seconds: list[int], repeats: int, cfg: CfgNode) -> list[list]:
     """Rows of reader, milliseconds per clip without and with sound, and these over ours."""
     mapper, silent = KeyframeMapper(cfg, True), KeyframeMapper(cfg, True)
-    silent.audio_mode = "mute"
+    silent.clip_reader.mute = True
     around = np.arange(-16, 16) * 2 / FPS
 
     def read_with(name: str, sound: bool) -> None:
         for second in seconds:
             clip = ClipInput(peer_reader(name, str(path), second + around, sound))
-            T.AugmentationList(mapper.augmentations)(clip)
+            T.AugmentationList(mapper.source.augmentations)(clip)
             np.ascontiguousarray(clip.image.transpose(3, 0, 1, 2))
 
     ways = {

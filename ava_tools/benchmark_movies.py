@@ -19,8 +19,8 @@ from detectron2.config import CfgNode, get_cfg
 from tqdm import tqdm
 
 from avsf_det import add_avsf_config
-from avsf_det.data import KeyframeMapper, VideoDecodeError
-from avsf_det.data.movie_mapper import MovieMapper
+from avsf_det.data import KeyframeMapper, SequentialReader, VideoDecodeError
+from avsf_det.data.transforms import build_clip_augmentations
 from avsf_det.utils.benchmark import hardware, interleaved, markdown_table
 from avsf_det.utils.joined_movie import make_movie
 
@@ -36,7 +36,7 @@ def measure(path: Path, seconds: int, seeks: int, repeats: int, cfg: CfgNode) ->
     """Way of reading to keyframes per second. Of ``seconds`` keyframes ``seeks`` are sought."""
     sought = np.linspace(0, seconds - 1, min(seeks, seconds)).round().astype(int).tolist()
     ways = {
-        "one pass": lambda: _read(path, range(seconds), MovieMapper(cfg)),
+        "one pass": lambda: _read(path, range(seconds), _one_pass_mapper(cfg)),
         "seek": lambda: _read(path, sought, KeyframeMapper(cfg, False)),
         "PyAV seek": lambda: _read_with_pyav(path, sought, cfg),
         "decode": lambda: _decode(path),
@@ -44,6 +44,11 @@ def measure(path: Path, seconds: int, seeks: int, repeats: int, cfg: CfgNode) ->
     count = dict.fromkeys(ways, seconds) | dict.fromkeys(["seek", "PyAV seek"], len(sought))
     medians = interleaved(ways, repeats, warmup=0)
     return {way: count[way] / duration for way, duration in medians.items()}
+
+
+def _one_pass_mapper(cfg: CfgNode) -> KeyframeMapper:
+    source = SequentialReader(build_clip_augmentations(cfg, is_train=False))
+    return KeyframeMapper(cfg, is_train=False, source=source)
 
 
 def _read(path: Path, seconds: list[int] | range, mapper: KeyframeMapper) -> None:

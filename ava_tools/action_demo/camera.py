@@ -62,7 +62,7 @@ def watch(
         clock: current time in seconds.
     """
     recent: deque[tuple[float, np.ndarray]] = deque()
-    half, due = predictor.mapper.clip_sec / 2, 0.0
+    half, due = predictor.clip_reader.clip_sec / 2, 0.0
     start: float | None = None
     keyframe, instances = 0.0, None
 

@@ -171,7 +171,7 @@ class ActionDemo:
 
     def _draw(self, path: Path, log: PredictionLog, part: Path) -> VideoDecodeError | None:
         """Write the drawn frames to ``part``; return the error that ended it early."""
-        mapper = self.predictor.mapper
+        clip_reader = self.predictor.clip_reader
         with SequentialVideoReader(str(path)) as reader:
             keyframes = log.read((reader.height, reader.width))
             frames = _UntilDamage(
@@ -179,8 +179,8 @@ class ActionDemo:
                     reader,
                     ((second, self._select_drawn(found)) for second, found in keyframes),
                     self._drawn_names,
-                    log_mel=None if mapper.audio_mode == "mute" else mapper.log_mel,
-                    clip_sec=mapper.clip_sec,
+                    log_mel=None if clip_reader.mute else clip_reader.log_mel,
+                    clip_sec=clip_reader.clip_sec,
                     interval=self.interval,
                     min_score=self.min_score,
                 )

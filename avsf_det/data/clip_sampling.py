@@ -1,4 +1,4 @@
-"""Which seconds of a video make a clip. All times are seconds of the file."""
+"""Time spans of clips. All times are seconds of the file."""
 
 from collections.abc import Callable
 
@@ -6,17 +6,17 @@ import numpy as np
 
 
 def span_around(timestamp: float, length: float) -> tuple[float, float]:
-    """(start, end) of the span of ``length`` seconds with the keyframe at its middle.
+    """Return (start, end) of the span of ``length`` seconds with the keyframe in its middle.
 
-    It may reach beyond the file: readers show the first or last frame there, and silence.
+    It may reach beyond the file: readers repeat the first or last frame there and add silence.
     """
     return timestamp - length / 2, timestamp + length / 2
 
 
 def frame_times(start: float, num_frames: int, stride: float, fps: float) -> list[float]:
-    """Times of a clip's frames, ``stride / fps`` apart, the first at ``start``.
+    """Return the times of a clip's frames, ``stride / fps`` apart, the first at ``start``.
 
-    Of a span of ``num_frames * stride / fps`` seconds around a keyframe, frame ``num_frames / 2``
+    In a span of ``num_frames * stride / fps`` seconds around a keyframe, frame ``num_frames / 2``
     is the keyframe, as in PySlowFast.
     """
     return [start + i * stride / fps for i in range(num_frames)]
@@ -25,16 +25,21 @@ def frame_times(start: float, num_frames: int, stride: float, fps: float) -> lis
 def random_span(
     length: float, duration: float, segment: tuple[float, float] | None = None
 ) -> tuple[float, float]:
-    """(start, end) of a random span of ``length`` seconds within a file of ``duration`` seconds.
+    """Return (start, end) of a random span of a file, uniform over all spans.
 
-    Uniform over all spans; with a segment, its middle is uniform in the segment, and the span may
-    exceed it (Wu et al. 2019, EPIC-Kitchens). A file that is too short gives its start.
+    With a segment, the middle of the span is uniform in the segment, and the span may exceed it
+    (Wu et al. 2019, EPIC-Kitchens). If the file is too short, the span starts at 0.
+
+    Args:
+        length: length of the span in seconds.
+        duration: duration of the file in seconds.
+        segment: (start, end) in seconds, or None for the whole file.
     """
     if segment is None:
         start = np.random.uniform(0, max(duration - length, 0))
     else:
         start = np.random.uniform(*segment) - length / 2
-    return _inside(start, length, duration)
+    return _shift_inside(start, length, duration)
 
 
 def ith_span(
@@ -44,18 +49,25 @@ def ith_span(
     duration: float,
     segment: tuple[float, float] | None = None,
 ) -> tuple[float, float]:
-    """(start, end) of the i-th of ``num_spans`` spans of a file or of a segment of it.
+    """Return (start, end) of the i-th of ``num_spans`` evenly spaced spans.
 
-    One span is in the middle. Several of a file start at i / num_spans of the last possible start
-    (as in PySlowFast, so the end is never reached); several of a segment have their middles in
-    equal parts of it.
+    A single span is in the middle. Several spans of a file start at i / num_spans of the last
+    possible start (as in PySlowFast, so the end is never reached). Several spans of a segment have
+    their middles in equal parts of it.
+
+    Args:
+        i: index of the span, 0..num_spans - 1.
+        num_spans: number of spans.
+        length: length of each span in seconds.
+        duration: duration of the file in seconds.
+        segment: (start, end) in seconds, or None for the whole file.
     """
     if segment is not None:
         first, last = segment
         middle = first + (last - first) * (i + 0.5) / num_spans
-        return _inside(middle - length / 2, length, duration)
-    share = i / num_spans if num_spans > 1 else 0.5
-    return _inside(share * (duration - length), length, duration)
+        return _shift_inside(middle - length / 2, length, duration)
+    fraction = i / num_spans if num_spans > 1 else 0.5
+    return _shift_inside(fraction * (duration - length), length, duration)
 
 
 def misaligned_span(
@@ -65,16 +77,27 @@ def misaligned_span(
     gap: float,
     uniform: Callable[[float, float], float] = np.random.uniform,
 ) -> tuple[float, float] | None:
-    """(start, end) of a random span of a file that starts at least ``gap`` seconds before or after
-    ``start`` (it may overlap); None if the file is too short for one.
+    """Return (start, end) of a random span that starts ``gap`` or more before or after ``start``.
 
-    The hard negatives of audiovisual synchronisation (paper, section 3.5).
+    It is the span of a hard negative of audiovisual synchronisation (paper, section 3.5) and may
+    overlap with the clip.
 
     Args:
+        start: start of the clip in seconds.
+        length: length of the clip and of the span in seconds.
+        duration: duration of the file in seconds.
+        gap: smallest distance of the two starts in seconds.
         uniform: draws a number between two.
+
+    Returns:
+        None if the file is too short.
     """
+    # Allowed starts on the time axis, s = start:
+    #
+    #   0 ======== s - gap      s      s + gap ======== duration - length
+    #     before                                 after
     last = duration - length
-    before = min(start - gap, last)  # starts are in [0, before] or in [after, last]
+    before = min(start - gap, last)
     after = max(start + gap, 0.0)
     room_before, room_after = max(before, 0.0), max(last - after, 0.0)
     if before < 0 and last < after:
@@ -84,6 +107,6 @@ def misaligned_span(
     return start, start + length
 
 
-def _inside(start: float, length: float, duration: float) -> tuple[float, float]:
+def _shift_inside(start: float, length: float, duration: float) -> tuple[float, float]:
     start = max(min(start, duration - length), 0.0)
     return start, start + length

@@ -1,4 +1,4 @@
-"""In which order, and by whom, a data set is read."""
+"""Sampler of keyframes in the order in which videos are decoded."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,21 +6,21 @@ from detectron2.utils import comm
 from torch.utils.data import Sampler, get_worker_info
 
 
-class MovieSampler(Sampler):
-    """Indices of keyframes, a movie after the other and each in time order.
+class VideoOrderSampler(Sampler[int]):
+    """Sampler of keyframe indices, one video after the other, each in time order.
 
-    Every process, and in it every loader worker, gets an equal part in one run: whole movies, and
-    at most at its two ends a part of one. Each index comes exactly once over all of them.
+    Every process, and every loader worker of a process, gets an equal contiguous part: whole
+    videos, and a part of a video at its two ends at most. Over all of them each index occurs once.
 
-    It divides by worker itself, which a torch ``DataLoader`` would do item by item: wrap the data
-    set in Detectron2's ``ToIterableDataset(dataset, sampler, shard_sampler=False)``.
+    The sampler distributes indices over workers itself, since a torch ``DataLoader`` would deal
+    them out one by one. Wrap the dataset in Detectron2's
+    ``ToIterableDataset(dataset, sampler, shard_sampler=False)``.
+
+    Args:
+        dicts: dataset dicts with ``file_name`` and ``timestamp`` (seconds).
     """
 
-    def __init__(self, dicts: Sequence[dict]):
-        """
-        Args:
-            dicts: with ``file_name`` and ``timestamp`` (seconds).
-        """
+    def __init__(self, dicts: Sequence[dict]) -> None:
         order = sorted(
             range(len(dicts)), key=lambda i: (dicts[i]["file_name"], dicts[i]["timestamp"])
         )
@@ -33,10 +33,10 @@ class MovieSampler(Sampler):
         return iter(_part(self._indices, worker.id, worker.num_workers))
 
     def __len__(self) -> int:
-        """Of all workers of this process."""
+        """Return the number of indices of this process, over all its workers."""
         return len(self._indices)
 
 
 def _part(items: list[int], i: int, n: int) -> list[int]:
-    """The i-th of n parts, whose lengths differ by one at most."""
+    """Return the i-th of n contiguous parts; their lengths differ by one at most."""
     return items[len(items) * i // n : len(items) * (i + 1) // n]

@@ -1,13 +1,16 @@
-"""Clip augmentations in Detectron2's form: an Augmentation draws once, and the Transform that it
-returns moves all frames of the clip and the boxes alike.
+"""Clip augmentations in Detectron2's form.
 
-Clips are uint8 arrays (T, H, W, C); boxes are float arrays (N, 4), XYXY in pixels. Detectron2's own
-geometric augmentations take the first two axes for height and width, so they have counterparts
-here; fvcore's crop and flip transforms are right for four axes and are used as they are.
+An Augmentation draws once, and the Transform that it returns moves all frames of the clip and the
+boxes alike.
+
+Clips are uint8 arrays (T, H, W, C), boxes float arrays (N, 4), XYXY in pixels. Detectron2's own
+geometric augmentations take the first two axes as height and width, so they have counterparts
+here. fvcore's crop and flip transforms handle four axes and are used as they are.
 """
 
 import cv2
 import numpy as np
+from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import (
     CropTransform,
@@ -16,33 +19,46 @@ from fvcore.transforms.transform import (
     Transform,
 )
 
-# Loader workers are the parallelism; threads inside them compete, and may hang after a fork.
+# Loader workers run in parallel already. OpenCV's threads would compete with them, and may hang
+# after a fork.
 cv2.setNumThreads(0)
 
 
 class ClipInput(T.AugInput):
-    """An ``AugInput`` whose ``image`` is a clip (T, H, W, C), which the base class refuses."""
+    """``AugInput`` whose ``image`` is a clip (T, H, W, C), which the base class refuses.
 
-    def __init__(self, clip: np.ndarray, boxes: np.ndarray | None = None):
-        """
-        Args:
-            clip: uint8 (T, H, W, 3), RGB.
-            boxes: float (N, 4), XYXY in pixels of ``clip``, or None.
-        """
+    Args:
+        clip: uint8 (T, H, W, 3), RGB.
+        boxes: float (N, 4), XYXY in pixels of ``clip``, or None.
+    """
+
+    def __init__(self, clip: np.ndarray, boxes: np.ndarray | None = None) -> None:
         self.image = clip
         self.boxes = boxes
         self.sem_seg = None
 
 
 class ResizeClipTransform(Transform):
-    """Resize every frame (bilinear) and scale the boxes."""
+    """Resize every frame (bilinear) and scale the boxes.
 
-    def __init__(self, h: int, w: int, new_h: int, new_w: int):
+    Args:
+        h: height of the clip in pixels.
+        w: width of the clip in pixels.
+        new_h: height of the result in pixels.
+        new_w: width of the result in pixels.
+    """
+
+    h: int
+    w: int
+    new_h: int
+    new_w: int
+
+    def __init__(self, h: int, w: int, new_h: int, new_w: int) -> None:
         super().__init__()
         self._set_attributes(locals())
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
-        """(T, h, w, C) to (T, new_h, new_w, C)."""
+        """Resize a clip (T, h, w, C) to (T, new_h, new_w, C)."""
         if (self.h, self.w) == (self.new_h, self.new_w):
             return img
         out = np.empty((len(img), self.new_h, self.new_w, img.shape[3]), img.dtype)
@@ -51,25 +67,33 @@ class ResizeClipTransform(Transform):
         return out
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        """Scale points (N, 2), x and y in pixels."""
         return coords * np.array([self.new_w / self.w, self.new_h / self.h], coords.dtype)
 
     def inverse(self) -> Transform:
+        """Return the transform that resizes back."""
         return ResizeClipTransform(self.new_h, self.new_w, self.h, self.w)
 
 
 class ResizeClipShortestEdge(T.Augmentation):
-    """Resize the short side to a size drawn uniformly from [low, high]; the aspect ratio stays."""
+    """Resize the short side to a size drawn uniformly from [low, high]; the aspect ratio stays.
 
-    def __init__(self, low: int, high: int, max_size: int):
-        """
-        Args:
-            low, high: bounds of the short side in pixels, both included.
-            max_size: bound of the long side in pixels.
-        """
+    Args:
+        low: smallest short side in pixels.
+        high: largest short side in pixels.
+        max_size: largest long side in pixels.
+    """
+
+    low: int
+    high: int
+    max_size: int
+
+    def __init__(self, low: int, high: int, max_size: int) -> None:
         super().__init__()
         self._init(locals())
 
-    def get_transform(self, image: np.ndarray) -> Transform:
+    def get_transform(self, image: np.ndarray) -> ResizeClipTransform:
+        """Draw the size for a clip (T, H, W, C)."""
         h, w = image.shape[1:3]
         size = np.random.randint(self.low, self.high + 1)
         return ResizeClipTransform(
@@ -78,20 +102,31 @@ class ResizeClipShortestEdge(T.Augmentation):
 
 
 class RandomScaledCropClip(T.Augmentation):
-    """``ResizeClipShortestEdge``, then a window of fixed size at a uniformly drawn place. It is
-    cropped before it is resized, to a whole pixel, so that nothing else need be converted."""
+    """``ResizeClipShortestEdge``, then a window of fixed size at a uniformly drawn position.
 
-    def __init__(self, low: int, high: int, max_size: int, height: int, width: int):
-        """
-        Args:
-            low, high, max_size: of :class:`ResizeClipShortestEdge`.
-            height, width: of the window after it was resized, in pixels; a smaller clip is kept
-                whole.
-        """
+    The clip is cropped before it is resized, at whole pixels, so that only the window's pixels need
+    to be converted to RGB.
+
+    Args:
+        low: smallest short side of the resized clip in pixels.
+        high: largest short side of the resized clip in pixels.
+        max_size: largest long side of the resized clip in pixels.
+        height: height of the window in the resized clip in pixels; a lower clip keeps all rows.
+        width: width of the window likewise.
+    """
+
+    low: int
+    high: int
+    max_size: int
+    height: int
+    width: int
+
+    def __init__(self, low: int, high: int, max_size: int, height: int, width: int) -> None:
         super().__init__()
         self._init(locals())
 
-    def get_transform(self, image: np.ndarray) -> Transform:
+    def get_transform(self, image: np.ndarray) -> T.TransformList:
+        """Draw size and window for a clip (T, H, W, C)."""
         resize = ResizeClipShortestEdge(self.low, self.high, self.max_size).get_transform(image)
         y0, y1, crop_h = _random_window(resize.h, resize.new_h, self.height)
         x0, x1, crop_w = _random_window(resize.w, resize.new_w, self.width)
@@ -104,63 +139,100 @@ class RandomScaledCropClip(T.Augmentation):
 
 
 def _random_window(length: int, new_length: int, size: int) -> tuple[int, int, int]:
-    """(start, stop) of what becomes a window of ``size`` when ``length`` pixels are resized, and
-    the window's size then, which is ``new_length`` if that is less."""
+    """Draw a window of ``size`` pixels along one axis that is resized.
+
+    Args:
+        length: pixels before resizing.
+        new_length: pixels after resizing.
+        size: pixels of the window after resizing.
+
+    Returns:
+        (start, stop, size): start and stop in pixels before resizing; size after it, at most
+        ``new_length``.
+    """
     size = min(size, new_length)
     start = np.random.randint(new_length - size + 1)
-    edges = (round(edge * length / new_length) for edge in (start, start + size))
-    return *edges, size
+    first, last = (round(edge * length / new_length) for edge in (start, start + size))
+    return first, last, size
 
 
 class CropClipView(T.Augmentation):
-    """The j-th of ``num_views`` square windows along the longer side: left, centre, right of three
-    (top to bottom of upright clips). One is the centre."""
+    """Crop the j-th of ``num_views`` square windows along the longer side.
 
-    def __init__(self, size: int, view: int = 0, num_views: int = 1):
+    Three windows are left, centre and right (top, centre and bottom of upright clips); a single one
+    is the centre.
+
+    Args:
+        size: side of the window in pixels; a smaller clip keeps its side.
+        view: index j of the window, 0..num_views - 1.
+        num_views: number of windows.
+    """
+
+    size: int
+    view: int
+    num_views: int
+
+    def __init__(self, size: int, view: int = 0, num_views: int = 1) -> None:
         super().__init__()
         self._init(locals())
 
-    def get_transform(self, image: np.ndarray) -> Transform:
+    def get_transform(self, image: np.ndarray) -> CropTransform:
+        """Return the crop of a clip (T, H, W, C)."""
         h, w = image.shape[1:3]
         crop_h, crop_w = min(h, self.size), min(w, self.size)
-        share = self.view / (self.num_views - 1) if self.num_views > 1 else 0.5
-        along_x, along_y = (share, 0.5) if w >= h else (0.5, share)
+        fraction = self.view / (self.num_views - 1) if self.num_views > 1 else 0.5
+        along_x, along_y = (fraction, 0.5) if w >= h else (0.5, fraction)
         x, y = round((w - crop_w) * along_x), round((h - crop_h) * along_y)
         return CropTransform(x, y, crop_w, crop_h, orig_w=w, orig_h=h)
 
 
 class RandomFlipClip(T.Augmentation):
-    """Mirror the clip left to right with probability ``prob``."""
+    """Mirror the clip left to right with a given probability.
 
-    def __init__(self, prob: float = 0.5):
+    Args:
+        prob: probability, 0..1.
+    """
+
+    prob: float
+
+    def __init__(self, prob: float = 0.5) -> None:
         super().__init__()
         self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> Transform:
+        """Draw whether a clip (T, H, W, C) is mirrored."""
         if np.random.rand() < self.prob:
             return HFlipTransform(image.shape[2])
         return NoOpTransform()
 
 
 class ColorJitterClip(T.Augmentation):
-    """Brightness, contrast and saturation in random order, then PCA lighting (all one draw a clip).
+    """Change brightness, contrast and saturation in random order, then add PCA lighting noise.
 
-    The factors are uniform in [1 - strength, 1 + strength], the lighting noise is normal with
-    ``pca_std`` along the colour axes of ImageNet. Off in the published recipes.
+    All frames of a clip share one draw. The published recipes do not use it.
+
+    Args:
+        strength: brightness, contrast and saturation are multiplied by a factor that is uniform
+            in 1 - strength .. 1 + strength.
+        pca_std: std of the normal lighting noise along the colour axes of ImageNet.
     """
 
-    # Principal axes (rows: R, G, B) and deviations of ImageNet's colours, in units of 255.
+    # Principal axes (rows: R, G, B) and std of ImageNet's colours, in units of 255.
     EIGENVALUES = np.array([0.225, 0.224, 0.229])
     EIGENVECTORS = np.array(
         [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
     )
     LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
-    def __init__(self, strength: float, pca_std: float):
+    strength: float
+    pca_std: float
+
+    def __init__(self, strength: float, pca_std: float) -> None:
         super().__init__()
         self._init(locals())
 
-    def get_transform(self, image: np.ndarray) -> Transform:
+    def get_transform(self, image: np.ndarray) -> T.ColorTransform:
+        """Draw factors, their order and the noise."""
         factors = 1 + np.random.uniform(-self.strength, self.strength, 3)
         order = np.random.permutation(3)
         noise = self.EIGENVECTORS @ (np.random.normal(0, self.pca_std, 3) * self.EIGENVALUES) * 255
@@ -177,8 +249,14 @@ class ColorJitterClip(T.Augmentation):
         return T.ColorTransform(jitter)
 
 
-def build_clip_augmentations(cfg, is_train: bool) -> list[T.Augmentation]:
-    """The augmentations of ``cfg.INPUT``: resize, and in training crop, flip and colour jitter."""
+def build_clip_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
+    """Build the augmentations of ``cfg.INPUT``.
+
+    They resize the clip. In training they also crop and mirror it and change its colours.
+
+    Raises:
+        ValueError: a key of ``cfg.INPUT`` has a value that is not supported.
+    """
     if not is_train:
         size = cfg.INPUT.MIN_SIZE_TEST
         return [ResizeClipShortestEdge(size, size, cfg.INPUT.MAX_SIZE_TEST)]

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 
-from ..data import ClipMapper, KeyframeMapper, SegmentMapper, VideoReader
+from ..data import KeyframeMapper, SegmentMapper, VideoReader
 
 
-def read_clips(mapper: ClipMapper, path: str | Path, seconds: Sequence[float]) -> list[dict]:
+def read_clips(
+    mapper: KeyframeMapper | SegmentMapper, path: str | Path, seconds: Sequence[float]
+) -> list[dict]:
     """Model inputs made of a video: of keyframes at the seconds, with a person each; or as many
     clips with the first class of each task, for which a training mapper draws the times."""
     common = {"file_name": str(path), "source": str(path), "video_id": "a", "clip_id": "a"}
@@ -44,14 +46,10 @@ def time_stages(cfg: CfgNode, path: str | Path, seconds: Sequence[float]) -> dic
         def _window_converter(self, window: tuple[int, int, int, int]) -> Callable:
             return timed("convert", super()._window_converter(window))
 
-    class TimedMapper(KeyframeMapper):
-        _read_clip = timed("clip", KeyframeMapper._read_clip)
-        _spectrogram = timed("log-mel", KeyframeMapper._spectrogram)
-
-        def _open(self, file_name: str) -> VideoReader:
-            return TimedReader(file_name)
-
-    mapper = TimedMapper(cfg, is_train=True)
+    mapper = KeyframeMapper(cfg, is_train=True)
+    mapper.source.open = TimedReader
+    mapper.source.read_frames = timed("clip", mapper.source.read_frames)
+    mapper.clip_reader.spectrogram = timed("log-mel", mapper.clip_reader.spectrogram)
     read_clips(mapper, path, seconds[:1])
     spent.update(dict.fromkeys(spent, 0.0))
     start = time.perf_counter()

@@ -1,11 +1,14 @@
+import logging
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from avsf_det.data.audio import LogMel, fit_columns, is_silent, resample
+from avsf_det.data import audio as module
+from avsf_det.data.audio import LogMel, is_silent, mel_matrix, pick_time_steps, resample
 from tests.media import tone
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
@@ -13,8 +16,15 @@ ORACLES = sorted((SHARED / "oracles" / "logmel").glob("*.npz"))
 SILENCE = math.log(1e-8)
 
 
+@pytest.fixture(params=["torchaudio", "torch.stft"])
+def with_and_without_torchaudio(request, monkeypatch) -> None:
+    """Run a test twice, the second time as where torchaudio cannot be imported."""
+    if request.param == "torch.stft":
+        monkeypatch.setattr(module, "_import_torchaudio", lambda: None)
+
+
 @pytest.fixture
-def log_mel() -> LogMel:
+def log_mel(with_and_without_torchaudio) -> LogMel:
     return LogMel(sample_rate=16000, window_sec=0.032, hop_sec=0.016, num_mels=80)
 
 
@@ -39,12 +49,46 @@ def log_mel_by_hand(wave: np.ndarray, num_mels: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("num_mels", [40, 80])
-def test_log_mel_equals_its_definition(num_mels: int):
+def test_log_mel_equals_its_definition(num_mels: int, with_and_without_torchaudio):
     wave = torch.randn(5000, generator=torch.Generator().manual_seed(0)) * 0.1
     log_mel = LogMel(sample_rate=16000, window_sec=0.032, hop_sec=0.016, num_mels=num_mels)
     got = log_mel(wave)
     assert got.shape == (1 + (5000 - 512) // 256, num_mels)
     np.testing.assert_allclose(got, log_mel_by_hand(wave.double().numpy(), num_mels), atol=1e-4)
+
+
+@pytest.mark.parametrize("error", [ImportError, OSError, RuntimeError])
+def test_without_torchaudio_results_are_equal_and_the_log_says_so_once(error, monkeypatch, caplog):
+    settings = dict(sample_rate=16000, window_sec=0.032, hop_sec=0.016, num_mels=80)
+    wave = torch.randn(34133, generator=torch.Generator().manual_seed(0)) * 0.1
+    expected = LogMel(**settings)(wave)
+
+    class Refuser:
+        def find_spec(self, name, path=None, target=None):
+            if name == "torchaudio":
+                raise error("made for another CUDA")
+
+    monkeypatch.delitem(sys.modules, "torchaudio")
+    monkeypatch.setattr(sys, "meta_path", [Refuser(), *sys.meta_path])
+    module._import_torchaudio.cache_clear()
+    try:
+        with caplog.at_level(logging.WARNING):
+            got = [LogMel(**settings)(wave) for _ in range(2)]
+    finally:
+        module._import_torchaudio.cache_clear()
+    torch.testing.assert_close(got[0], expected, rtol=0, atol=1e-5)
+    assert torch.equal(got[0], got[1])
+    assert [record.message for record in caplog.records if "torchaudio" in record.message] == [
+        "torchaudio cannot be imported (made for another CUDA). Spectrograms are computed with "
+        "torch.stft, with equal results. To use torchaudio, install the version for this torch."
+    ]
+
+
+@pytest.mark.parametrize("num_mels", [8, 40, 64, 80])
+def test_mel_filters_equal_those_of_torchaudio(num_mels: int):
+    torchaudio = pytest.importorskip("torchaudio")
+    expected = torchaudio.functional.melscale_fbanks(257, 0, 8000, num_mels, 16000, "slaney")
+    torch.testing.assert_close(mel_matrix(16000, 257, num_mels), expected, rtol=0, atol=1e-6)
 
 
 def test_a_tone_is_loudest_in_its_own_band(log_mel: LogMel):
@@ -59,7 +103,7 @@ def test_silence_is_the_offset(log_mel: LogMel):
 
 
 @pytest.mark.parametrize("length", [0, 1, 511, 512, 767])
-def test_less_than_two_windows_make_one_column(log_mel: LogMel, length: int):
+def test_less_than_two_windows_make_one_time_step(log_mel: LogMel, length: int):
     wave = torch.full((length,), 0.5)
     got = log_mel(wave)
     padded = torch.nn.functional.pad(wave[:512], (0, max(512 - length, 0)))
@@ -67,20 +111,20 @@ def test_less_than_two_windows_make_one_column(log_mel: LogMel, length: int):
     assert torch.equal(got, log_mel(padded))
 
 
-def test_fit_columns():
-    def fitted(length: int, num: int) -> list[int]:
-        columns = torch.arange(length, dtype=torch.float32)[:, None].expand(length, 3)
-        got = fit_columns(columns, num)
+def test_pick_time_steps():
+    def picked_of(length: int, num: int) -> list[int]:
+        logmel = torch.arange(length, dtype=torch.float32)[:, None].expand(length, 3)
+        got = pick_time_steps(logmel, num)
         assert got.shape == (num, 3)
         return got[:, 0].int().tolist()
 
-    assert fitted(5, 5) == [0, 1, 2, 3, 4]
-    assert fitted(7, 3) == [0, 3, 6]
-    assert fitted(1, 4) == [0, 0, 0, 0]
-    assert fitted(3, 5) == [0, 0, 1, 2, 2]
-    picked = fitted(132, 128)
+    assert picked_of(5, 5) == [0, 1, 2, 3, 4]
+    assert picked_of(7, 3) == [0, 3, 6]
+    assert picked_of(1, 4) == [0, 0, 0, 0]
+    assert picked_of(3, 5) == [0, 0, 1, 2, 2]
+    picked = picked_of(132, 128)
     assert (picked[0], picked[-1]) == (0, 131)
-    assert all(abs(column - i * 131 / 127) <= 0.5 for i, column in enumerate(picked))
+    assert all(abs(step - i * 131 / 127) <= 0.5 for i, step in enumerate(picked))
 
 
 def test_is_silent():

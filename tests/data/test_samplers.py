@@ -5,7 +5,7 @@ import pytest
 from detectron2.utils import comm
 
 from avsf_det.data import samplers
-from avsf_det.data.samplers import MovieSampler
+from avsf_det.data.samplers import VideoOrderSampler
 
 # Five movies of unequal length, their keyframes mixed up.
 DICTS = [
@@ -22,7 +22,7 @@ def test_every_keyframe_once_and_movies_in_time_order(monkeypatch, processes: in
     monkeypatch.setattr(comm, "get_world_size", lambda: processes)
     for rank in range(processes):
         monkeypatch.setattr(comm, "get_rank", lambda rank=rank: rank)
-        sampler = MovieSampler(DICTS)
+        sampler = VideoOrderSampler(DICTS)
         own = []
         for i in range(max(workers, 1)):
             worker = SimpleNamespace(id=i, num_workers=workers) if workers else None
@@ -40,4 +40,4 @@ def test_every_keyframe_once_and_movies_in_time_order(monkeypatch, processes: in
 def test_more_processes_than_keyframes(monkeypatch):
     monkeypatch.setattr(comm, "get_world_size", lambda: 3)
     monkeypatch.setattr(comm, "get_rank", lambda: 0)
-    assert list(MovieSampler(DICTS[:1])) == []
+    assert list(VideoOrderSampler(DICTS[:1])) == []

@@ -135,7 +135,8 @@ class FeatureExtractor:
             )
         ]
         result = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
-        result |= {"times": np.array(times, np.float64), "fps": fps, "duration": duration}
+        result["times"] = np.array(times, np.float64)
+        result["fps"], result["duration"] = np.array(fps), np.array(duration)
         if persons is not None:
             result["boxes"] = np.concatenate(boxes).astype(np.float32)
             result["box_clip"] = np.repeat(np.arange(len(times)), [len(b) for b in boxes])

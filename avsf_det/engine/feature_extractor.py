@@ -1,6 +1,6 @@
-"""Features of a video: what a trained model's layers say of each clip or person.
+"""Features of a video: outputs of a trained model's layers for each clip or person.
 
-Shorthands: W clips of a video; R person boxes in them; C channels.
+Shapes: W clips of a video, R person boxes in them, C channels.
 """
 
 import hashlib
@@ -13,42 +13,45 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
+from detectron2.utils.file_io import PathManager
 from torch import nn
 from tqdm import tqdm
 
-from avsf_det.checkpoint import AVSFCheckpointer
 from avsf_det.data import KeyframeMapper, SegmentMapper, SequentialReader
 from avsf_det.data.transforms import build_clip_augmentations
 from avsf_det.data.video import SequentialVideoReader
 from avsf_det.structures import AVSFError
+
+from .defaults import load_weights
 
 HEAD = "head"
 Persons = Mapping[float, np.ndarray]  # second of the file to boxes (N, 5), see FeatureExtractor
 
 
 class FeatureError(AVSFError):
-    """Features that cannot be had as asked for."""
+    """Features that cannot be extracted as requested."""
 
 
 class FeatureExtractor:
-    """Features of a model's layers.
+    """Extractor of the features of a model's layers.
 
     A layer is "<pathway>_<stage>", such as "slow_res5", "fast_res3" or "audio_res5": the mean over
-    time and space of what the stage gives, before anything is fused with it (so also of the sound
-    of silent clips; ``has_audio`` says which are). Or it is "head", what goes into the classifier:
-    Slow, Fast and Audio concatenated. A detector's head looks at persons: (R, C), else (W, C).
+    time and space of the stage's output before fusion. Clips without audio have audio features
+    too; ``has_audio`` marks them. The layer "head" is the input of the classifier: Slow, Fast and
+    Audio concatenated. It has one row per person for a detector, (R, C), else per clip, (W, C).
 
     Attributes:
-        settings: what the features depend on, by name, the video and persons apart.
+        settings: everything that the features depend on, by name, except the video and persons.
     """
 
-    def __init__(self, cfg: CfgNode, layers: Sequence[str], *, batch_size: int = 8):
-        """
+    def __init__(self, cfg: CfgNode, layers: Sequence[str], *, batch_size: int = 8) -> None:
+        """Build the model, and load its weights.
+
         Args:
-            cfg: of an ActionDetector, a ClipClassifier or an AVPretrainer; ``MODEL.WEIGHTS`` are
-                loaded. Of an AVPretrainer "head" is what a ClipClassifier's would be.
-            layers: which ones.
-            batch_size: clips at once.
+            cfg: config of an ActionDetector, a ClipClassifier or an AVPretrainer; ``MODEL.WEIGHTS``
+                are loaded. The "head" of an AVPretrainer is that of a ClipClassifier.
+            layers: names of the layers.
+            batch_size: clips per batch.
 
         Raises:
             FeatureError: there is no such layer; there are no weights.
@@ -57,7 +60,7 @@ class FeatureExtractor:
         if not cfg.MODEL.WEIGHTS:
             raise FeatureError("MODEL.WEIGHTS is empty; give the file of a trained model")
         if cfg.TEST.AUDIO_MODE == "swap":
-            raise FeatureError("TEST.AUDIO_MODE swap needs a data set; here it is normal or mute")
+            raise FeatureError("TEST.AUDIO_MODE swap needs a dataset; here it is normal or mute")
         cfg = cfg.clone()
         cfg.defrost()
         cfg.MODEL.AVSYNC.ENABLED = False  # a loss, and layers that nothing else needs
@@ -70,10 +73,9 @@ class FeatureExtractor:
         self.model = build_model(cfg).eval()
         self.layers = tuple(layers)
         self._found: dict[str, torch.Tensor] = {}
-        self._listen()
-        checkpointer = AVSFCheckpointer(self.model, min_matched=cfg.MODEL.WEIGHTS_MIN_MATCHED)
-        checkpointer.load(cfg.MODEL.WEIGHTS)
-        weights = Path(checkpointer.path_manager.get_local_path(cfg.MODEL.WEIGHTS))
+        self._hook_layers()
+        load_weights(self.model, cfg)
+        weights = Path(PathManager.get_local_path(cfg.MODEL.WEIGHTS))
         source = SequentialReader(build_clip_augmentations(cfg, is_train=False))
         mapper = KeyframeMapper if self.detects else SegmentMapper
         self._mapper = mapper(cfg, is_train=False, source=source)
@@ -93,11 +95,12 @@ class FeatureExtractor:
     def __call__(
         self, path: str, *, hop: float = 1.0, persons: Persons | None = None
     ) -> dict[str, np.ndarray]:
-        """
+        """Extract the features of a video.
+
         Args:
-            path: of a video.
-            hop: seconds between the starts of clips, the first at 0, as many as fit; at least one.
-            persons: of a detector: second of the file to person boxes (N, 5): x1, y1, x2, y2 in
+            path: video file.
+            hop: seconds between the starts of clips, from 0 to the end; there is at least one clip.
+            persons: for a detector, second of the file to person boxes (N, 5): x1, y1, x2, y2 in
                 0..1 of the frame, score. The clips are then those around these seconds.
 
         Returns:
@@ -132,14 +135,15 @@ class FeatureExtractor:
             )
         ]
         result = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
-        result |= {"times": np.array(times, np.float64), "fps": fps, "duration": duration}
+        result["times"] = np.array(times, np.float64)
+        result["fps"], result["duration"] = np.array(fps), np.array(duration)
         if persons is not None:
             result["boxes"] = np.concatenate(boxes).astype(np.float32)
             result["box_clip"] = np.repeat(np.arange(len(times)), [len(b) for b in boxes])
         return result
 
-    def _listen(self) -> None:
-        """Let the stages put their means into ``_found``."""
+    def _hook_layers(self) -> None:
+        """Make the stages put the means of their outputs into ``_found``."""
         stages = {
             f"{pathway}_{name}": stage
             for pathway, stages in self.model.backbone.pathways.items()
@@ -156,7 +160,7 @@ class FeatureExtractor:
         self._found[layer] = x.flatten(2).mean(dim=2)
 
     def _read(self, path: str, time: float, boxes: np.ndarray) -> dict:
-        """The model's input of the clip around a second."""
+        """Return the model's input for the clip around a second."""
         if not self.detects:
             half = self._mapper.clip_reader.clip_sec / 2
             segment = {"start_sec": time - half, "end_sec": time + half}
@@ -180,15 +184,17 @@ class FeatureExtractor:
 
 
 def clip_middles(duration: float, window: float, hop: float) -> list[float]:
-    """Seconds of the middles of all clips of ``window`` seconds, ``hop`` seconds apart, that fit
-    into a file; of one that is too short, its own middle."""
+    """Return the middles of all clips of ``window`` seconds, ``hop`` seconds apart, that fit.
+
+    A file that is shorter than a clip has one clip, in its middle. All values are in seconds.
+    """
     if duration <= window:
         return [duration / 2]
     return [window / 2 + i * hop for i in range(int((duration - window) / hop + 1e-6) + 1)]
 
 
 def digest_config(cfg: CfgNode) -> str:
-    """sha256 of INPUT, MODEL and TEST, as yaml, less the weights' path and the device."""
+    """Return the sha256 of INPUT, MODEL and TEST as yaml, without path of weights and device."""
     parts = CfgNode({name: cfg[name].clone() for name in ("INPUT", "MODEL", "TEST")})
     parts.MODEL.WEIGHTS = parts.MODEL.DEVICE = ""
     return hashlib.sha256(parts.dump().encode()).hexdigest()

@@ -7,21 +7,22 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 class NegativeCurriculumHook(HookBase):
-    """Negatives of the synchronisation loss get harder: all are easy (another video's sound) before
-    an iteration, a part of them from then on.
+    """Curriculum of the synchronisation loss: negatives are easy first, and harder later.
 
-    It keeps no state: what it sets follows from the trainer's iteration, also after resuming.
+    An easy negative is the audio of another video, a hard one the audio of another time of the same
+    video. The hook has no state: the ratio depends on the trainer's iteration only, so resumed
+    trainings continue correctly.
+
+    Args:
+        hard_after: first iteration (from 0) with hard negatives.
+        easy_ratio: fraction of easy negatives from then on, 0..1; before, it is 1.
     """
 
-    def __init__(self, hard_after: int, easy_ratio: float):
-        """
-        Args:
-            hard_after: the first iteration (from 0) with hard negatives.
-            easy_ratio: share of easy negatives from then on, 0..1.
-        """
+    def __init__(self, hard_after: int, easy_ratio: float) -> None:
         self.hard_after, self.easy_ratio = hard_after, easy_ratio
 
     def before_step(self) -> None:
+        """Set the ratio of the iteration, and log it when it changes."""
         model = self.trainer.model
         if isinstance(model, DistributedDataParallel):
             model = model.module

@@ -16,28 +16,28 @@ from avsf_det.checkpoint.file_formats import CheckpointError, find_state, read_f
 from avsf_det.structures import AVSFError
 from avsf_det.utils.detectron2_zoo import import_detectron2_model_zoo
 
-PERSON = 0  # the category, in COCO and in detectors trained on AVA's csv files
+PERSON = 0  # category in COCO, and in detectors trained on AVA's csv files
 
 
 class PersonDetectorError(AVSFError):
-    """A detector that cannot be built, or weights that do not fit it."""
+    """Person detector that cannot be built, or weights that do not fit it."""
 
 
 class PersonDetector:
-    """Finds the persons in frames.
+    """Image detector that returns the persons in frames.
+
+    Args:
+        cfg: config, of which MODEL.PERSON_DETECTOR and MODEL.DEVICE are used.
 
     Attributes:
-        config_file, weights: where it comes from: a path, and a path or URL.
+        config_file: path of the detector's config.
+        weights: path or URL of its weights.
+
+    Raises:
+        PersonDetectorError: the config or the weights do not exist, or do not fit together.
     """
 
-    def __init__(self, cfg: CfgNode):
-        """
-        Args:
-            cfg: its MODEL.PERSON_DETECTOR and MODEL.DEVICE are used, and kept unchanged.
-
-        Raises:
-            PersonDetectorError: there is no such config, or no such weights, or they do not fit.
-        """
+    def __init__(self, cfg: CfgNode) -> None:
         options = cfg.MODEL.PERSON_DETECTOR
         self.config_file, self.weights = find_detector(options.CONFIG_FILE, options.WEIGHTS)
         detector_cfg = _read_config(cfg, self.config_file)
@@ -57,13 +57,14 @@ class PersonDetector:
 
     @torch.no_grad()
     def __call__(self, frames: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """
+        """Detect the persons in a batch of frames.
+
         Args:
-            frames: uint8 (H, W, 3) RGB each; one batch.
+            frames: frames of one batch, each uint8 (H, W, 3) RGB.
 
         Returns:
-            for each frame float32 (N, 5): x1, y1, x2, y2 in 0..1 of the frame, and the score; the
-            highest first.
+            boxes float32 (N, 5) of each frame: x1, y1, x2, y2 in 0..1 of the frame, score;
+            highest score first.
         """
         if not len(frames):
             return []
@@ -74,15 +75,16 @@ class PersonDetector:
         height, width = frame.shape[:2]
         image = frame[..., ::-1] if self._reverse_channels else frame
         image = self._resize.get_transform(image).apply_image(image)
-        image = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-        return {"image": image, "height": height, "width": width}
+        tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        return {"image": tensor, "height": height, "width": width}
 
 
 def find_detector(config_file: str, weights: str) -> tuple[str, str]:
-    """
+    """Find the config and the weights of a detector.
+
     Args:
-        config_file: a path, or a name in Detectron2's model zoo.
-        weights: a path or URL, or "" for those of the model zoo.
+        config_file: path, or name in Detectron2's model zoo.
+        weights: path or URL; "" for the weights of the model zoo.
 
     Returns:
         path of the config; path or URL of the weights.
@@ -111,8 +113,10 @@ def find_detector(config_file: str, weights: str) -> tuple[str, str]:
 
 
 def _read_config(cfg: CfgNode, path: str) -> CfgNode:
-    """Detectron2's defaults and the file; it may have keys that only ``cfg`` knows, as the config
-    that a training writes to its folder does."""
+    """Return Detectron2's defaults, changed by a file.
+
+    The file may have the keys of this project: a training writes them to its folder.
+    """
     detector_cfg = cfg.clone()
     detector_cfg.defrost()
     detector_cfg.merge_from_other_cfg(get_cfg())
@@ -124,7 +128,7 @@ def _read_config(cfg: CfgNode, path: str) -> CfgNode:
 
 
 class _StrictCheckpointer(DetectionCheckpointer):
-    """Runs nothing that is in a file, and leaves nothing of a model as it was drawn at random."""
+    """Checkpointer that runs no code in a file, and refuses weights that lack a model's part."""
 
     def _load_file(self, filename: str) -> dict:
         state, rest = find_state(read_file(filename), filename)
@@ -157,6 +161,7 @@ def _load(model: nn.Module, weights: str) -> None:
 
 
 def _to_array(found: Instances) -> np.ndarray:
+    """Return the persons as float32 (N, 5): x1, y1, x2, y2 in 0..1 of the frame, score."""
     found = found[found.pred_classes == PERSON]
     height, width = found.image_size
     boxes = found.pred_boxes.tensor / found.pred_boxes.tensor.new_tensor((width, height) * 2)

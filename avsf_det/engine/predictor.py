@@ -1,4 +1,4 @@
-"""From a video to what its persons do: config and weights in, ``Instances`` per keyframe out."""
+"""Predict the actions of the persons in a video: ``Instances`` for each keyframe."""
 
 import hashlib
 import math
@@ -9,10 +9,8 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 
-from avsf_det.checkpoint import AVSFCheckpointer
 from avsf_det.data import ClipReader, KeyframeMapper, SequentialReader
 from avsf_det.data.clip_reader import augment_clip
 from avsf_det.data.datasets.ava import load_label_map, load_person_boxes
@@ -21,6 +19,7 @@ from avsf_det.data.video import SequentialVideoReader
 from avsf_det.layers import fold_batch_norms
 from avsf_det.structures import AVSFError
 
+from .defaults import build_trained_model
 from .person_detector import PersonDetector
 
 # Frames uint8 (H, W, 3) RGB to boxes float32 (N, 5) of each: x1, y1, x2, y2 in 0..1, person score.
@@ -28,24 +27,25 @@ FindPersons = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 
 
 class PredictorError(AVSFError):
-    """A config, boxes or files that do not go together; says the remedy."""
+    """Config, boxes or files that do not fit together."""
 
 
 def keyframe_seconds(duration: float, rate: float = 1.0) -> list[float]:
-    """Second 0 and then ``rate`` keyframes a second, to the end of a video (AVA's rate is 1 Hz)."""
+    """Return ``rate`` keyframes per second from 0 to the end of a video (AVA's rate is 1 Hz)."""
     return [i / rate for i in range(max(1, math.ceil(duration * rate)))]
 
 
 def load_action_names(cfg: CfgNode, label_map: str = "") -> tuple[list[int], list[str]]:
-    """Ids (as in AVA's csv files) and names of the actions that a model scores.
+    """Return the ids (as in AVA's csv files) and the names of a model's actions.
 
     Args:
-        label_map: file; "": that of the first data set of ``DATASETS.TEST``, whose other files
-            need not be there.
+        cfg: config of the model.
+        label_map: path of a label map; "" for that of the first dataset of ``DATASETS.TEST``, whose
+            other files need not exist.
 
     Raises:
         AnnotationError: the label map is missing or wrong.
-        PredictorError: it has another number of actions than the model.
+        PredictorError: its number of actions is not the model's.
     """
     num_classes = cfg.MODEL.ROI_ACTION_HEAD.NUM_CLASSES
     if label_map:
@@ -53,7 +53,7 @@ def load_action_names(cfg: CfgNode, label_map: str = "") -> tuple[list[int], lis
         ids, names = load_label_map(label_map)
     else:
         dataset = cfg.DATASETS.TEST[0] if cfg.DATASETS.TEST else ""
-        source = f"data set '{dataset}'"
+        source = f"dataset '{dataset}'"
         if dataset not in DatasetCatalog.list():
             raise PredictorError(
                 f"{source} is not registered here, and its actions have no names; give a label map"
@@ -74,11 +74,11 @@ def load_action_names(cfg: CfgNode, label_map: str = "") -> tuple[list[int], lis
 def load_boxes(
     csv_file: str, min_score: float = 0.0, offset: float = 0.0
 ) -> dict[str, dict[float, np.ndarray]]:
-    """Person boxes of a csv in the form that :class:`ClipPredictor` takes, by video id.
+    """Return the person boxes of a csv by video id, in the form that :class:`ClipPredictor` takes.
 
     Args:
-        csv_file: as :func:`load_person_boxes` reads it.
-        min_score: boxes below it are left out (keyframes are not).
+        csv_file: csv ``video_id,second,x1,y1,x2,y2,,score``.
+        min_score: smallest score of a box; keyframes stay even if they lose all boxes.
         offset: second of the csv's clock at which the files start.
 
     Raises:
@@ -92,9 +92,10 @@ def load_boxes(
 
 
 class ClipPredictor:
-    """Scores the actions of persons in videos, equal to the evaluation of the same keyframes and
-    person boxes: it reads through the same mapper, one clip a batch. Ask for seconds in ascending
-    order; any other order is right but slow.
+    """Predictor of the actions of persons in videos.
+
+    Scores are equal to those of the evaluation for the same keyframes and person boxes: clips are
+    read through the same mapper, one clip per batch. Seconds in ascending order are fastest.
 
         predictor = ClipPredictor(cfg)
         for second, instances in predictor("video.mp4"):
@@ -104,7 +105,9 @@ class ClipPredictor:
     ``pred_classes`` (0) and ``action_scores`` (N, K) in 0..1.
 
     Attributes:
-        class_names, class_ids: of the K actions; ids as in AVA's csv files.
+        class_names: names of the K actions.
+        class_ids: ids of the K actions, as in AVA's csv files.
+        model: the model, in eval mode with folded batch norms.
         clip_reader: number and times of a clip's frames; ``clip_reader.clip_sec`` is its length in
             seconds.
     """
@@ -115,16 +118,17 @@ class ClipPredictor:
         *,
         person_detector: FindPersons | None = None,
         label_map: str = "",
-    ):
-        """
+    ) -> None:
+        """Build the model, and load its weights.
+
         Args:
-            cfg: of an ActionDetector; ``MODEL.WEIGHTS`` are loaded.
-            person_detector: finds persons where no boxes are given; by default ``PersonDetector``
-                of the config, built when first needed.
+            cfg: config of an ActionDetector; ``MODEL.WEIGHTS`` are loaded.
+            person_detector: detector for keyframes without given boxes; None for the
+                ``PersonDetector`` of the config, built when first needed.
             label_map: see :func:`load_action_names`.
 
         Raises:
-            PredictorError: a config that is not for this.
+            PredictorError: the config is not of a trained ActionDetector.
             AnnotationError: the label map is missing or wrong.
             CheckpointError: the weights cannot be used.
         """
@@ -134,7 +138,7 @@ class ClipPredictor:
                 f"'{cfg.MODEL.META_ARCHITECTURE}'"
             )
         if cfg.TEST.AUDIO_MODE == "swap":
-            raise PredictorError("TEST.AUDIO_MODE swap needs a data set; here it is normal or mute")
+            raise PredictorError("TEST.AUDIO_MODE swap needs a dataset; here it is normal or mute")
         weights = cfg.MODEL.WEIGHTS
         if "://" not in weights and not Path(weights).is_file():
             raise PredictorError(
@@ -144,10 +148,7 @@ class ClipPredictor:
         cfg.defrost()
         cfg.MODEL.AVSYNC.ENABLED = False  # a loss, and layers that nothing else needs
         self.class_ids, self.class_names = load_action_names(cfg, label_map)
-        self.model = build_model(cfg).eval()
-        AVSFCheckpointer(self.model, min_matched=cfg.MODEL.WEIGHTS_MIN_MATCHED).load(
-            cfg.MODEL.WEIGHTS
-        )
+        self.model, _ = build_trained_model(cfg)
         fold_batch_norms(self.model)
         self._augmentations = build_clip_augmentations(cfg, is_train=False)
         self.clip_reader = ClipReader(cfg, is_train=False)
@@ -160,20 +161,21 @@ class ClipPredictor:
         seconds: Sequence[float] | None = None,
         boxes: Mapping[float, np.ndarray] | None = None,
     ) -> Iterator[tuple[float, Instances]]:
-        """
+        """Predict the keyframes of a video file, one after the other as they are read.
+
         Args:
             path: video file.
-            seconds: keyframes, in seconds of the file; by default those of ``boxes``, or
+            seconds: keyframes in seconds of the file; None for those of ``boxes``, or
                 :func:`keyframe_seconds`.
             boxes: second to person boxes (N, 5): x1, y1, x2, y2 in 0..1 of the frame, score. A
-                keyframe that is not in it has none. None: the person detector finds them.
+                keyframe that is not in it has no boxes. None: the person detector finds them.
 
         Yields:
-            (second, what was found), one keyframe after the other as it is read.
+            second and predictions of each keyframe.
 
         Raises:
             VideoDecodeError: the file, or the part around a keyframe, cannot be read.
-            PredictorError: boxes that are not in 0..1.
+            PredictorError: boxes are not in 0..1.
         """
         path, mapper = str(path), self._build_mapper()
         with SequentialVideoReader(path) as reader:
@@ -189,11 +191,11 @@ class ClipPredictor:
                 yield second, self._predict(mapper, keyframe, persons, size)
 
     def predict_frames(self, frames: np.ndarray, persons: np.ndarray) -> Instances:
-        """Of a clip that is at hand, such as a camera's; without sound.
+        """Predict a clip of given frames, such as a camera's, without audio.
 
         Args:
-            frames: uint8 (T, H, W, 3) RGB, shown at :meth:`frame_times`.
-            persons: float32 (N, 5), boxes of the keyframe, that is of frame T // 2.
+            frames: uint8 (T, H, W, 3) RGB, played at :meth:`frame_times`.
+            persons: boxes float32 (N, 5) of the keyframe, which is frame T // 2.
         """
         mapper = self._build_mapper()
 
@@ -206,7 +208,7 @@ class ClipPredictor:
         return self._predict(pack, {"timestamp": 0.0}, persons, frames.shape[1:3])
 
     def frame_times(self, second: float) -> list[float]:
-        """When the T frames of the clip around a keyframe are shown, in seconds."""
+        """Return the times of the T frames of the clip around a keyframe, in seconds."""
         return self.clip_reader.frame_times(second - self.clip_reader.clip_sec / 2)
 
     def _build_mapper(self) -> KeyframeMapper:
@@ -218,13 +220,13 @@ class ClipPredictor:
         )
 
     def find_persons(self, frame: np.ndarray) -> np.ndarray:
-        """Boxes float32 (N, 5) of the persons in a frame uint8 (H, W, 3) RGB."""
+        """Return the boxes float32 (N, 5) of the persons in a frame uint8 (H, W, 3) RGB."""
         if self._person_detector is None:
             self._person_detector = PersonDetector(self._cfg)
         return self._person_detector([frame])[0]
 
     def digest(self) -> str:
-        """16 hexadecimal digits of all that the results depend on, video and boxes apart."""
+        """Return 16 hexadecimal digits of all that the scores depend on, except video and boxes."""
         sha = hashlib.sha256(self._cfg.dump().encode())
         for name, tensor in self.model.state_dict().items():
             sha.update(name.encode())

@@ -3,6 +3,8 @@
 import copy
 import os
 import weakref
+from collections.abc import Iterable
+from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
@@ -26,12 +28,16 @@ from .hooks import NegativeCurriculumHook
 
 
 class Trainer(DefaultTrainer):
+    """Detectron2's trainer for all models of this project."""
+
     @classmethod
-    def build_train_loader(cls, cfg):
+    def build_train_loader(cls, cfg: CfgNode) -> Iterable[list[dict]]:
+        """Return the endless loader of training batches."""
         return build_clip_train_loader(cfg)
 
     @classmethod
-    def build_test_loader(cls, cfg, dataset_name: str):
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict]]:
+        """Return the loader of a test dataset."""
         return build_clip_test_loader(cfg, dataset_name)
 
     @classmethod
@@ -41,19 +47,21 @@ class Trainer(DefaultTrainer):
         model: nn.Module,
         evaluators: DatasetEvaluator | list[DatasetEvaluator] | None = None,
     ) -> dict:
-        """Detectron2's, on a copy of the model whose batch norms are folded."""
+        """Evaluate a copy of the model whose batch norms are folded, on all of DATASETS.TEST."""
         if isinstance(model, DistributedDataParallel):
             model = model.module
-        folded = copy.deepcopy(model).eval()
+        folded: Any = copy.deepcopy(model).eval()
         fold_batch_norms(folded)
         if cfg.MODEL.COMPILE:
             folded.backbone.compile(fullgraph=True)  # a copy is not compiled
         return super().test(cfg, folded, evaluators)
 
     @classmethod
-    def build_evaluator(cls, cfg, dataset_name: str) -> DatasetEvaluator:
-        """The evaluator of the data set's ``evaluator_type``, or of a model that learns without
-        labels; it writes to OUTPUT_DIR/inference."""
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
+        """Return the evaluator of the dataset's ``evaluator_type``, or of a self-supervised model.
+
+        It writes to OUTPUT_DIR/inference, with a folder per dataset if there are several.
+        """
         evaluator_type = MetadataCatalog.get(dataset_name).evaluator_type
         if cfg.MODEL.META_ARCHITECTURE == "AVPretrainer":
             return SyncEvaluator()
@@ -72,7 +80,7 @@ class Trainer(DefaultTrainer):
         simple = {"clip": ClipEvaluator, "charades": CharadesEvaluator}
         if evaluator_type not in simple:
             raise ValueError(
-                f"Data set '{dataset_name}' has evaluator_type '{evaluator_type}'; known: 'ava', "
+                f"Dataset '{dataset_name}' has evaluator_type '{evaluator_type}'; known: 'ava', "
                 "'epic', 'clip', 'charades'"
             )
         return simple[evaluator_type](dataset_name, folder)
@@ -109,9 +117,10 @@ class Trainer(DefaultTrainer):
         )
 
     def state_dict(self) -> dict:
-        """With the optimizer's, which Detectron2 0.6 leaves out: it would resume without."""
+        """Return the state with the optimizer, which Detectron2 0.6 does not save."""
         return {**super().state_dict(), "_trainer": self._trainer.state_dict()}
 
     def load_state_dict(self, state_dict: dict) -> None:
+        """Restore the state with the optimizer."""
         super().load_state_dict(state_dict)
         self._trainer.load_state_dict(state_dict["_trainer"])

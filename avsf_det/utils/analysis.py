@@ -1,7 +1,11 @@
-"""Parameters and multiply-adds of models, as the paper counts them: one multiply-add is one FLOP;
-convolutions, linear layers and the matrix products of non-local blocks count; norms, activations,
-pooling and sums do not. Models run on tensors without data (the meta device), so that their size
-costs no time."""
+"""Count the parameters and multiply-adds of models as the paper does.
+
+One multiply-add is one FLOP. Convolutions, linear layers and the matrix products of non-local
+blocks count; norms, activations, pooling and sums do not. Models run on tensors without data (the
+meta device), so that large models take no time.
+"""
+
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
@@ -11,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def build_without_data(cfg: CfgNode) -> nn.Module:
+    """Build the model of a config on the meta device, in eval mode."""
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.DEVICE = "meta"
@@ -19,19 +24,19 @@ def build_without_data(cfg: CfgNode) -> nn.Module:
 
 
 def analyze_model(cfg: CfgNode, crop_size: tuple[int, int] | None = None) -> dict:
-    """Count the model of ``cfg`` for one clip (with one person), as it is for inference: without
-    the synchronisation head of training.
+    """Count a model for inference of one clip with one person, without the synchronisation head.
 
     Args:
-        cfg: is not changed.
-        crop_size: height and width of the frames, in pixels; by default those of the
-            test size, square, and for detectors a quarter wider.
+        cfg: config of the model.
+        crop_size: (height, width) of the frames in pixels; None for squares of the test size, which
+            are a quarter wider for detectors.
 
     Returns:
-        "gflops" (1e9 multiply-adds), "params" (a number), and "by_pathway": the same two for
-        "slow", "fast", "audio", the laterals "f2s" and "a2fs", and "head", as far as there are any.
+        "gflops" (1e9 multiply-adds), "params" (number of parameters), and "by_pathway": the same
+        two for "slow", "fast", "audio", the laterals "f2s" and "a2fs", and "head", where they
+        exist.
     """
-    model = build_without_data(cfg)
+    model: Any = build_without_data(cfg)  # Any: submodules are found by name
     model.avsync_head = None
     size = cfg.INPUT.MIN_SIZE_TEST
     is_detector = cfg.MODEL.META_ARCHITECTURE == "ActionDetector"
@@ -62,8 +67,8 @@ def analyze_model(cfg: CfgNode, crop_size: tuple[int, int] | None = None) -> dic
     }
 
 
-def count_macs(model: nn.Module, *inputs) -> dict[str, int]:
-    """Multiply-adds of ``model(*inputs)``, by name of submodule ("" is the model)."""
+def count_macs(model: nn.Module, *inputs: object) -> dict[str, int]:
+    """Return the multiply-adds of ``model(*inputs)`` by name of submodule ("" is the model)."""
     with FlopCounterMode(display=False) as counter:
         model(*inputs)
     root = type(model).__name__
@@ -75,4 +80,5 @@ def count_macs(model: nn.Module, *inputs) -> dict[str, int]:
 
 
 def count_params(module: nn.Module) -> int:
+    """Return the number of parameters."""
     return sum(p.numel() for p in module.parameters())

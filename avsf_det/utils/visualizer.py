@@ -1,4 +1,4 @@
-"""Draw what the model saw, heard and said: person boxes, their top actions, the log-mel strip."""
+"""Draw frames with person boxes and their actions, and the log-mel spectrogram below."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ COLORS = (
     (190, 130, 255),
     (255, 130, 50),
 )
-# Natural log of power: what silence gives, and about what loud speech gives.
+# Natural log of power of silence, and about that of loud speech.
 QUIET, LOUD = math.log(1e-8), 4.0
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
@@ -43,11 +43,12 @@ def draw_clip_frame(
             ``action_scores`` (N, K) in 0..1; None: no boxes.
         class_names: names of the K actions.
         logmel: (T_a, F) natural log of power, drawn under the frame: time to the right, low
-            frequencies below; None: no strip.
-        playhead: where in the strip to mark the frame's own moment, 0 its start, 1 its end.
-        min_score, max_actions: which actions of a person are written.
-        min_width: smaller frames are enlarged by a whole factor to this width or more, so that
-            text is readable.
+            frequencies at the bottom; None: no spectrogram.
+        playhead: frame's own time in the spectrogram, 0 its start, 1 its end, marked by a line.
+        min_score: smallest score of the actions that are written.
+        max_actions: largest number of actions per person.
+        min_width: smaller frames are enlarged by an integer factor to at least this width in
+            pixels, so that text is readable.
 
     Returns:
         (H', W', 3) uint8 RGB of even height and width, as video encoders need.
@@ -67,11 +68,13 @@ def draw_clip_frame(
 def draw_logmel(
     logmel: np.ndarray | torch.Tensor, width: int, height: int, playhead: float | None = None
 ) -> np.ndarray:
-    """A spectrogram in colour: dark is silent; the scale is fixed, so that clips compare.
+    """Draw a spectrogram in colour: dark is silent; the scale is fixed, so that clips compare.
 
     Args:
         logmel: (T_a, F) natural log of power.
-        playhead: 0..1, where to draw a vertical line; None: nowhere.
+        width: width of the image in pixels.
+        height: height of the image in pixels.
+        playhead: place of a vertical line, 0..1; None: no line.
 
     Returns:
         (height, width, 3) uint8 RGB; time to the right, low frequencies at the bottom.
@@ -93,7 +96,7 @@ def _draw_persons(
     min_score: float,
     max_actions: int,
 ) -> None:
-    """Boxes first, then every label where it hides least."""
+    """Draw all boxes first, then every label where it hides least."""
     height, width = canvas.shape[:2]
     boxes = instances.pred_boxes.clone()
     boxes.scale(width / instances.image_size[1], height / instances.image_size[0])
@@ -113,7 +116,7 @@ def _draw_persons(
 def _top_actions(
     scores: torch.Tensor, class_names: Sequence[str], min_score: float, max_actions: int
 ) -> list[str]:
-    """Lines such as "talk 0.93" from one person's scores (K,), best first."""
+    """Return lines such as "talk 0.93" from one person's scores (K,), best first."""
     values, indices = scores.topk(min(max_actions, len(scores)))
     return [
         f"{class_names[i]} {value:.2f}"
@@ -130,7 +133,7 @@ def _draw_label(
     others: list[Rect],
     labels: list[Rect],
 ) -> Rect:
-    """Write lines on a dark panel near the person's box; returns the panel's place."""
+    """Write lines on a dark panel near the person's box; return the panel's place."""
     height, width = canvas.shape[:2]
     font_scale = 0.5 * max(1.0, width / 800)
     sizes = [cv2.getTextSize(text, FONT, font_scale, 1) for text in texts]
@@ -158,7 +161,7 @@ def _place(
     others: list[Rect],
     labels: list[Rect],
 ) -> Rect:
-    """The place above, below, beside or in the box where a panel hides least of the rest."""
+    """Return the place above, below, beside or in the box where a panel hides least."""
     x1, y1, x2, y2 = rect
     corners = [
         (x1, y1 - panel_height),
@@ -174,7 +177,7 @@ def _place(
         places.append((x, y, x + panel_width, y + panel_height))
 
     def hidden(place: Rect) -> float:
-        # Text over text is unreadable; a person's own box is the least loss.
+        # Text over text is unreadable; covering the person's own box costs least.
         return (
             10 * sum(_overlap(place, label) for label in labels)
             + 2 * sum(_overlap(place, other) for other in others)
@@ -185,7 +188,7 @@ def _place(
 
 
 def _overlap(a: Rect, b: Rect) -> int:
-    """Common area in pixels."""
+    """Return the common area in pixels."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     return max(width, 0) * max(height, 0)

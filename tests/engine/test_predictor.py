@@ -132,7 +132,7 @@ def test_names_of_the_actions(cfg, tmp_path):
     [
         ("MODEL.META_ARCHITECTURE", "ClipClassifier", "got 'ClipClassifier'"),
         ("MODEL.WEIGHTS", "none.pth", "'none.pth', which is no file"),
-        ("TEST.AUDIO_MODE", "swap", "swap needs a data set"),
+        ("TEST.AUDIO_MODE", "swap", "swap needs a dataset"),
         ("MODEL.ROI_ACTION_HEAD.NUM_CLASSES", 5, "3 actions, but .* is 5"),
     ],
 )

@@ -36,7 +36,7 @@ def test_confidence_is_the_share_of_resampled_windows_that_agree():
     agreed = find_peak(shifts, np.concatenate([similarity[:1]] * 8 + [unknown]))
     assert agreed.confidence == 1
     assert agreed.is_clear
-    assert str(agreed) == f"sound is late by {agreed.second:.2f} s (confidence 100%)"
+    assert str(agreed) == f"audio is late by {agreed.second:.2f} s (confidence 100%)"
 
 
 def test_next_to_an_unknown_shift_there_is_no_clear_peak():
@@ -114,7 +114,7 @@ def test_sound_is_embedded_alike_whatever_it_is_seen_with(fusion):
             generator = torch.Generator().manual_seed(0)
             return torch.rand(round((end - start) * rate), generator=generator) - 0.5
 
-    heard = Windows(cfg, is_train=False).hear(Loud(), 0.0)
+    heard = Windows(cfg, is_train=False).read_audio(Loud(), 0.0)
     seen = torch.randint(256, (3, NUM_FRAMES, 48, 64)).byte()
     with torch.no_grad():
         blank, real = model([heard])[0], model([{**heard, "frames": seen}])[0]

@@ -22,6 +22,7 @@ To check your model and videos: with --shift-sound 0.3, the result must be 0.3 s
 def run(args: argparse.Namespace) -> None:
     """Measure the video or the folder."""
     model, cfg = load_model(args.config_file, args.opts)
+    assert model.avsync_head is not None  # load_model has checked it
     levels = model.avsync_head.levels
     if args.level not in (*levels, "mean"):
         raise SyncError(f"--level {args.level}: this model has {', '.join(levels)}, mean")

@@ -8,13 +8,14 @@ the audio is later than the frames.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import cast
 
 import numpy as np
 import torch
-from torch import nn
 
 from avsf_det.data import SegmentMapper, VideoReader
 from avsf_det.data.clip_sampling import frame_times
+from avsf_det.modeling import AVPretrainer
 from avsf_det.structures import AVSFError
 
 MAX_WINDOWS = 24  # largest number of visual windows, evenly spread over the video
@@ -64,19 +65,19 @@ class Windows(SegmentMapper):
     def read_frames(self, reader: VideoReader, second: float) -> dict:
         """Return a model input with frames and silent audio."""
         times = frame_times(second, self.num_frames, self.stride, self.fps)
-        frames = self._read_view(reader, times, {"view": 0}).transpose(3, 0, 1, 2)
-        frames = torch.from_numpy(np.ascontiguousarray(frames))
+        view = self._read_view(reader, times, {"view": 0}).transpose(3, 0, 1, 2)
+        frames = torch.from_numpy(np.ascontiguousarray(view))
         return {"frames": frames, **self._spectrogram(None, "audio")}
 
     def read_audio(self, reader: VideoReader, second: float) -> dict:
-        """Return a model input with audio and blank frames; frames do not change audio embeddings."""
+        """Return a model input with audio and blank frames, which its embedding ignores."""
         frames = torch.zeros(1, dtype=torch.uint8).expand(3, self.num_frames, BLANK, BLANK)
         audio = self._read_sound(reader, second, second + self.clip_sec)
         return {"frames": frames, **self._spectrogram(audio, "audio")}
 
 
 def compare_shifted(
-    model: nn.Module,
+    model: AVPretrainer,
     windows: Windows,
     path: str,
     *,
@@ -199,15 +200,17 @@ def _count(seconds: float, step: float) -> int:
     return int(seconds / step + 1e-6)
 
 
-def _is_audible(model: nn.Module, clip: dict) -> bool:
+def _is_audible(model: AVPretrainer, clip: dict) -> bool:
     """Return whether audio varies more than MODEL.AVSYNC.MIN_VARIANCE, as in training."""
-    variance = (clip["audio"] / model.audio_std.item()).var(correction=0).item()
-    return clip["has_audio"] and variance > model.avsync_head.min_variance
+    head, std = model.avsync_head, cast(torch.Tensor, model.audio_std).item()
+    assert head is not None
+    variance = (clip["audio"] / std).var(correction=0).item()
+    return clip["has_audio"] and variance > head.min_variance
 
 
 @torch.no_grad()
 def _embed(
-    model: nn.Module, clips: Iterable[dict], sense: str, levels: Sequence[str]
+    model: AVPretrainer, clips: Iterable[dict], sense: str, levels: Sequence[str]
 ) -> np.ndarray:
     """Return unit vectors (levels, N, D) of N model inputs; ``sense`` is "visual" or "audio"."""
     rows, clips = [], iter(clips)

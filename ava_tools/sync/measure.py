@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
-from torch import nn
 
 from ava_tools.sync.audio_offset import SyncError, Windows, compare_shifted, find_peak, mean_curve
 from ava_tools.sync.similarity_chart import draw_similarity
 from avsf_det.data import VideoDecodeError
 from avsf_det.engine.defaults import build_trained_model, load_config
+from avsf_det.modeling import AVPretrainer
 from avsf_det.utils.atomic import atomic_path, write_atomic
 
 SUFFIXES = {".avi", ".mkv", ".mov", ".mp4", ".webm"}
@@ -22,7 +22,7 @@ COLUMNS = ("video", "late_sec", "peak_sec", "confidence", "problem")
 TOLERANCE = 0.25  # seconds
 
 
-def load_model(config_file: str, options: list[str]) -> tuple[nn.Module, CfgNode]:
+def load_model(config_file: str, options: list[str]) -> tuple[AVPretrainer, CfgNode]:
     """Load the embeddings of any model that was trained with MODEL.AVSYNC.
 
     Args:
@@ -43,6 +43,7 @@ def load_model(config_file: str, options: list[str]) -> tuple[nn.Module, CfgNode
     cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.ROTATION.ENABLED = "AVPretrainer", False
     cfg.TEST.AUDIO_MODE, cfg.TEST.VIEWS.SPATIAL = "normal", 1
     model, checkpointer = build_trained_model(cfg)
+    assert checkpointer.report is not None and isinstance(model, AVPretrainer)
     if any(name.startswith("avsync_head.") for name in checkpointer.report.missing):
         raise SyncError(f"{cfg.MODEL.WEIGHTS}: lacks avsync_head; trained without MODEL.AVSYNC")
     return model, cfg
@@ -59,7 +60,7 @@ class OffsetMeasurer:
         as_json: print a line of JSON for each video instead of text.
     """
 
-    model: nn.Module
+    model: AVPretrainer
     windows: Windows
     options: dict[str, Any]
     as_json: bool

@@ -1,8 +1,8 @@
-"""Exports of CVAT in its format "CVAT for video 1.1": xml with a track for each person.
+"""Read exports of CVAT in the format "CVAT for video 1.1": xml with a track for each person.
 
-A track has boxes in pixels at some frames or at all of them; between two boxes it moves in a
-straight line, and keeps its attributes until the next box. After a box "outside" it is not seen. A
-track ends with its last box.
+A track has boxes in pixels at some or all frames. Between two boxes its position is interpolated
+linearly, and its attributes are those of the earlier box. After a box marked "outside" the person
+is not visible. A track ends with its last box.
 """
 
 import math
@@ -18,11 +18,13 @@ from avsf_det.data.datasets.annotation_files import AnnotationError, reading
 
 _CORNERS = ("xtl", "ytl", "xbr", "ybr")
 _REMEDY = "Export the task as 'CVAT for video 1.1'."
-# Seconds; clocks of video files count in milliseconds or finer.
+# Seconds; the time base of video files is a millisecond or finer.
 _CLOCK_TOLERANCE = 0.0005
 
 
 class _Shape(NamedTuple):
+    """A box of a track."""
+
     frame: int
     box: tuple[float, ...]  # x1, y1, x2, y2 in pixels
     outside: bool
@@ -36,24 +38,28 @@ def read_cvat(
     rate: float = 1.0,
     attributes: Collection[str] = (),
 ) -> list[DrawnBox]:
-    """Read the boxes of all persons, at regular times from second 0 on.
+    """Read the boxes of all persons, sampled at regular times from second 0 on.
 
-    Tracks whose boxes have no attribute do what their label says.
+    The label of a track without attributes is its action.
 
     Args:
-        frame_times: (video as CVAT names it, place for messages) -> second of each frame.
+        path: xml file.
+        frame_times: (video name in CVAT, place for messages) -> time of each frame, seconds.
         rate: keyframes per second.
-        attributes: names of those that hold actions; empty for all.
+        attributes: attributes that contain actions; empty for all.
 
     Raises:
-        AnnotationError: not such an export, shapes that are not boxes, a frame the video lacks.
+        AnnotationError: the file has another format, a shape is not a box, or the video lacks a
+            frame.
     """
     root = _parse(path)
     size = root.find("meta/*/original_size")
     video = root.findtext("meta/source") or root.findtext("meta/*/source") or ""
     if size is None or not video:
         raise AnnotationError(f"{path}: meta has no original_size or no source. {_REMEDY}")
-    width, height = (float(size.findtext(side)) for side in ("width", "height"))
+    width, height = (float(size.findtext(side) or 0) for side in ("width", "height"))
+    if not (width and height):
+        raise AnnotationError(f"{path}: original_size has no width or no height. {_REMEDY}")
     times = frame_times(video, path)
     boxes = []
     for track in root.iter("track"):
@@ -87,32 +93,33 @@ def _parse(path: str) -> ElementTree.Element:
 
 
 def _shapes(place: str, track: ElementTree.Element, attributes: Collection[str]) -> list[_Shape]:
-    """The boxes of a track, by frame."""
+    """Return the boxes of a track, sorted by frame."""
     elements = [e for e in track if e.tag != "attribute"]
-    if others := sorted({e.tag for e in elements} - {"box"}) or not elements:
+    others = sorted({e.tag for e in elements} - {"box"})
+    if others or not elements:
         got = ", ".join(others) if elements else "nothing"
         raise AnnotationError(f"{place}: has {got} instead of boxes. Draw persons as rectangles.")
     label = {} if track.find(".//attribute") is not None else {track.get("label", ""): "true"}
-    shared = {e.get("name"): e.text or "" for e in track.findall("attribute")}
+    shared = {e.get("name", ""): e.text or "" for e in track.findall("attribute")}
     shapes = []
     for element in elements:
         where = f"{place}, box at frame {element.get('frame')}"
         try:
             frame = int(element.attrib["frame"])
             box = tuple(float(element.attrib[name]) for name in _CORNERS)
-            turned = float(element.get("rotation", 0)) != 0
+            rotated = float(element.get("rotation", 0)) != 0
         except (KeyError, ValueError) as error:
             raise AnnotationError(f"{where}: lacks a number ({error}). {_REMEDY}") from None
-        if turned:
-            raise AnnotationError(f"{where}: is turned. Boxes of persons must be upright.")
-        own = {e.get("name"): e.text or "" for e in element.findall("attribute")}
+        if rotated:
+            raise AnnotationError(f"{where}: is rotated. Boxes of persons must be upright.")
+        own = {e.get("name", ""): e.text or "" for e in element.findall("attribute")}
         actions = actions_in(label, ()) or actions_in({**shared, **own}, attributes)
         shapes.append(_Shape(frame, box, element.get("outside") == "1", tuple(actions)))
     return sorted(shapes)
 
 
 def _sample(shapes: list[_Shape], times: np.ndarray, rate: float) -> Iterator[tuple[float, _Shape]]:
-    """The seconds k / rate at which a track is seen, and its shape in the frame on screen then."""
+    """Yield the times k / rate at which a track is visible, and its box in the frame shown then."""
     frames = [shape.frame for shape in shapes]
     first = math.ceil((times[frames[0]] - _CLOCK_TOLERANCE) * rate)
     for k in range(max(first, 0), math.floor(times[-1] * rate) + 1):
@@ -125,6 +132,6 @@ def _sample(shapes: list[_Shape], times: np.ndarray, rate: float) -> Iterator[tu
         if shape.outside:
             continue
         after = shapes[min(before + 1, len(shapes) - 1)]
-        share = (frame - shape.frame) / max(after.frame - shape.frame, 1)
-        box = tuple(a + share * (b - a) for a, b in zip(shape.box, after.box, strict=True))
+        fraction = (frame - shape.frame) / max(after.frame - shape.frame, 1)
+        box = tuple(a + fraction * (b - a) for a, b in zip(shape.box, after.box, strict=True))
         yield second, shape._replace(frame=frame, box=box)

@@ -1,4 +1,4 @@
-"""Boxes that somebody drew in an annotation tool, and how they become files in AVA's format."""
+"""Boxes drawn in an annotation tool, and their conversion to files in AVA's format."""
 
 import csv
 import os
@@ -14,12 +14,12 @@ class DrawnBox(NamedTuple):
     """A person in one frame.
 
     Attributes:
-        video: file name or path, as the annotation tool knows it.
-        second: of the video.
-        box: x1, y1, x2, y2 in 0..1 of the frame.
-        actions: names.
-        person: id of the person within the video, "" where nobody said.
-        place: of the annotation, for messages.
+        video: file name or path in the annotation tool.
+        second: time in the video, seconds.
+        box: x1, y1, x2, y2 as fractions of the frame, 0..1.
+        actions: names of the actions.
+        person: id of the person within the video; "" if unknown.
+        place: place of the annotation, for messages.
     """
 
     video: str
@@ -31,18 +31,19 @@ class DrawnBox(NamedTuple):
 
 
 def video_id_of(file: str) -> str:
-    """A file's name without folder (of any system, or of a URL) and extension."""
+    """Return a file's name without its folder (of any system, or of a URL) and its extension."""
     return os.path.splitext(file.replace("\\", "/").rsplit("/", 1)[-1])[0]
 
 
 def actions_in(attributes: Mapping[str, str], wanted: Collection[str]) -> list[str]:
-    """The actions that a box's attributes name.
+    """Return the actions in the attributes of a box.
 
-    A value is an action, or several separated by ";". A ticked checkbox ("true") is the action that
-    the attribute is named after. Nothing, "none" and "false" are no action.
+    A value is an action, or several separated by ";". For a ticked checkbox ("true"), the action is
+    the name of the attribute. An empty value, "none" and "false" are no action.
 
     Args:
-        wanted: attributes to look at; empty for all.
+        attributes: attribute name -> value.
+        wanted: attributes that contain actions; empty for all.
     """
     actions = []
     for name, text in attributes.items():
@@ -59,10 +60,16 @@ def actions_in(attributes: Mapping[str, str], wanted: Collection[str]) -> list[s
 def relative_box(
     place: str, box: Sequence[float], width: float, height: float
 ) -> tuple[float, float, float, float]:
-    """Corners in pixels to 0..1 of the frame, cut at its edges.
+    """Convert a box from pixels to fractions of the frame, clipped to it.
+
+    Args:
+        place: place of the annotation, for messages.
+        box: x1, y1, x2, y2 in pixels.
+        width: width of the frame, pixels.
+        height: height of the frame, pixels.
 
     Raises:
-        AnnotationError: nothing of the box is in the frame.
+        AnnotationError: the box is outside the frame.
     """
     x1, x2 = (min(max(x / width, 0.0), 1.0) for x in box[::2])
     y1, y2 = (min(max(y / height, 0.0), 1.0) for y in box[1::2])
@@ -77,10 +84,15 @@ def relative_box(
 def number_actions(
     boxes: Iterable[DrawnBox], label_map: tuple[list[int], list[str]] | None, source: str
 ) -> dict[str, int]:
-    """Action name -> id in the csv: those of a label map, or from 1 in the order of the alphabet.
+    """Return action name -> id in the csv.
+
+    Args:
+        boxes: boxes whose actions need ids.
+        label_map: ids and names to use; None to number the actions alphabetically from 1.
+        source: file of the label map, for messages.
 
     Raises:
-        AnnotationError: an action that the label map, read from ``source``, does not have.
+        AnnotationError: the label map lacks an action.
     """
     place_of = {action: box.place for box in boxes for action in box.actions}
     if label_map is None:
@@ -96,7 +108,7 @@ def number_actions(
 
 
 def write_label_map(path: str, id_of: Mapping[str, int]) -> None:
-    """Write ``item { name: "sit" id: 11 }`` for each action."""
+    """Write a label map with ``item { name: "sit" id: 11 }`` for each action."""
     with open(path, "w", encoding="utf-8") as file:
         for name, number in sorted(id_of.items(), key=lambda item: item[1]):
             quoted = name.replace("\\", "\\\\").replace('"', '\\"')
@@ -104,7 +116,7 @@ def write_label_map(path: str, id_of: Mapping[str, int]) -> None:
 
 
 def write_ava_csv(path: str, boxes: Iterable[DrawnBox], id_of: Mapping[str, int]) -> None:
-    """Write a row for each box and action, ordered by video, time and person."""
+    """Write a csv with a row for each box and action, sorted by video, time and person."""
     rows = sorted(
         (video_id_of(box.video), round(box.second, 3), box.person, box.box, id_of[action])
         for box in boxes

@@ -1,7 +1,7 @@
-"""Exports of the VGG Image Annotator 3: its project (json) and its csv.
+"""Read exports of the VGG Image Annotator 3: projects (json) and csv files.
 
-Each region is a rectangle at one moment of a video, in pixels, with attributes that are chosen from
-options or typed. Nothing is interpolated: every moment with a region is a keyframe.
+Each region is a rectangle in pixels at one moment of a video. Its attributes are options or typed
+text. Nothing is interpolated: every moment with a region is a keyframe.
 """
 
 import json
@@ -17,10 +17,12 @@ _ATTRIBUTES = "# ATTRIBUTE = "
 
 
 class _Region(NamedTuple):
+    """A region as VIA stores it."""
+
     place: str
     file: str
-    moment: list[float]
-    shape: list[float]
+    moment: list[float]  # seconds; one for a region of a frame
+    shape: list[float]  # id of the shape, then its numbers
     values: dict[str, str]  # attribute id -> option ids, or text
 
 
@@ -34,15 +36,17 @@ def read_via(
     """Read the rectangles of an export.
 
     Args:
-        frame_size: (file as VIA names it, place for messages) -> width and height in pixels.
-        attributes: names of those that hold actions; empty for all.
-        person_attribute: name of the one that holds the person's id, if there is one.
+        path: json or csv file.
+        frame_size: (file name in VIA, place for messages) -> width and height, pixels.
+        attributes: attributes that contain actions; empty for all.
+        person_attribute: attribute that contains the id of the person, if there is one.
 
     Returns:
         boxes, and the number of temporal segments, which have no box and are left out.
 
     Raises:
-        AnnotationError: not an export of VIA 3, another shape, a region of an image.
+        AnnotationError: the file is not an export of VIA 3, or a region is not a rectangle or
+            belongs to an image.
     """
     regions, definitions = _read_csv(path) if path.lower().endswith(".csv") else _read_json(path)
     boxes, num_segments = [], 0
@@ -118,7 +122,7 @@ def _csv_regions(path: str) -> Iterator[_Region]:
 
 
 def _corners(region: _Region) -> tuple[float, float, float, float]:
-    """x1, y1, x2, y2 in pixels."""
+    """Return x1, y1, x2, y2 in pixels."""
     kind, *numbers = region.shape
     if kind == _RECTANGLE and len(numbers) == 4:
         x, y, width, height = numbers
@@ -132,7 +136,7 @@ def _corners(region: _Region) -> tuple[float, float, float, float]:
 
 
 def _named_values(region: _Region, definitions: Mapping[str, Any]) -> dict[str, str]:
-    """Attribute name -> names of the chosen options, separated by ";", or the typed text."""
+    """Return attribute name -> chosen options, separated by ";", or the typed text."""
     named = {}
     for number, value in region.values.items():
         if number not in definitions:

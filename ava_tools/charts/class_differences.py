@@ -1,4 +1,4 @@
-"""Draw which classes one run does better or worse than another, like the paper's Figure A.1."""
+"""Chart of the differences between two runs by class, like Figure A.1 of the paper."""
 
 from collections.abc import Sequence
 
@@ -16,12 +16,14 @@ def draw_class_differences(
     title: str,
     max_bars: int = 20,
 ) -> None:
-    """Write a picture with a bar for each class, the greatest gain on top.
+    """Draw a bar for each class, the greatest gain on top.
 
     Args:
-        class_names, differences: K names, and K percentage points in any order.
-        path: file to write; its ending gives the format.
-        max_bars: only so many of the greatest gains and so many of the greatest losses are drawn.
+        class_names: names of the K classes.
+        differences: differences of the K classes, percentage points.
+        path: image to write; its suffix selects the format.
+        title: title of the chart.
+        max_bars: largest number of gains and of losses that are drawn.
     """
     order = np.argsort(-np.asarray(differences, float), kind="stable")
     if len(order) > 2 * max_bars:

@@ -1,1 +1,1 @@
-"""The report of an AVA evaluation: one HTML file that needs nothing else."""
+"""Report of an AVA evaluation as one self-contained HTML file."""

@@ -1,4 +1,4 @@
-"""A moment of a video as data URIs: the clip with its sound, its keyframe, its spectrogram."""
+"""Clip around a keyframe as data URIs: video with audio, keyframe, spectrogram."""
 
 import base64
 import io
@@ -17,7 +17,7 @@ from avsf_det.utils.visualizer import draw_logmel
 CLIP_SEC = 2.0
 MAX_WIDTH = 384  # pixels
 MAX_FPS = 25
-SAMPLE_RATE = 32000  # Hz, of the clip's sound
+SAMPLE_RATE = 32000  # Hz, of the clip's audio
 LOGMEL_SIZE = 384, 72  # pixels
 _VIDEO_OPTIONS = {"crf": "27", "preset": "medium"}
 _AUDIO_OPTIONS = {"b": "64000"}
@@ -25,14 +25,15 @@ _AUDIO_OPTIONS = {"b": "64000"}
 
 @dataclass(frozen=True)
 class EncodedClip:
-    """
+    """A clip for the page; media are data URIs.
+
     Attributes:
-        video: H.264 with AAC in mp4, as data URI.
-        poster: the keyframe as JPEG.
-        logmel: the spectrogram of exactly the clip's time as PNG; "" without a sound track.
-        size: width and height in pixels.
-        seconds: how long it is.
-        keyframe_at: second of the clip that is the keyframe.
+        video: H.264 with AAC in mp4.
+        poster: keyframe as JPEG.
+        logmel: spectrogram of exactly the clip's time as JPEG; "" without an audio track.
+        size: width and height, pixels.
+        seconds: length.
+        keyframe_at: time of the keyframe within the clip, seconds.
     """
 
     video: str
@@ -44,10 +45,14 @@ class EncodedClip:
 
 
 def encode_clip(path: str, second: float) -> EncodedClip:
-    """Up to ``CLIP_SEC`` seconds around a second of a file, what there is of them.
+    """Encode a clip of up to ``CLIP_SEC`` seconds; it is shorter at the ends of the file.
+
+    Args:
+        path: video file.
+        second: keyframe on the file's clock.
 
     Raises:
-        VideoDecodeError: they cannot be read.
+        VideoDecodeError: the clip cannot be read.
     """
     with VideoReader(path) as reader:
         fps = max(1, min(round(reader.fps), MAX_FPS))
@@ -58,11 +63,11 @@ def encode_clip(path: str, second: float) -> EncodedClip:
         width, height = (max(2, round(x * scale / 2) * 2) for x in (reader.width, reader.height))
         times = [start + i / fps for i in range(num_frames)]
         frames = reader.get_frames_played_at([*times, second], (height, width))
-        sound = logmel = None
+        waveform = logmel = None
         if reader.has_audio:
-            sound = reader.get_samples_played_in_range(start, start + seconds, SAMPLE_RATE).numpy()[
-                None
-            ]
+            waveform = reader.get_samples_played_in_range(
+                start, start + seconds, SAMPLE_RATE
+            ).numpy()[None]
             logmel = LogMel(sample_rate=16000, window_sec=0.032, hop_sec=0.016, num_mels=64)(
                 reader.get_samples_played_in_range(start, start + seconds, 16000)
             )
@@ -72,27 +77,27 @@ def encode_clip(path: str, second: float) -> EncodedClip:
             file,
             frames[:-1],
             fps,
-            sound,
-            SAMPLE_RATE if sound is not None else None,
+            waveform,
+            SAMPLE_RATE if waveform is not None else None,
             video_options=_VIDEO_OPTIONS,
             audio_options=_AUDIO_OPTIONS,
         )
         video = _data_uri("video/mp4", file.read_bytes())
     return EncodedClip(
         video,
-        _picture(frames[-1], "JPEG"),
-        "" if logmel is None else _picture(draw_logmel(logmel, *LOGMEL_SIZE), "JPEG"),
+        _image_uri(frames[-1], "JPEG"),
+        "" if logmel is None else _image_uri(draw_logmel(logmel, *LOGMEL_SIZE), "JPEG"),
         (width, height),
         seconds,
         second - start,
     )
 
 
-def _picture(image: np.ndarray, form: str) -> str:
-    """uint8 (H, W, 3) RGB as a data URI."""
+def _image_uri(image: np.ndarray, image_format: str) -> str:
+    """Return an image, (H, W, 3) uint8 RGB, as a data URI."""
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, form, quality=85)
-    return _data_uri(f"image/{form.lower()}", buffer.getvalue())
+    Image.fromarray(image).save(buffer, image_format, quality=85)
+    return _data_uri(f"image/{image_format.lower()}", buffer.getvalue())
 
 
 def _data_uri(mime: str, data: bytes) -> str:

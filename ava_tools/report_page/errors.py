@@ -1,8 +1,8 @@
-"""Which predictions of an evaluation are right, and in which way the others are wrong.
+"""Error analysis of an AVA evaluation: correct predictions, kinds of errors, confusions.
 
-Scores of different models do not compare, so no threshold is chosen: of each class as many of its
-highest ranked detections count as *predictions* as it has ground-truth boxes. There precision
-equals recall.
+Scores of different models are not comparable, so no score threshold is used. The *predictions* of a
+class are its highest-ranked detections, as many as it has ground-truth boxes. At this point of the
+ranking precision equals recall.
 """
 
 from dataclasses import dataclass
@@ -19,27 +19,27 @@ from avsf_det.evaluation.ava_map import (
 
 from .sources import keyframe_index
 
-# What a prediction is, the first that fits.
+# Kinds of predictions; if several apply, the first one counts.
 KINDS = {
-    "right": "finds a box of its class",
-    "double": "on a person who does this, but a higher score has found that one",
-    "wrong class": "on a person who does not do this",
-    "bad localisation": "overlaps a person who does this, but too little",
-    "background": "no annotated person there",
+    "correct": "matches a box of its class",
+    "duplicate": "on a person with this action, whom a higher score has matched already",
+    "wrong class": "on a person without this action",
+    "bad localisation": "overlaps a person with this action, but too little",
+    "background": "on no annotated person",
 }
-RIGHT, DOUBLE, WRONG_CLASS, LOCALISATION, BACKGROUND = range(len(KINDS))
-MIN_OVERLAP = 0.1  # IoU, of "bad localisation"
+CORRECT, DUPLICATE, WRONG_CLASS, LOCALISATION, BACKGROUND = range(len(KINDS))
+MIN_OVERLAP = 0.1  # lowest IoU of "bad localisation"
 
 
 @dataclass(frozen=True)
 class ClassErrors:
-    """The predictions of one class.
+    """Predictions and missed boxes of one class.
 
     Attributes:
-        ranked: all its detections.
-        kind: int64 (P,), index in ``KINDS`` of each of its P predictions, by rank.
-        missed: int64, rows of the ground truth that no prediction finds; the lowest score first,
-            those that no detection finds at all last.
+        ranked: all detections of the class.
+        kind: (P,) int64, index in ``KINDS`` of each of the P predictions, by rank.
+        missed: (M,) int64, ground-truth rows that no prediction matches: first those that a
+            detection of lower rank matches, from the lowest score on, then the others.
     """
 
     ranked: RankedClass
@@ -48,20 +48,21 @@ class ClassErrors:
 
     @property
     def counts(self) -> np.ndarray:
-        """int64 (len(KINDS),), predictions of each kind."""
+        """Number of predictions of each kind, (len(KINDS),) int64."""
         return np.bincount(self.kind, minlength=len(KINDS))
 
 
 @dataclass(frozen=True)
 class ErrorAnalysis:
-    """
+    """Errors of all K classes, in the label map's order.
+
     Attributes:
-        classes: K of them, in the label map's order.
-        confusions: int64 (K, K); [g, p] boxes of class g that were missed while p was wrongly
-            predicted on the same person; on the diagonal, boxes that were found.
-        missed_alone: int64 (K,), boxes missed without such a p.
-        no_box: int64 (K,), of these, those where no person was detected.
-        added: int64 (K,), wrong classes of persons of whom nothing was missed.
+        classes: errors of each class.
+        confusions: (K, K) int64; [g, p] is the number of boxes of class g that were missed while
+            class p was wrongly predicted on the same person; the diagonal counts matched boxes.
+        missed_alone: (K,) int64, boxes missed without such a class p.
+        no_box: (K,) int64, those of them that no detection matches at any rank.
+        added: (K,) int64, wrong predictions on persons none of whose actions was missed.
     """
 
     classes: list[ClassErrors]
@@ -74,9 +75,12 @@ class ErrorAnalysis:
 def analyze_errors(
     ranked: list[RankedClass], detections: ActionBoxes, ground_truth: ActionBoxes
 ) -> ErrorAnalysis:
-    """
+    """Classify the errors of an evaluation.
+
     Args:
-        ranked: of :func:`rank_detections` on the same rows.
+        ranked: result of :func:`rank_detections` on the same rows, one entry per class.
+        detections: detected boxes with scores.
+        ground_truth: annotated boxes.
     """
     num_predictions = [min(len(c.ground_truth), len(c.detections)) for c in ranked]
     pred_class = np.repeat(np.arange(len(ranked)), num_predictions)
@@ -104,11 +108,11 @@ def analyze_errors(
     np.maximum.at(best_same, pred[same], overlap[same])
     kind = np.select(
         [found >= 0, best_same >= IOU_THRESHOLD, best >= IOU_THRESHOLD, best_same >= MIN_OVERLAP],
-        [RIGHT, DOUBLE, WRONG_CLASS, LOCALISATION],
+        [CORRECT, DUPLICATE, WRONG_CLASS, LOCALISATION],
         BACKGROUND,
     )
 
-    # A person's rows share the box, and so the overlap.
+    # Rows of the same person have the same box, so also the same IoU.
     on_person = (kind[pred] == WRONG_CLASS) & (overlap == best[pred])
     confused = on_person & missed[gt]
     confusions = np.zeros((len(ranked), len(ranked)), np.int64)
@@ -136,20 +140,21 @@ def analyze_errors(
 
 
 def _missed_rows(ranked: RankedClass, num_predictions: int) -> np.ndarray:
-    """See :class:`ClassErrors`."""
+    """Return ``ClassErrors.missed``."""
     never = np.setdiff1d(ranked.ground_truth, ranked.found)
     late = ranked.found[num_predictions:]
     return np.concatenate([late[late >= 0][::-1], never])
 
 
 def precision_recall(ranked: RankedClass, max_points: int = 200) -> np.ndarray:
-    """Corners of the precision envelope whose area is AP.
+    """Return the corners of the precision envelope, whose area is AP.
 
     Args:
-        max_points: where there are more corners, so many of them are taken, evenly.
+        ranked: detections of one class.
+        max_points: largest number of corners; of more, evenly spaced ones are kept.
 
     Returns:
-        float64 (points, 2), recall and precision: up to this recall, this precision.
+        (points, 2) float64, recall and precision: the precision holds up to that recall.
     """
     hits = ranked.found >= 0
     precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)

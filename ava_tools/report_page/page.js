@@ -1,5 +1,5 @@
 "use strict";
-// Without this script everything is on the page; it sorts, filters, chooses, and follows the clips.
+// Sorts, filters and plays clips. Without this script, the page shows everything.
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 const one = (selector, root = document) => root.querySelector(selector);
 document.documentElement.classList.add("js");
@@ -27,7 +27,7 @@ function sortBy(column, ascending) {
   };
   const compare = (a, b) => {
     const [x, y] = [value(a), value(b)];
-    if (x === "" || y === "") return (x === "") - (y === ""); // unknown ones stay below
+    if (x === "" || y === "") return (x === "") - (y === ""); // classes without a value stay at the bottom
     const order = column === 0 ? x.localeCompare(y) : x - y;
     return ascending ? order : -order;
   };
@@ -122,7 +122,7 @@ for (const article of articles) {
   button.hidden = time.hidden = false;
   const show = () => {
     time.value = video.currentTime;
-    // The boxes are those of the keyframe.
+    // The boxes belong to the keyframe only, so they fade elsewhere.
     screen.classList.toggle("away", Math.abs(video.currentTime - keyframe) > 0.4);
     button.classList.toggle("playing", !video.paused);
     button.setAttribute("aria-label", video.paused ? "Play" : "Pause");

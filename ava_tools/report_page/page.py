@@ -1,4 +1,4 @@
-"""The HTML of a report, from the rows of one or more evaluations of the same data set."""
+"""Build the HTML of a report from the detections of one or more runs on the same dataset."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,6 @@ from avsf_det.data import VideoDecodeError
 from avsf_det.evaluation.ava_map import (
     PROTOCOLS,
     ActionBoxes,
-    AVAEvaluationError,
     average_precision,
     rank_detections,
 )
@@ -20,16 +19,24 @@ from avsf_det.evaluation.ava_map import (
 from .clips import EncodedClip, encode_clip
 from .errors import KINDS, ErrorAnalysis, analyze_errors, precision_recall
 from .gallery import Example, choose_examples
-from .sources import EvaluatedSet
+from .sources import EvaluatedDataset, ReportError
 
-MAX_RUNS = 4  # as many colours and dashes as the page tells apart
-MAX_CONFUSIONS = 12  # that are listed in words
-PLOT = 400, 300  # width and height of a precision-recall plot, in its own units
+MAX_RUNS = 4  # number of colours and dash patterns of the page
+MAX_CONFUSIONS = 12  # listed beside the matrix
+PLOT = 400, 300  # width and height of a precision-recall plot, in SVG units
 
 
 @dataclass(frozen=True)
 class Run:
-    """One evaluation; lists are by class, AP is nan without ground truth."""
+    """Evaluation of one run, with one list entry per class.
+
+    Attributes:
+        name: name for people.
+        ap: average precision, 0..1; nan for classes without ground truth.
+        curves: precision-recall curves; see :func:`precision_recall`.
+        errors: error analysis.
+        counts: counts of the scorer.
+    """
 
     name: str
     ap: list[float]
@@ -39,30 +46,37 @@ class Run:
 
     @property
     def mean_ap(self) -> float:
+        """Mean of AP over the classes with ground truth."""
         return float(np.nanmean(self.ap))
 
 
 def build_report(
-    evaluated: EvaluatedSet,
+    evaluated: EvaluatedDataset,
     detections: Mapping[str, ActionBoxes],
     *,
     title: str,
     protocol: str = "default",
     max_clips: int = 50,
 ) -> tuple[str, list[str]]:
-    """
+    """Build the page.
+
     Args:
-        detections: name -> rows of a run. The first is reported, the others are compared with it.
-        max_clips: how many examples are shown with their clip; most of the file's size.
+        evaluated: dataset of the runs.
+        detections: name -> detections of a run. The first run is reported, the others are compared
+            with it.
+        title: title of the page.
+        protocol: key of ``PROTOCOLS``.
+        max_clips: largest number of examples with a clip; they make up most of the file.
 
     Returns:
-        the HTML, and a line for each clip that cannot be read (its place is in the page).
+        the HTML, and an error message for each clip that cannot be read.
 
     Raises:
-        AVAEvaluationError: rows that cannot be scored, too many runs.
+        ReportError: too many runs.
+        AVAEvaluationError: detections that cannot be scored.
     """
     if not 1 <= len(detections) <= MAX_RUNS:
-        raise AVAEvaluationError(f"{len(detections)} runs; a report is of 1 to {MAX_RUNS}")
+        raise ReportError(f"{len(detections)} runs; a report has 1 to {MAX_RUNS}")
     runs = [_evaluate(name, rows, evaluated, protocol) for name, rows in detections.items()]
     worst_first = [int(i) for i in np.argsort(runs[0].ap) if not np.isnan(runs[0].ap[i])]
     examples = choose_examples(
@@ -80,14 +94,14 @@ def build_report(
         .get_template("page.html")
         .render(
             title=title,
-            data_set=evaluated.name,
+            dataset=evaluated.name,
             protocol=f"{protocol}: {PROTOCOLS[protocol]}",
             runs=runs,
             counts=runs[0].counts,
             names=names,
             classes=[_class_row(i, name, runs) for i, name in enumerate(names)],
             differences=[_differences(runs[0], other, names) for other in runs[1:]],
-            first_class=_most_telling(runs, worst_first[0]),
+            first_class=_first_class(runs, worst_first[0]),
             kinds=KINDS,
             confused=[_confused(run.errors, names) for run in runs],
             examples=list(zip(examples, clips, strict=True)),
@@ -107,7 +121,7 @@ def _environment() -> jinja2.Environment:
     )
 
 
-def _evaluate(name: str, rows: ActionBoxes, evaluated: EvaluatedSet, protocol: str) -> Run:
+def _evaluate(name: str, rows: ActionBoxes, evaluated: EvaluatedDataset, protocol: str) -> Run:
     classes, counts = rank_detections(
         rows, evaluated.ground_truth, evaluated.label_map, evaluated.excluded, protocol
     )
@@ -125,7 +139,7 @@ def _evaluate(name: str, rows: ActionBoxes, evaluated: EvaluatedSet, protocol: s
 
 
 def _class_row(i: int, name: str, runs: Sequence[Run]) -> dict:
-    """What the page says of one class."""
+    """Return the values of one class for the template."""
     errors = [run.errors.classes[i] for run in runs]
     num = len(errors[0].ranked.ground_truth)
     found = [int(e.counts[0]) for e in errors]
@@ -137,7 +151,7 @@ def _class_row(i: int, name: str, runs: Sequence[Run]) -> dict:
         "ap": [None if np.isnan(run.ap[i]) else run.ap[i] for run in runs],
         "kinds": [e.counts.tolist() for e in errors],
         "missed": [len(e.missed) for e in errors],
-        "paths": [_curve_path(run.curves[i]) for run in runs],
+        "paths": [curve_path(run.curves[i]) for run in runs],
         # Recall and precision of the predictions.
         "points": [
             (f / num, f / len(e.kind)) if len(e.kind) else None
@@ -146,8 +160,12 @@ def _class_row(i: int, name: str, runs: Sequence[Run]) -> dict:
     }
 
 
-def _curve_path(curve: np.ndarray) -> str:
-    """The steps of a precision-recall curve as path data of an SVG of the size ``PLOT``."""
+def curve_path(curve: np.ndarray) -> str:
+    """Return a precision-recall curve as SVG path data, in a plot of the size ``PLOT``.
+
+    Args:
+        curve: result of :func:`precision_recall`.
+    """
     width, height = PLOT
     if not len(curve):
         return f"M0 {height}"
@@ -156,38 +174,44 @@ def _curve_path(curve: np.ndarray) -> str:
 
 
 def _differences(run: Run, other: Run, names: Sequence[str]) -> dict:
-    """AP of a run minus that of another, in points, the greatest gain first, with the bars' place
-    in percent of the room that all of them need."""
+    """Return AP of a run minus AP of another in percentage points, the greatest gain first.
+
+    "zero", "left" and "width" place the bars, in percent of the axis.
+    """
     points = 100 * (np.array(run.ap) - np.array(other.ap))
     order = [int(i) for i in np.argsort(-points, kind="stable") if not np.isnan(points[i])]
     low, high = min(0.0, np.nanmin(points)), max(0.0, np.nanmax(points))
-    room = (high - low) or 1.0
+    length = (high - low) or 1.0
     return {
         "other": other.name,
         "mean": 100 * (run.mean_ap - other.mean_ap),
-        "zero": -100 * low / room,
+        "zero": -100 * low / length,
         "bars": [
             {
                 "name": names[i],
                 "points": points[i],
                 "ap": (run.ap[i], other.ap[i]),
-                "left": 100 * (min(points[i], 0) - low) / room,
-                "width": 100 * abs(points[i]) / room,
+                "left": 100 * (min(points[i], 0) - low) / length,
+                "width": 100 * abs(points[i]) / length,
             }
             for i in order
         ],
     }
 
 
-def _most_telling(runs: Sequence[Run], worst: int) -> int:
-    """The class whose curves are shown first: where two runs differ most, or the worst one."""
+def _first_class(runs: Sequence[Run], worst: int) -> int:
+    """Return the class to show first: where two runs differ most, or the worst of one run."""
     if len(runs) == 1:
         return worst
     return int(np.nanargmax(np.abs(np.array(runs[0].ap) - np.array(runs[1].ap))))
 
 
 def _confused(errors: ErrorAnalysis, names: Sequence[str]) -> list[tuple[str, str, int, int]]:
-    """The most frequent confusions: (true class, said class, boxes, boxes of the true class)."""
+    """Return the most frequent confusions.
+
+    Returns:
+        true class, predicted class, confused boxes, all boxes of the true class.
+    """
     off_diagonal = errors.confusions * ~np.eye(len(names), dtype=bool)
     order = np.argsort(-off_diagonal, axis=None, kind="stable")[:MAX_CONFUSIONS]
     pairs = [divmod(int(k), len(names)) for k in order]
@@ -199,9 +223,9 @@ def _confused(errors: ErrorAnalysis, names: Sequence[str]) -> list[tuple[str, st
 
 
 def _encode(
-    examples: Sequence[Example], evaluated: EvaluatedSet
+    examples: Sequence[Example], evaluated: EvaluatedDataset
 ) -> tuple[list[EncodedClip | str], list[str]]:
-    """The clip of each example, or else what is wrong with it; and what is wrong with any."""
+    """Return the clip of each example, or its error message; and all error messages."""
     clips: list[EncodedClip | str] = []
     for example in tqdm(examples, "clips", unit="clip", disable=not examples):
         video_id, second = example.keyframe

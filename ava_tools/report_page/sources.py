@@ -1,4 +1,4 @@
-"""What an AVA evaluation was of: classes, ground truth, videos; and where a run wrote its csv."""
+"""Find what an AVA evaluation was about: classes, ground truth, videos, detections."""
 
 import argparse
 from collections.abc import Collection, Mapping
@@ -10,27 +10,33 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from avsf_det.data.datasets.annotation_files import find_videos
+from avsf_det.engine.defaults import add_config_options, load_config
 from avsf_det.evaluation.ava_map import (
     ActionBoxes,
-    AVAEvaluationError,
     Keyframe,
     read_excluded,
     read_ground_truth,
     read_label_map,
 )
+from avsf_det.structures import AVSFError
 
-CSV_NAME = "ava_predictions.csv"  # of AVAEvaluator
+CSV_NAME = "ava_predictions.csv"  # name that AVAEvaluator gives
+
+
+class ReportError(AVSFError):
+    """Input that cannot be reported or drawn."""
 
 
 @dataclass(frozen=True)
-class EvaluatedSet:
-    """
+class EvaluatedDataset:
+    """Dataset of an evaluation.
+
     Attributes:
-        name: of the data set, for people.
+        name: name for people.
         label_map: action id -> name of the scored classes.
         ground_truth: annotated boxes with actions.
         excluded: keyframes that are not scored.
-        files: video id -> its file and the second, in the csv's clock, at which that starts.
+        files: video id -> path, and second on the csv's clock at which the file starts.
     """
 
     name: str
@@ -41,55 +47,61 @@ class EvaluatedSet:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that name an evaluated set: a config, or files."""
-    parser.add_argument("--config-file", metavar="FILE", help="its first test set was evaluated")
-    parser.add_argument("-l", "--labelmap", metavar="FILE", help="without a config: its classes")
-    parser.add_argument("-g", "--groundtruth", metavar="FILE", help="without a config: its csv")
+    """Add the options that name a dataset: a config, or files."""
+    parser.add_argument(
+        "--config-file", metavar="FILE", help="config whose first test dataset was evaluated"
+    )
+    parser.add_argument("-l", "--labelmap", metavar="FILE", help="without a config: label map")
+    parser.add_argument("-g", "--groundtruth", metavar="FILE", help="without a config: csv")
     parser.add_argument("-x", "--excluded", metavar="FILE", help="csv of excluded keyframes")
     parser.add_argument("--videos", metavar="DIR", help="without a config: <video_id>.mp4")
     parser.add_argument(
-        "--offset", type=float, default=0.0, metavar="S", help="second at which the videos start"
+        "--offset",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="second of the csv's clock at which the videos start",
     )
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE ... of the configuration")
+    add_config_options(parser)
 
 
-def evaluated_set_of_arguments(args: argparse.Namespace, cfg: CfgNode) -> EvaluatedSet:
-    """
+def evaluated_dataset_of_arguments(args: argparse.Namespace) -> EvaluatedDataset:
+    """Return the dataset that the options name.
+
     Args:
-        args: of :func:`add_arguments`.
-        cfg: the default config, into which that of the options is merged.
+        args: arguments of :func:`add_arguments`.
 
     Raises:
-        AVAEvaluationError, AnnotationError: the options or what they name are wrong.
+        ReportError: the options contradict each other.
+        AVAEvaluationError: a csv cannot be scored.
+        AnnotationError: a file or video is missing or malformed.
     """
     if bool(args.config_file) == bool(args.labelmap and args.groundtruth):
-        raise AVAEvaluationError("give either --config-file, or --labelmap and --groundtruth")
+        raise ReportError("give either --config-file, or --labelmap and --groundtruth")
     if not args.config_file:
-        return evaluated_set_of_files(
+        return evaluated_dataset_of_files(
             args.labelmap, args.groundtruth, args.excluded or "", args.videos or "", args.offset
         )
-    cfg.merge_from_file(args.config_file)
-    cfg.merge_from_list(args.opts)
-    return evaluated_set_of_config(cfg)
+    return evaluated_dataset_of_config(load_config(args.config_file, args.opts))
 
 
-def evaluated_set_of_config(cfg: CfgNode) -> EvaluatedSet:
-    """The first data set of ``cfg.DATASETS.TEST``.
+def evaluated_dataset_of_config(cfg: CfgNode) -> EvaluatedDataset:
+    """Return the first dataset of ``cfg.DATASETS.TEST``.
 
     Raises:
-        AVAEvaluationError: it is not of AVA's kind.
+        ReportError: the dataset has no person boxes with actions.
     """
     name = cfg.DATASETS.TEST[0]
     metadata = MetadataCatalog.get(name)
     if metadata.get("evaluator_type") != "ava":
-        raise AVAEvaluationError(
-            f"data set '{name}' has no person boxes with actions; name one of AVA's kind in "
+        raise ReportError(
+            f"dataset '{name}' has no person boxes with actions; name one in AVA's format in "
             "DATASETS.TEST"
         )
     dicts = DatasetCatalog.get(name)
     names = dict(zip(metadata.action_csv_ids, metadata.action_classes, strict=True))
     scored = metadata.scored_action_csv_ids
-    return EvaluatedSet(
+    return EvaluatedDataset(
         name,
         {i: names[i] for i in (names if scored is None else scored)},
         read_ground_truth(metadata.annotation_file),
@@ -98,18 +110,21 @@ def evaluated_set_of_config(cfg: CfgNode) -> EvaluatedSet:
     )
 
 
-def evaluated_set_of_files(
+def evaluated_dataset_of_files(
     label_map: str, ground_truth: str, excluded: str, video_dir: str, offset: float
-) -> EvaluatedSet:
-    """The same from files.
+) -> EvaluatedDataset:
+    """Return the dataset that files describe.
 
     Args:
-        excluded, video_dir: "" if there is none.
-        offset: second of the csv's clock at which the videos start.
+        label_map: label map.
+        ground_truth: csv of the annotated boxes.
+        excluded: csv of the excluded keyframes; "" if there is none.
+        video_dir: folder of the videos; "" if there is none.
+        offset: second on the csv's clock at which the videos start.
     """
     rows = read_ground_truth(ground_truth)
     files = find_videos(video_dir, ("*",), {v for v, _ in rows.keyframes}) if video_dir else {}
-    return EvaluatedSet(
+    return EvaluatedDataset(
         Path(ground_truth).name.split(".")[0],
         read_label_map(label_map),
         rows,
@@ -119,36 +134,40 @@ def evaluated_set_of_files(
 
 
 def find_detections(path: str, dataset_name: str) -> Path:
-    """The csv of a run, given as that file, or as the folder of the run or of its evaluation.
+    """Return the csv of a run.
+
+    Args:
+        path: the csv, the OUTPUT_DIR of the run, or the folder of its evaluation.
+        dataset_name: name of the evaluated dataset.
 
     Raises:
-        AVAEvaluationError: there is none; the message names the places.
+        ReportError: there is no csv; the message names the folders.
     """
-    place = Path(path)
-    if not place.is_dir():
-        return place
+    folder = Path(path)
+    if not folder.is_dir():
+        return folder
     candidates = [
-        place / CSV_NAME,
-        place / "inference" / CSV_NAME,
-        place / "inference" / dataset_name / CSV_NAME,
+        folder / CSV_NAME,
+        folder / "inference" / CSV_NAME,
+        folder / "inference" / dataset_name / CSV_NAME,
     ]
     for candidate in candidates:
         if candidate.exists():
             return candidate
-    raise AVAEvaluationError(
+    raise ReportError(
         f"{path}: no {CSV_NAME} there, nor in {candidates[1].parent} or {candidates[2].parent}; "
         "evaluate the model first (train_net.py --eval-only), or name the csv"
     )
 
 
 def keyframe_index(boxes: ActionBoxes, other: ActionBoxes) -> np.ndarray:
-    """For each keyframe of ``other`` its index in those of ``boxes``, -1 where that has none."""
+    """Return the index in ``boxes.keyframes`` of each of ``other.keyframes``; -1 if missing."""
     position = {keyframe: i for i, keyframe in enumerate(boxes.keyframes)}
     return np.array([position.get(k, -1) for k in other.keyframes], np.int64)
 
 
 def rows_at(boxes: ActionBoxes, keyframes: Collection[Keyframe]) -> dict[Keyframe, np.ndarray]:
-    """The rows of each of the keyframes; none where ``boxes`` does not have it."""
+    """Return the row indices of each keyframe; empty if ``boxes`` does not have it."""
     index = {i: k for i, k in enumerate(boxes.keyframes) if k in keyframes}
     rows = np.flatnonzero(np.isin(boxes.keyframe, list(index)))
     found = {k: rows[boxes.keyframe[rows] == i] for i, k in index.items()}

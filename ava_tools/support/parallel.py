@@ -1,4 +1,4 @@
-"""Work through a list in threads, with a progress line. Decoding video leaves Python's lock."""
+"""Process a list in threads, with a progress bar. Video decoding releases Python's lock."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -16,7 +16,14 @@ def in_parallel(
     workers: int,
     title: str,
 ) -> Iterator[tuple[Item, Result]]:
-    """Yield (item, function(item)) in the order in which they are done. An error ends the work."""
+    """Yield (item, function(item)) in the order of completion; an error ends the work.
+
+    Args:
+        function: function to call in a thread.
+        items: its arguments.
+        workers: number of threads.
+        title: title of the progress bar.
+    """
     pool = ThreadPoolExecutor(workers)
     try:
         item_of = {pool.submit(function, item): item for item in items}

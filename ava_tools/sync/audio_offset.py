@@ -1,49 +1,50 @@
-"""By how much the sound of a video is out of sync, as a model trained with MODEL.AVSYNC sees it:
-windows of sight are compared with sound of other times.
+"""Estimate the audio offset of a video with a model that was trained with MODEL.AVSYNC.
 
-Shorthands: W windows of sight, K of sound, S shifts between the two. Shifts are evenly spaced and
-ascending; positive ones are of sound that comes later than its sight.
+Visual windows are compared with audio windows of other times. Shorthands: W visual windows, K audio
+windows, S shifts between them. Shifts are evenly spaced and ascending; a positive shift means that
+the audio is later than the frames.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import cast
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from torch import nn
 
 from avsf_det.data import ClipReader, ReaderPerClip, VideoReader
 from avsf_det.data.packing import pack_frames
 from avsf_det.data.transforms import CropClipView, build_clip_augmentations
+from avsf_det.modeling import AVPretrainer
 from avsf_det.structures import AVSFError
 
-MAX_WINDOWS = 24  # of sight, evenly spread over the video
+MAX_WINDOWS = 24  # largest number of visual windows, evenly spread over the video
 MIN_SHIFTS = 5
-MIN_SHARE = 0.25  # of the windows of sight, that must have sound at a shift
-AGREEMENT = 0.15  # seconds
-RESAMPLES = 200  # of the windows, for the confidence
-# Of a clear peak. Where nothing is in sync one in fifty videos of 10 s has one in simulation; of a
-# video not twice as long as the clips, whose windows are hardly different, one in five.
+MIN_FRACTION = 0.25  # of the visual windows, which must have audio at a shift
+AGREEMENT = 0.15  # seconds between peaks that count as the same
+RESAMPLES = 200  # bootstrap samples of the windows, for the confidence
+# Lowest confidence of a clear peak. In simulation, of videos without synchronous audio one in fifty
+# of 10 s has a clear peak; of videos shorter than two clips, whose windows overlap, one in five.
 MIN_CONFIDENCE = 0.9
 BATCH_SIZE = 8
-BLANK = 32  # pixels, the least that all stages take: of the frames that sound comes with
+BLANK = 32  # pixels, smallest frames that all stages accept
 
 
 class SyncError(AVSFError):
-    """A model or a video with which sight and sound cannot be compared."""
+    """A model or a video whose frames and audio cannot be compared."""
 
 
 @dataclass(frozen=True)
 class Peak:
-    """The shift at which sight and sound are most alike.
+    """The shift with the highest similarity of frames and audio.
 
     Attributes:
-        second: by which the sound is late, or early if it is negative.
-        confidence: share of RESAMPLES draws of as many windows, with replacement, whose mean has
-            its maximum within AGREEMENT of it (a bootstrap).
-        is_inside: whether it goes down on both sides; else it may be the slope of another peak.
+        second: delay of the audio, seconds; negative if it is early.
+        confidence: fraction of RESAMPLES bootstrap samples of the windows whose mean has its
+            maximum within AGREEMENT of this one.
+        is_inside: whether the similarity falls on both sides; else the peak may be out of reach.
     """
 
     second: float
@@ -52,10 +53,11 @@ class Peak:
 
     @property
     def is_clear(self) -> bool:
+        """Whether the peak can be trusted."""
         return self.is_inside and self.confidence >= MIN_CONFIDENCE
 
     def __str__(self) -> str:
-        found = f"sound is {'early' if self.second < 0 else 'late'} by {abs(self.second):.2f} s"
+        found = f"audio is {'early' if self.second < 0 else 'late'} by {abs(self.second):.2f} s"
         return f"{found if self.is_clear else 'no clear peak'} (confidence {self.confidence:.0%})"
 
 
@@ -90,7 +92,7 @@ class Windows:
 
 
 def compare_shifted(
-    model: nn.Module,
+    model: AVPretrainer,
     windows: Windows,
     path: str,
     *,
@@ -99,122 +101,133 @@ def compare_shifted(
     step: float,
     delay: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Compare sight with sound that comes earlier and later.
+    """Compare frames with audio that is earlier and later.
 
     Args:
         model: an :class:`avsf_det.modeling.AVPretrainer` in eval mode.
-        levels: of the embeddings; the mean of their cosines counts.
-        max_shift, step: of the shifts, in seconds. No sound from beyond the file's ends is used,
-            so short videos have fewer.
-        delay: seconds; the sound is made late by so much before.
+        windows: reader of model inputs.
+        path: video file.
+        levels: levels of the embeddings; their mean cosine is used.
+        max_shift: largest shift, seconds. Short videos have fewer shifts, because no audio beyond
+            the ends of the file is used.
+        step: distance between shifts, seconds.
+        delay: seconds by which the audio is delayed first.
 
     Returns:
         shifts (S,) in seconds; and similarity (W, S), see :func:`align`.
 
     Raises:
-        SyncError: if there is too little to see or to hear.
-        VideoDecodeError: if the file cannot be read.
+        SyncError: the video is too short, or has too little audio.
+        VideoDecodeError: the file cannot be read.
     """
     least = windows.clip_sec + MIN_SHIFTS * step
     with VideoReader(path) as reader:
         if not reader.has_audio:
-            raise SyncError(f"{path}: has no sound track")
+            raise SyncError(f"{path}: has no audio track")
         if reader.duration < least:
             raise SyncError(f"{path}: lasts {reader.duration:.2f} s; {least:.2f} s are needed")
         room = reader.duration - windows.clip_sec
-        # Times of windows, as seen, are multiples of the step.
-        seen = np.unique(np.linspace(0, _count(room, step), MAX_WINDOWS).round().astype(int))
+        # Windows start at multiples of the step, so audio windows are shared between shifts.
+        visual_steps = np.unique(
+            np.linspace(0, _count(room, step), MAX_WINDOWS).round().astype(int)
+        )
         reach = _count(max_shift, step)
         shifts = np.arange(-reach, reach + 1)
-        starts = {k: k * step - delay for k in np.unique(seen[:, None] + shifts)}
-        sounds = {
+        starts = {k: k * step - delay for k in np.unique(visual_steps[:, None] + shifts)}
+        audio_inputs = {
             k: windows.read_audio(reader, start)
             for k, start in starts.items()
             if -1e-6 <= start <= room + 1e-6
         }
-        sounds = {k: clip for k, clip in sounds.items() if _is_audible(model, clip)}
-        if len(sounds) < MIN_SHIFTS:
-            raise SyncError(f"{path}: the sound in reach is silent or monotonous")
-        sound = _embed(model, sounds.values(), "audio", levels)
-        sight = _embed(
-            model, (windows.read_frames(reader, k * step) for k in seen), "visual", levels
+        audio_inputs = {k: clip for k, clip in audio_inputs.items() if _is_audible(model, clip)}
+        if len(audio_inputs) < MIN_SHIFTS:
+            raise SyncError(f"{path}: the audio in reach is silent or monotonous")
+        audio = _embed(model, audio_inputs.values(), "audio", levels)
+        visual = _embed(
+            model, (windows.read_frames(reader, k * step) for k in visual_steps), "visual", levels
         )
-    cosine = np.einsum("lwd,lkd->wk", sight, sound) / len(levels)
-    similarity = align(cosine, seen, np.array(list(sounds)), shifts)
+    cosine = np.einsum("lwd,lkd->wk", visual, audio) / len(levels)
+    similarity = align(cosine, visual_steps, np.array(list(audio_inputs)), shifts)
     known = np.flatnonzero(np.isfinite(similarity).any(axis=0))
     if len(known) < MIN_SHIFTS:
-        raise SyncError(f"{path}: too little sound within {max_shift:g} s of what is seen")
+        raise SyncError(f"{path}: too little audio within {max_shift:g} s of the frames")
     part = slice(known[0], known[-1] + 1)
     return shifts[part] * step, similarity[:, part]
 
 
 def align(
-    cosine: np.ndarray, seen: np.ndarray, heard: np.ndarray, shifts: np.ndarray
+    cosine: np.ndarray, visual_steps: np.ndarray, audio_steps: np.ndarray, shifts: np.ndarray
 ) -> np.ndarray:
-    """Similarities by shift. From each, the means of its sight with all sounds and of its sound
-    with all sights are taken off: what is like everything says nothing about time.
+    """Double-centre a similarity matrix, and arrange it by shift.
+
+    Centring subtracts row and column means and adds the grand mean: an embedding that is similar to
+    everything carries no timing information.
 
     Args:
-        cosine: (W, K).
-        seen, heard, shifts: (W,), (K,), (S,) int, in steps; ``heard`` ascends.
+        cosine: (W, K) cosine of each visual and each audio window.
+        visual_steps: (W,) int, times of the visual windows in steps.
+        audio_steps: (K,) int, times of the audio windows in steps, ascending.
+        shifts: (S,) int, shifts in steps.
 
     Returns:
-        (W, S), NaN where there is no such sound, and for shifts of which too few windows have one.
+        (W, S); NaN where the audio window is missing, and at shifts that too few windows have.
     """
     centred = cosine - cosine.mean(axis=0) - cosine.mean(axis=1, keepdims=True) + cosine.mean()
-    wanted = seen[:, None] + shifts
-    column = np.searchsorted(heard, wanted).clip(max=len(heard) - 1)
+    wanted = visual_steps[:, None] + shifts
+    column = np.searchsorted(audio_steps, wanted).clip(max=len(audio_steps) - 1)
     found = np.take_along_axis(centred, column, axis=1)
-    found[heard[column] != wanted] = np.nan
-    found[:, np.isfinite(found).mean(axis=0) < MIN_SHARE] = np.nan
+    found[audio_steps[column] != wanted] = np.nan
+    found[:, np.isfinite(found).mean(axis=0) < MIN_FRACTION] = np.nan
     return found
 
 
 def mean_curve(similarity: np.ndarray) -> np.ndarray:
-    """(W, S) to its mean over windows (S,); NaN where that is unknown."""
+    """Return the mean (S,) of a similarity (W, S) over windows; NaN where it is unknown."""
     return np.ma.masked_invalid(similarity).mean(axis=0).filled(np.nan)
 
 
 def find_peak(shifts: np.ndarray, similarity: np.ndarray) -> Peak:
-    """The maximum of the mean over windows, refined by a parabola through its neighbours.
+    """Find the maximum of the mean over windows, refined by a parabola through its neighbours.
 
     Args:
-        shifts: (S,) seconds.
+        shifts: (S,) shifts, seconds.
         similarity: (W, S), NaN where unknown.
     """
     curve = mean_curve(similarity)
     top = int(np.nanargmax(curve))
     before, here, after = np.pad(curve, 1, constant_values=np.nan)[top : top + 3]
-    second, bend = float(shifts[top]), 2 * here - before - after
-    if bend > 0:
-        second += float((after - before) / (2 * bend) * (shifts[1] - shifts[0]))
+    second, curvature = float(shifts[top]), 2 * here - before - after
+    if curvature > 0:  # false for NaN, beside an unknown shift
+        second += float((after - before) / (2 * curvature) * (shifts[1] - shifts[0]))
     draws = np.random.default_rng(0).integers(len(similarity), size=(RESAMPLES, len(similarity)))
     tops = np.array([_argmax(mean_curve(similarity[draw])) for draw in draws])
     agree = np.abs(shifts[tops] - shifts[top]) < AGREEMENT + 1e-6
-    return Peak(second, float(agree.mean()), bool(bend > 0))
+    return Peak(second, float(agree.mean()), bool(curvature > 0))
 
 
 def _argmax(curve: np.ndarray) -> int:
-    """Of what is known; -1 if nothing is."""
+    """Return the index of the highest known value; -1 if none is known."""
     return int(np.nanargmax(curve)) if np.isfinite(curve).any() else -1
 
 
 def _count(seconds: float, step: float) -> int:
-    """Whole steps."""
+    """Return the number of whole steps."""
     return int(seconds / step + 1e-6)
 
 
-def _is_audible(model: nn.Module, clip: dict) -> bool:
-    """By the threshold of training, MODEL.AVSYNC.MIN_VARIANCE."""
-    variance = (clip["audio"] / model.audio_std.item()).var(correction=0).item()
-    return clip["has_audio"] and variance > model.avsync_head.min_variance
+def _is_audible(model: AVPretrainer, clip: dict) -> bool:
+    """Return whether audio varies more than MODEL.AVSYNC.MIN_VARIANCE, as in training."""
+    head, std = model.avsync_head, cast(torch.Tensor, model.audio_std).item()
+    assert head is not None
+    variance = (clip["audio"] / std).var(correction=0).item()
+    return clip["has_audio"] and variance > head.min_variance
 
 
 @torch.no_grad()
 def _embed(
-    model: nn.Module, clips: Iterable[dict], sense: str, levels: Sequence[str]
+    model: AVPretrainer, clips: Iterable[dict], sense: str, levels: Sequence[str]
 ) -> np.ndarray:
-    """Unit vectors (levels, N, D) of N model inputs; ``sense`` is "visual" or "audio"."""
+    """Return unit vectors (levels, N, D) of N model inputs; ``sense`` is "visual" or "audio"."""
     rows, clips = [], iter(clips)
     while batch := list(islice(clips, BATCH_SIZE)):
         found = [output["embeddings"] for output in model(batch)]

@@ -1,4 +1,4 @@
-"""Draw how alike sight and sound are if the sound is shifted in time."""
+"""Chart of the similarity of frames and audio as a function of the audio's shift in time."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -14,26 +14,27 @@ def draw_similarity(
     title: str,
     best: float | None = None,
 ) -> None:
-    """Write a picture: the mean over windows, in a band of one standard deviation.
+    """Draw the mean over windows, in a band of one standard deviation.
 
     Args:
-        shifts: (S,) seconds, ascending; positive ones are of sound later than its sight.
-        similarity: (windows, S), NaN where unknown.
-        path: file to write; its ending gives the format.
-        best: second to be marked, if any.
+        shifts: (S,) shifts in seconds, ascending; positive if the audio is later than the frames.
+        similarity: (W, S) similarity of W windows; NaN where unknown.
+        path: image to write; its suffix selects the format.
+        title: title of the chart.
+        best: shift to mark, seconds; None for none.
     """
     known = np.ma.masked_invalid(similarity)
-    mean, spread = known.mean(axis=0).filled(np.nan), known.std(axis=0).filled(np.nan)
+    mean, std = known.mean(axis=0).filled(np.nan), known.std(axis=0).filled(np.nan)
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     axes.axvline(0, color="black", linewidth=0.8)
-    axes.fill_between(shifts, mean - spread, mean + spread, color=CURVE, alpha=0.2, linewidth=0)
+    axes.fill_between(shifts, mean - std, mean + std, color=CURVE, alpha=0.2, linewidth=0)
     axes.plot(shifts, mean, color=CURVE, linewidth=2)
     if best is not None:
         axes.axvline(best, color=BEST, linewidth=2, linestyle="--")
     axes.set_title(title, parse_math=False)
     axes.set(xlim=(shifts[0], shifts[-1]), ylabel="similarity (cosine, centred)")
-    axes.set_xlabel("sound is early  \N{LEFTWARDS ARROW}  seconds  \N{RIGHTWARDS ARROW}  late")
+    axes.set_xlabel("audio is early  \N{LEFTWARDS ARROW}  seconds  \N{RIGHTWARDS ARROW}  late")
     axes.grid(alpha=0.3)
     axes.set_axisbelow(True)
     figure.savefig(path, dpi=130)

@@ -1,4 +1,4 @@
-"""report.py, visualize_results.py and visualize_data.py as they are called."""
+"""Command lines of report.py, visualize_results.py and visualize_data.py."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,11 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 from ava_tools import report, visualize_data, visualize_results
+from ava_tools.charts import model_input_sheet
+from ava_tools.charts.keyframe_sheet import describe_persons
+from ava_tools.charts.model_input_sheet import draw_model_input, read_model_inputs
 from avsf_det.data import register_ava_csv, register_clip_csv
+from avsf_det.engine.defaults import load_config
 from avsf_det.evaluation import read_detections
 
 from .report_page.small_set import LABELS, OFFSET, write_small_set
@@ -61,14 +65,14 @@ def test_report_of_files(small_set, of_files, tmp_path, capsys):
     assert report.main([*of_files, *runs, "--output", str(output), "--max-clips", "3"]) == 0
     html = output.read_text()
     assert html.count("<video") == 3 and "<h1>a run on truth</h1>" in html
-    said = capsys.readouterr().out
-    assert said == f"{output}: {output.stat().st_size / 1e6:.1f} MB\n"
+    printed = capsys.readouterr().out
+    assert printed == f"{output}: {output.stat().st_size / 1e6:.1f} MB\n"
     few = output.stat().st_size
     assert report.main([*of_files, *runs, "--output", str(output), "--max-clips", "0"]) == 0
     assert output.stat().st_size < few and "<video" not in output.read_text()
 
 
-def test_report_says_what_is_wrong(small_set, of_files, tmp_path, capsys):
+def test_report_of_bad_input(small_set, of_files, tmp_path, capsys):
     good = f"good={small_set['good']}"
     to = ["--output", str(tmp_path / "r.html")]
     assert report.main(["--run", good, *to]) == 1
@@ -94,7 +98,7 @@ def test_a_report_with_a_broken_video_is_kept(small_set, tmp_path, capsys):
     assert output.read_text().count('class="no-clip"') == 8
 
 
-def test_results_beside_the_truth(small_set, of_files, tmp_path, capsys):
+def test_detections_beside_the_annotation(small_set, of_files, tmp_path, capsys):
     output = tmp_path / "results.png"
     options = [*of_files, "--detections", small_set["good"], "--output", str(output)]
     assert visualize_results.main([*options, "--num", "3"]) == 0
@@ -106,13 +110,13 @@ def test_results_beside_the_truth(small_set, of_files, tmp_path, capsys):
     assert "no keyframe of three" in capsys.readouterr().err
 
 
-def test_words_of_persons(small_set):
+def test_descriptions_of_persons(small_set):
     poor = read_detections(small_set["poor"])
     rows = np.flatnonzero(poor.keyframe == poor.keyframes.index(("one", 105.0)))
-    boxes, words = visualize_results.persons_in(poor, rows, LABELS, 0.25)
+    boxes, texts = describe_persons(poor, rows, LABELS, 0.25)
     assert boxes.tolist() == [[0, 0, 0.4, 1], [0.6, 0, 1, 1]]
-    assert words == [f"sit 0.90, sing 0.55, {LABELS[2]} 0.28", "sit 0.80"]
-    _, every = visualize_results.persons_in(poor, rows, {1: "sit"}, None)
+    assert texts == [f"sit 0.90, sing 0.55, {LABELS[2]} 0.28", "sit 0.80"]
+    _, every = describe_persons(poor, rows, {1: "sit"}, None)
     assert every == ["sit", "sit"]
 
 
@@ -121,30 +125,28 @@ def test_data_of_keyframes(registered, tmp_path):
     for split in ("train", "test"):
         options = ["--config-file", registered["ava"], "--split", split, "--output", str(output)]
         assert visualize_data.main([*options, "--num", "2"]) == 0
-        assert Image.open(output).width > 4 * visualize_data.MIN_WIDTH
+        assert Image.open(output).width > 4 * model_input_sheet.MIN_WIDTH
 
 
-def test_what_is_drawn_is_what_the_mapper_gave(registered):
-    cfg = visualize_data.get_cfg()
-    visualize_data.add_avsf_config(cfg)
-    cfg.merge_from_file(registered["ava"])
-    clips = visualize_data.model_inputs(cfg, "train", 3, seed=4)
-    again = visualize_data.model_inputs(cfg, "train", 3, seed=4)
+def test_drawn_is_the_output_of_the_mapper(registered):
+    cfg = load_config(registered["ava"])
+    clips = read_model_inputs(cfg, "train", 3, seed=4)
+    again = read_model_inputs(cfg, "train", 3, seed=4)
     assert [c["image_id"] for c in clips] == [c["image_id"] for c in again]
     assert (clips[0]["frames"] == again[0]["frames"]).all()
-    other = visualize_data.model_inputs(cfg, "train", 3, seed=5)
+    other = read_model_inputs(cfg, "train", 3, seed=5)
     assert [c["image_id"] for c in clips] != [c["image_id"] for c in other]
     for clip in clips:
-        item = visualize_data.draw_input(clip, "small_ava")
-        assert len(item.pictures) == 4 and len(item.strips) == 1
+        item = draw_model_input(clip, "small_ava")
+        assert len(item.images) == 4 and len(item.strips) == 1
         persons = clip["instances"].gt_actions
         expected = [
             ", ".join(LABELS[k + 1] for k in row.nonzero()[:, 0].tolist()) for row in persons
         ]
         assert [text for _, text in item.texts[0]] == expected
         assert item.title.endswith("silence") == (clip["video_id"] == "two")
-    (tested,) = visualize_data.model_inputs(cfg, "test", 1, seed=0)
-    item = visualize_data.draw_input(tested, "small_ava")
+    (tested,) = read_model_inputs(cfg, "test", 1, seed=0)
+    item = draw_model_input(tested, "small_ava")
     assert {text for _, text in item.texts[0]} == {"person 1.00"}
 
 
@@ -153,18 +155,16 @@ def test_data_of_clips(registered, tmp_path, capsys):
     options = ["--config-file", registered["clips"], "--output", str(output), "--num", "2"]
     assert visualize_data.main([*options, "--split", "test"]) == 0
     assert "2 clips of small_clips" in capsys.readouterr().out
-    cfg = visualize_data.get_cfg()
-    visualize_data.add_avsf_config(cfg)
-    cfg.merge_from_file(registered["clips"])
+    cfg = load_config(registered["clips"])
     labels = {"one": "click", "two": "silence"}
-    for clip in visualize_data.model_inputs(cfg, "train", 2, seed=0):
-        item = visualize_data.draw_input(clip, "small_clips")
+    for clip in read_model_inputs(cfg, "train", 2, seed=0):
+        item = draw_model_input(clip, "small_clips")
         video = clip["clip_id"].removesuffix(".mp4")
         assert item.texts[0][0] == (None, f"action: {labels[video]}")
         assert item.title.endswith("silence") == (video == "two")
 
 
-def test_missing_data_is_told(tmp_path, capsys, registered):
+def test_missing_data_is_reported(tmp_path, capsys, registered):
     options = ["--config-file", registered["ava"], "--output", str(tmp_path / "x.png")]
     assert visualize_data.main([*options, "DATASETS.TRAIN", "('ava_v2.2_train',)"]) == 1
     error = capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The tool on real files, with a model that knows the time of what it sees and hears."""
+"""The tool on real files, with a model whose embeddings encode the time of frames and audio."""
 
 import csv
 import json
@@ -14,6 +14,7 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import build_model
 
 from ava_tools import visualize_sync as tool
+from ava_tools.sync.measure import load_model
 from avsf_det import add_avsf_config
 from avsf_det.data import ClipReader
 
@@ -22,17 +23,17 @@ from ..media import read_number, tone, write_video
 MINI = Path(__file__).resolve().parents[2] / "configs" / "mini" / "avsf_ssl_mini.yaml"
 FPS, RATE = 20, 16000
 SECONDS, CLIP_SEC = 4, 0.8
-LAST_WORDS = 4.0  # second at which the sound is at full volume
+LAST_SECOND = 4.0  # second at which the audio is at full volume
 
 
 def volume(late: float) -> np.ndarray:
     """(1, L): a tone that grows by a factor of e each second."""
     sound = tone(1000, SECONDS, RATE, amplitude=0.9)
-    return sound * np.exp(np.arange(sound.shape[1]) / RATE - late - LAST_WORDS).astype(np.float32)
+    return sound * np.exp(np.arange(sound.shape[1]) / RATE - late - LAST_SECOND).astype(np.float32)
 
 
 class Clock:
-    """Stands for AVPretrainer. What is of the same second has the same embedding.
+    """Replaces AVPretrainer. Frames and audio of the same second have the same embedding.
 
     The second is that of the number painted on the first frame, and that of the volume: it grows
     exponentially, so its logarithm at the end of the clip is a clock. At res3 there is only noise.
@@ -53,7 +54,7 @@ class Clock:
     def embed(self, frames: torch.Tensor, audio: torch.Tensor, has_audio: bool) -> dict:
         self.sizes.append(frames.shape[-1])
         seen = read_number(frames[:, 0].permute(1, 2, 0).numpy()) / FPS
-        end = (audio[0, -1].max() - self.full).item() / 2 + LAST_WORDS + 0.016  # half a column
+        end = (audio[0, -1].max() - self.full).item() / 2 + LAST_SECOND + 0.016  # half a time step
         return {
             "res3": {"visual": self.noise(), "audio": self.noise()},
             "res4": {"visual": of_second(seen), "audio": of_second(end - CLIP_SEC)},
@@ -101,12 +102,12 @@ def run(source, *options: str) -> int:
         (-0.25, 0.1, ("early by 0.15",)),
     ],
 )
-def test_a_known_offset_is_said(clock, tmp_path, capsys, late, delay, said):
+def test_a_known_offset_is_measured(clock, tmp_path, capsys, late, delay, said):
     video = make_video(tmp_path / "v.mov", late)
     assert run(video, "--level", "res4", "--shift-sound", str(delay)) == 0
     out = capsys.readouterr().out
-    assert any(f"v.mov: sound is {words} s (" in out for words in said), out
-    # Sight once for each window, at most 24; sound once for each time, with small frames.
+    assert any(f"v.mov: audio is {words} s (" in out for words in said), out
+    # Frames once per window, at most 24; audio once per time, with small frames.
     assert clock.sizes.count(64) == 24 and clock.sizes.count(32) <= 65
 
 
@@ -119,7 +120,7 @@ def test_an_offset_between_two_shifts_is_refined(clock, tmp_path, capsys):
     assert np.argmax(row["similarity"]) == row["shift_sec"].index(0.1)
 
 
-def test_without_a_clear_peak_no_number_is_said(clock, tmp_path, capsys):
+def test_without_a_clear_peak_no_offset_is_given(clock, tmp_path, capsys):
     video = make_video(tmp_path / "v.mov")
     assert run(video, "--level", "res3") == 0
     assert "no clear peak" in capsys.readouterr().out
@@ -163,7 +164,7 @@ def test_folder(clock, tmp_path, capsys):
     for name, second in late.items():
         assert float(rows[name]["late_sec"]) == pytest.approx(second, abs=0.01)
         assert (tmp_path / "out" / name).with_suffix(".png").exists()
-    assert "no sound track" in rows["c.mp4"]["problem"] and rows["c.mp4"]["late_sec"] == ""
+    assert "no audio track" in rows["c.mp4"]["problem"] and rows["c.mp4"]["late_sec"] == ""
     assert "cannot be opened" in rows["d.mkv"]["problem"]
     assert run(tmp_path / "out") == 1
     assert "none of 0 videos" in capsys.readouterr().err
@@ -172,7 +173,7 @@ def test_folder(clock, tmp_path, capsys):
 def test_files_that_cannot_be_measured(clock, tmp_path, capsys):
     (tmp_path / "text.mp4").write_text("no video")
     problems = {
-        make_video(tmp_path / "mute.mp4", sound=None): "has no sound track",
+        make_video(tmp_path / "mute.mp4", sound=None): "has no audio track",
         make_video(tmp_path / "short.mov", seconds=0.9): "0.90 s; 1.05 s are needed",
         str(tmp_path / "text.mp4"): "cannot be opened",
         str(tmp_path / "none.mp4"): "No such file",
@@ -209,7 +210,7 @@ def test_models_that_cannot_compare(tmp_path, capsys):
     assert "v.mp4" in problem(
         MINI, "MODEL.WEIGHTS", weights["whole"]
     )  # then the video is looked for
-    model, _ = tool.load_model(str(MINI), [*tiny, "MODEL.WEIGHTS", weights["whole"]])
+    model, _ = load_model(str(MINI), [*tiny, "MODEL.WEIGHTS", weights["whole"]])
     assert not model.training and model.rotation_head is None
     for name, value in model.state_dict().items():
         assert torch.equal(value, state[name])

@@ -103,7 +103,7 @@ def test_attributes_can_be_chosen_and_may_stand_on_the_track(read):
         (track(box(100, 0)), r"track 0: box at frame 100, but folder/one.mp4 has only 100"),
         (track(box(0, 0).replace("xtl", "x")), r"track 0, box at frame 0: lacks a number \('xtl'"),
         (track(BOX.format(0, 0, "a", 1, "")), "frame 0: lacks a number"),
-        (track(box(0, 0).replace("<box", '<box rotation="12.5"')), "frame 0: is turned"),
+        (track(box(0, 0).replace("<box", '<box rotation="12.5"')), "frame 0: is rotated"),
         (track(box(0, 100)), "track 0, frame 0: box 100, 0, 120, 50 lies outside"),
     ],
 )

@@ -3,15 +3,15 @@ import pytest
 from PIL import ImageFont
 
 from ava_tools.charts.image_sheet import (
+    BACKGROUND_COLOR,
     FONT_FILE,
     GAP,
     LINE,
     MARGIN,
-    PAPER,
     Item,
-    _wrap,
     draw_boxes,
     draw_sheet,
+    wrap_text,
 )
 from avsf_det.utils.visualizer import COLORS
 
@@ -20,7 +20,7 @@ def plain(value: int, height: int, width: int) -> np.ndarray:
     return np.full((height, width, 3), value, np.uint8)
 
 
-def test_pictures_strips_and_colours_are_where_they_belong():
+def test_positions_of_images_strips_and_colours():
     first = Item(
         "title",
         [plain(10, 30, 200), plain(20, 40, 200)],
@@ -42,7 +42,7 @@ def test_pictures_strips_and_colours_are_where_they_belong():
     second = text + 2 * LINE + MARGIN + LINE + GAP
     assert (sheet[second : second + 5, MARGIN : MARGIN + 50] == 40).all()
     assert sheet.shape[0] == second + 5 + GAP + MARGIN
-    assert (sheet[:MARGIN] == PAPER).all()
+    assert (sheet[:MARGIN] == BACKGROUND_COLOR).all()
 
 
 def test_boxes_without_words():
@@ -58,6 +58,6 @@ def test_boxes_without_words():
 def test_long_lines_are_broken_between_words(width):
     font = ImageFont.truetype(FONT_FILE, 14)
     text = "carry/hold (an object), talk to (e.g., self, a person, a group) 0.93"
-    lines = _wrap(text, font, width)
+    lines = wrap_text(text, font, width)
     assert " ".join(lines) == text
     assert all(font.getlength(line) <= width or " " not in line for line in lines)

@@ -1,7 +1,7 @@
 import pytest
 
 from ava_tools.report_page.page import build_report
-from ava_tools.report_page.sources import evaluated_set_of_files
+from ava_tools.report_page.sources import evaluated_dataset_of_files
 from avsf_det.evaluation import read_detections
 
 from .small_set import OFFSET, write_small_set
@@ -14,7 +14,7 @@ def small_set(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def evaluated(small_set):
-    return evaluated_set_of_files(
+    return evaluated_dataset_of_files(
         small_set["labels"], small_set["truth"], "", small_set["videos"], OFFSET
     )
 

@@ -67,8 +67,8 @@ def test_examples_are_filtered(page):
     every = shown(page, "article")
     page.run("document.querySelector('[name=outcome]').focus()")
     page.press("ArrowRight")
-    right = shown(page, "article")
-    assert 0 < right < every and right == shown(page, "article[data-outcome=right]")
+    correct = shown(page, "article")
+    assert 0 < correct < every and correct == shown(page, "article[data-outcome=correct]")
     page.press("ArrowLeft")
     assert shown(page, "article") == every
     page.run("document.querySelector(`#ap tr[data-class='2'] .pick`).click()")
@@ -79,10 +79,10 @@ def test_examples_are_filtered(page):
     assert page.run("shown.textContent") == f"{of_class} of {every} examples"
 
 
-def test_clips_play_with_sound_and_the_line_follows(page):
+def test_clips_play_with_audio_and_the_line_follows(page):
     page.run(
         "window.article = [...document.querySelectorAll('article')]"
-        ".find(x => !x.innerText.includes('no sound track'));"
+        ".find(x => !x.innerText.includes('no audio track'));"
         "window.video = article.querySelector('video');"
         "article.querySelector('.play').focus()"
     )

@@ -32,18 +32,18 @@ def analyze(detections: ActionBoxes, truth: ActionBoxes):
 def test_each_kind_of_error():
     truth = columns(*[(second, LEFT, A) for second in range(5)], (1, RIGHT, B), (9, LEFT, B))
     detections = columns(
-        (0, LEFT, A, 0.9),  # right
-        (0, (0.0, 0.0, 0.4, 0.9), A, 0.8),  # double: 0 s is found already
+        (0, LEFT, A, 0.9),  # correct
+        (0, (0.0, 0.0, 0.4, 0.9), A, 0.8),  # duplicate: 0 s is matched already
         (1, RIGHT, A, 0.7),  # on the person who talks
         (2, HALF_OFF, A, 0.6),
         (3, RIGHT, A, 0.5),  # nobody there
-        (4, LEFT, A, 0.4),  # right, but behind five others, as many as there are boxes
+        (4, LEFT, A, 0.4),  # correct, but behind five others, as many as there are boxes
         (3, LEFT, A, 0.3),
     )
     result = analyze(detections, truth)
     assert result.classes[0].counts.tolist() == [1, 1, 1, 1, 1]
     names = [list(KINDS)[k] for k in result.classes[0].kind]
-    assert names == ["right", "double", "wrong class", "bad localisation", "background"]
+    assert names == ["correct", "duplicate", "wrong class", "bad localisation", "background"]
     # The lowest score first, then what nothing finds.
     missed = [truth.keyframes[truth.keyframe[row]][1] for row in result.classes[0].missed]
     assert missed == [3, 4, 1, 2]
@@ -53,9 +53,9 @@ def test_each_kind_of_error():
     assert result.added.tolist() == [0, 0, 0]
 
 
-def test_a_confusion_blames_what_was_missed():
-    """The left one sits and talks; it is said to sit and sing. The right one sits, and is said to
-    sing, too, of which nothing was missed."""
+def test_a_confusion_needs_a_missed_box():
+    """The left person sits and talks; predicted are sit and sing. The right person sits; predicted
+    are sit, talk and sing, and nothing was missed."""
     truth = columns((1, LEFT, A), (1, LEFT, B), (1, RIGHT, A), (2, LEFT, C), (3, LEFT, C))
     detections = columns(
         (1, LEFT, A, 0.9),
@@ -67,9 +67,9 @@ def test_a_confusion_blames_what_was_missed():
         (2, LEFT, C, 0.05),
     )
     result = analyze(detections, truth)
-    # [true, predicted]: sitting was found twice; talk was taken for singing at the left.
+    # [true, predicted]: sit was matched twice; talk was predicted as sing at the left.
     assert result.confusions.tolist() == [[2, 0, 0], [0, 0, 1], [0, 0, 0]]
-    assert result.added.tolist() == [0, 1, 1]  # talk and sing of the right one
+    assert result.added.tolist() == [0, 1, 1]  # talk and sing of the right person
     assert result.missed_alone.tolist() == [0, 0, 2]
     assert result.no_box.tolist() == [0, 0, 1]
 

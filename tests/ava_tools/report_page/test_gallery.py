@@ -26,18 +26,21 @@ def test_the_clearest_come_first_and_classes_take_turns(choose):
     described = [(LABELS[e.class_index + 1], e.outcome, e.keyframe) for e in examples]
     assert described == [
         # All left boxes of "sit" score 0.9: the last keyframe ranks first.
-        ("sit", "right", ("two", 105.0)),
+        ("sit", "correct", ("two", 105.0)),
         ("sit", "missed", ("one", 102.0)),
-        (LABELS[2], "right", ("one", 105.0)),
-        ("sing", "right", ("one", 104.0)),
+        (LABELS[2], "correct", ("one", 105.0)),
+        ("sing", "correct", ("one", 104.0)),
     ]
     sit, missed, talk, sing = examples
-    assert sit.kind == "right" and sit.scores == [0.9, 0.9]
+    assert sit.kind == "correct" and sit.scores == [0.9, 0.9]
     assert (missed.kind, missed.detected, missed.scores) == ("missed", None, [None, 0.9])
-    assert missed.said == [] and missed.actions == ["sing", "sit"]
+    assert missed.top_actions == [] and missed.actions == ["sing", "sit"]
     np.testing.assert_array_equal(missed.annotated, [0, 0, 0.4, 1])
     assert talk.scores == pytest.approx([0.55, 0.275])
-    assert talk.actions == ["sit", LABELS[2]] and talk.said == [("sit", 0.9), (LABELS[2], 0.55)]
+    assert talk.actions == ["sit", LABELS[2]] and talk.top_actions == [
+        ("sit", 0.9),
+        (LABELS[2], 0.55),
+    ]
     np.testing.assert_array_equal(sing.detected, [0, 0, 0.4, 1])
 
 
@@ -45,7 +48,7 @@ def test_every_keyframe_once_and_no_more_than_there_are(choose):
     examples = choose("poor", "good", 100)
     keyframes = [e.keyframe for e in examples]
     assert len(keyframes) == len(set(keyframes)) == 8
-    assert {e.outcome for e in examples} == {"right", "wrong", "missed"}
+    assert {e.outcome for e in examples} == {"correct", "wrong", "missed"}
     wrong = next(e for e in examples if e.outcome == "wrong")
     assert wrong.kind == "wrong class"
     # The poor run says talk where the annotation says sing, and the other way round.
@@ -54,6 +57,6 @@ def test_every_keyframe_once_and_no_more_than_there_are(choose):
     assert choose("good", "poor", 0) == []
 
 
-def test_examples_stand_in_the_order_of_classes(choose):
+def test_examples_are_in_the_order_of_classes(choose):
     classes = [e.class_index for e in choose("good", "poor", 8, order=(2, 0, 1))]
     assert classes == sorted(classes, key=[2, 0, 1].index)

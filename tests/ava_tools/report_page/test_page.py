@@ -6,9 +6,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from ava_tools.report_page.page import PLOT, _curve_path, build_report
-from ava_tools.report_page.sources import evaluated_set_of_files
-from avsf_det.evaluation import AVAEvaluationError, evaluate_ava_files, read_label_map
+from ava_tools.report_page.page import PLOT, build_report, curve_path
+from ava_tools.report_page.sources import ReportError, evaluated_dataset_of_files
+from avsf_det.evaluation import evaluate_ava_files, read_label_map
 
 from .small_set import LABELS
 
@@ -113,7 +113,7 @@ def test_everything_has_a_name(page):
 def test_examples(page):
     articles = page.all("article")
     assert len(articles) == 8 == len(page.all("video"))
-    silent = [a for a in articles if "no sound track" in a["text"]]
+    silent = [a for a in articles if "no audio track" in a["text"]]
     assert silent and all("two, second" in words(a) for a in silent)
     missed = next(a for a in articles if "nobody" not in a["text"] and "missed" in a["text"])
     assert "one, second 102" in words(missed) and "no person here" in words(missed)
@@ -127,13 +127,13 @@ def test_differences_are_sorted(page):
 
 def test_path_of_a_curve():
     width, height = PLOT
-    assert _curve_path(np.zeros((0, 2))) == f"M0 {height}"
-    path = _curve_path(np.array([[0.5, 1.0], [1.0, 0.25]]))
+    assert curve_path(np.zeros((0, 2))) == f"M0 {height}"
+    path = curve_path(np.array([[0.5, 1.0], [1.0, 0.25]]))
     assert path == f"M0 0.0V0.0H{width / 2}V{0.75 * height}H{width:.1f}V{height}"
 
 
 def test_one_run_without_videos(evaluated, runs, small_set):
-    without = evaluated_set_of_files(small_set["labels"], small_set["truth"], "", "", 0.0)
+    without = evaluated_dataset_of_files(small_set["labels"], small_set["truth"], "", "", 0.0)
     html, problems = build_report(without, {"good": runs["good"]}, title="t", max_clips=0)
     page = Reader(html)
     assert problems == [] and page.all("article") == [] and page.all("fieldset") == []
@@ -143,6 +143,6 @@ def test_one_run_without_videos(evaluated, runs, small_set):
     assert len(Reader(html).all("article")) == 2
 
 
-def test_no_more_runs_than_can_be_told_apart(evaluated, runs):
-    with pytest.raises(AVAEvaluationError, match="5 runs"):
+def test_number_of_runs_is_limited(evaluated, runs):
+    with pytest.raises(ReportError, match="5 runs"):
         build_report(evaluated, {str(i): runs["good"] for i in range(5)}, title="t")

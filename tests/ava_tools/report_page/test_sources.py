@@ -6,14 +6,14 @@ from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ava_tools.report_page.sources import (
-    evaluated_set_of_config,
-    evaluated_set_of_files,
+    ReportError,
+    evaluated_dataset_of_config,
+    evaluated_dataset_of_files,
     find_detections,
     rows_at,
 )
 from avsf_det import add_avsf_config
 from avsf_det.data import AnnotationError, register_ava_csv
-from avsf_det.evaluation import AVAEvaluationError
 
 from .small_set import LABELS, OFFSET
 
@@ -34,7 +34,7 @@ def test_config_and_files_name_the_same(small_set, evaluated, tmp_path):
     cfg = get_cfg()
     add_avsf_config(cfg)
     cfg.DATASETS.TEST = ("report_sources",)
-    found = evaluated_set_of_config(cfg)
+    found = evaluated_dataset_of_config(cfg)
     DatasetCatalog.remove("report_sources")
     MetadataCatalog.remove("report_sources")
     assert found.label_map == {i: LABELS[i] for i in (1, 3)}
@@ -52,18 +52,18 @@ def test_a_set_of_clips_is_refused():
     cfg = get_cfg()
     add_avsf_config(cfg)
     cfg.DATASETS.TEST = ("kinetics_mini_val",)
-    with pytest.raises(AVAEvaluationError, match="'kinetics_mini_val' has no person boxes"):
-        evaluated_set_of_config(cfg)
+    with pytest.raises(ReportError, match="'kinetics_mini_val' has no person boxes"):
+        evaluated_dataset_of_config(cfg)
 
 
 def test_missing_folder_of_videos(small_set):
     with pytest.raises(AnnotationError, match="nowhere"):
-        evaluated_set_of_files(small_set["labels"], small_set["truth"], "", "nowhere", 0)
+        evaluated_dataset_of_files(small_set["labels"], small_set["truth"], "", "nowhere", 0)
 
 
 @pytest.mark.parametrize("folder", ["", "inference", "inference/val"])
 def test_the_csv_of_a_run(tmp_path, folder):
-    with pytest.raises(AVAEvaluationError, match="there, nor in"):
+    with pytest.raises(ReportError, match="there, nor in"):
         find_detections(str(tmp_path), "val")
     csv = tmp_path / folder / "ava_predictions.csv"
     csv.parent.mkdir(parents=True, exist_ok=True)

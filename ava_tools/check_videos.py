@@ -22,7 +22,7 @@ from avsf_det import add_avsf_config
 from avsf_det.data.datasets import AnnotationError
 from avsf_det.data.datasets.video_lists import videos_in, videos_of
 from avsf_det.data.video.check import PROBLEMS, VideoCheck, check_video
-from avsf_det.utils.parallel import in_parallel
+from ava_tools.support.parallel import in_parallel
 
 EXAMPLE = """examples:
   a folder               python ava_tools/check_videos.py --videos videos/ --output check.csv

@@ -24,7 +24,7 @@ from avsf_det.evaluation import (
     write_differences,
     write_scores,
 )
-from avsf_det.utils.per_class_chart import draw_class_differences
+from ava_tools.charts.class_differences import draw_class_differences
 
 EXAMPLE = """examples (RUN stands for output/<run>/inference):
   one run again           python ava_tools/evaluate_scores.py RUN/scores.npz

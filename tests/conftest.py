@@ -9,6 +9,7 @@ from detectron2.utils.logger import setup_logger
 def loggers_keep_no_stream() -> Iterator[None]:
     """Detectron2's loggers write to the stream that was there first, which pytest then closes."""
     yield
-    for name in ("avsf_det", "detectron2", "fvcore"):
+    for name in ("ava_tools", "avsf_det", "detectron2", "fvcore"):
         logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True  # caplog listens at the root
     setup_logger.cache_clear()

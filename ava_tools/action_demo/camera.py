@@ -1,4 +1,4 @@
-"""Actions in what a camera sees, while it goes on."""
+"""Predict the actions in the frames of a camera while it runs."""
 
 import time
 from collections import deque
@@ -12,24 +12,27 @@ from avsf_det.engine.predictor import ClipPredictor
 
 
 class Capture(Protocol):
-    """What is needed of ``cv2.VideoCapture``."""
+    """The part of ``cv2.VideoCapture`` that is used."""
 
-    def read(self) -> tuple[bool, np.ndarray]: ...
+    def read(self) -> tuple[bool, np.ndarray]:
+        """Return whether there is a frame, and the frame (H, W, 3) uint8 BGR."""
+        ...
 
 
-class Seen(NamedTuple):
-    """
+class CameraFrame(NamedTuple):
+    """Frame of a camera with the predictions of the last keyframe.
+
     Attributes:
-        second: since the first frame.
+        second: time since the first frame, in seconds.
         frame: (H, W, 3) uint8 RGB, on screen at that second.
         keyframe: second of the last keyframe.
-        found: what persons did then.
+        instances: predictions of that keyframe.
     """
 
     second: float
     frame: np.ndarray
     keyframe: float
-    found: Instances
+    instances: Instances
 
 
 def watch(
@@ -39,21 +42,29 @@ def watch(
     *,
     stopped: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.monotonic,
-) -> Iterator[Seen]:
-    """Frames of a camera, and every ``interval`` seconds what persons do; it does not listen.
+) -> Iterator[CameraFrame]:
+    """Yield the frames of a camera, with new predictions every ``interval`` seconds.
 
-    A keyframe needs half a clip that comes after it: all is given that much later, frames too. A
-    computer that is too slow for the interval leaves keyframes out, and frames that the camera does
-    not keep meanwhile are missing in the clips.
+    The model receives no audio. A keyframe needs half a clip after it, so frames are yielded that
+    much later than they are read:
+
+        first frame      frame that is yielded             frame that is read
+             |----------------------|---- clip_sec / 2 ------------|
+
+    A computer that is too slow for the interval skips keyframes. Frames that the camera drops
+    meanwhile are missing in the clips.
 
     Args:
-        interval: seconds.
-        stopped: asked before each frame.
-        clock: seconds.
+        capture: the camera.
+        predictor: model, and person detector.
+        interval: seconds between keyframes.
+        stopped: called before each frame; True ends the iteration.
+        clock: current time in seconds.
     """
     recent: deque[tuple[float, np.ndarray]] = deque()
-    half, start, due = predictor.mapper.clip_sec / 2, None, 0.0
-    keyframe = found = None
+    half, due = predictor.mapper.clip_sec / 2, 0.0
+    start: float | None = None
+    keyframe, instances = 0.0, None
 
     def on_screen(second: float) -> np.ndarray:
         shown = (frame for time_, frame in reversed(recent) if time_ <= second)
@@ -69,11 +80,13 @@ def watch(
         second = now - half
         if second < 0:
             continue
-        if second >= due:
+        if instances is None or second >= due:
             keyframe = max(due, second // interval * interval)
             frames = np.stack([on_screen(t) for t in predictor.frame_times(keyframe)])
-            found = predictor.predict_frames(frames, predictor.find_persons(on_screen(keyframe)))
+            persons = predictor.find_persons(on_screen(keyframe))
+            instances = predictor.predict_frames(frames, persons)
             due = keyframe + interval
-        yield Seen(second, on_screen(second), keyframe, found)
+        yield CameraFrame(second, on_screen(second), keyframe, instances)
+        # The next clip starts at due - half; the next frame is yielded after this second.
         while len(recent) > 1 and recent[1][0] <= min(due - half, second):
             recent.popleft()

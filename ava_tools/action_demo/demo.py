@@ -1,10 +1,10 @@
-"""From a video to the same video with actions drawn into it: first all scores, then pictures."""
+"""Turn a video into the same video with actions drawn into it: first all scores, then frames."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 from detectron2.structures import Instances
@@ -21,13 +21,25 @@ from .drawing import draw_frames, num_frames, output_fps
 from .prediction_log import PredictionLog
 
 Item = TypeVar("Item")
+Boxes = Mapping[float, np.ndarray]  # second of the file to person boxes, see ClipPredictor
 
 
 class ActionDemo:
-    """Draws what a model says, and keeps the scores if asked to.
+    """Draw a model's predictions into videos, and keep the scores if asked to.
 
-    On the way to out.mp4, scores go to out.part.jsonl, from where a run that was killed goes on,
-    and pictures to out.part.mp4. A video that is damaged somewhere leaves both.
+    While out.mp4 is made, scores are in out.part.jsonl, from which a killed run resumes, and frames
+    in out.part.mp4. A damaged video leaves both.
+
+    Args:
+        predictor: model, and person detector.
+        interval: seconds between keyframes.
+        classes: names of the actions that are drawn; None: all.
+        min_score: smallest score of drawn actions, 0..1.
+        keep_scores: whether to leave out.jsonl and, in AVA's format, out.csv. If out.jsonl is there
+            and the video is not, the video is drawn from the log.
+
+    Raises:
+        PredictorError: the model does not have such an action.
     """
 
     def __init__(
@@ -38,18 +50,7 @@ class ActionDemo:
         classes: Sequence[str] | None = None,
         min_score: float = 0.3,
         keep_scores: bool = False,
-    ):
-        """
-        Args:
-            interval: seconds between keyframes.
-            classes: names of the actions that are drawn; None: all.
-            min_score: of actions that are drawn.
-            keep_scores: leave out.jsonl and, in AVA's format, out.csv; if out.jsonl is there and
-                the video is not, it is drawn from that.
-
-        Raises:
-            PredictorError: the model does not have such an action.
-        """
+    ) -> None:
         names = predictor.class_names
         if unknown := set(classes or ()).difference(names):
             raise PredictorError(f"no action '{min(unknown)}'; there are: {'; '.join(names)}")
@@ -62,184 +63,191 @@ class ActionDemo:
         self._digest = predictor.digest()
 
     def run(
-        self,
-        path: str | Path,
-        output: str | Path,
-        boxes: Mapping[float, np.ndarray] | None = None,
-        offset: float = 0.0,
+        self, path: str | Path, output: str | Path, boxes: Boxes | None = None, offset: float = 0.0
     ) -> str:
-        """Of a file. What is there already is not done again.
+        """Draw a video file. Steps that an earlier run completed are not repeated.
 
         Args:
+            path: the video.
             output: .mp4 to write.
-            boxes: of the persons, as for :class:`ClipPredictor`; None: a detector finds them, every
-                ``interval``.
+            boxes: person boxes, as for :class:`ClipPredictor`; None: the person detector finds
+                them, every ``interval`` seconds.
             offset: second of out.csv's clock at which the file starts.
 
         Returns:
-            a line that says what was done.
+            a summary of one line.
 
         Raises:
-            VideoDecodeError: the file cannot be read, or not to its end; up to there, all is done.
-            PredictorError: ``output`` is the input, or the scores of another run are there.
+            VideoDecodeError: the file cannot be read, or is damaged; frames and scores before the
+                damage are kept.
+            PredictorError: ``output`` is the input, or the log there is of another run.
         """
         path, output = Path(path), Path(output)
         scores, table = output.with_suffix(".jsonl"), output.with_suffix(".csv")
         if output.exists() and output.samefile(path):
             raise PredictorError(f"{output} is the input; choose another output")
-        if all(
-            file.exists() for file in ([output, scores, table] if self.keep_scores else [output])
-        ):
-            return f"{output}: is there already (delete it to make it anew)"
+        if all(p.exists() for p in ([output, scores, table] if self.keep_scores else [output])):
+            return f"{output}: is there already (delete it to make it again)"
         with SequentialVideoReader(str(path)) as reader:
             duration, has_audio = reader.duration, reader.has_audio
-        seconds = keyframe_seconds(duration, 1 / self.interval)
-        if boxes is not None:
-            seconds = sorted(boxes)
-            if outside := [second for second in seconds if not 0 <= second <= duration]:
-                raise PredictorError(
-                    f"{path} lasts {duration:g} s, but there are boxes for {outside[0]:g} s of it; "
-                    "check their seconds and the offset"
-                )
-        log = PredictionLog(
-            scores if scores.exists() else output.with_suffix(".part.jsonl"),
-            path.name,
-            self._run_id(path, boxes),
-            self.predictor.class_names,
-        )
-        damage: list[VideoDecodeError] = []
-        self._score(path, log, seconds, boxes, damage)
-        part = output.with_suffix(".part.mp4")
-        self._draw(path, log, part, damage)
-        if damage:
-            raise VideoDecodeError(f"{damage[0]}; what comes before is in {part} and {log.path}")
-        part.replace(output)
-        if self.keep_scores:
-            log.write_ava_csv(table, path.stem, self.predictor.class_ids, offset)
-        told = f"{output}: keyframes: {len(seconds)}, persons: {log.count_persons()}"
-        self._end(log, scores)
-        return told if has_audio else f"{told}; no sound track: the model heard silence"
+        seconds = self._keyframes(path, duration, boxes)
+        log_path = scores if scores.exists() else output.with_suffix(".part.jsonl")
+        run_id = self._run_id(path, boxes)
+        with PredictionLog(log_path, path.name, run_id, self.predictor.class_names) as log:
+            damage = self._score(path, log, seconds, boxes)
+            part = output.with_suffix(".part.mp4")
+            drawing_damage = self._draw(path, log, part)
+            if damage := damage or drawing_damage:
+                raise VideoDecodeError(f"{damage}; what comes before is in {part} and {log.path}")
+            part.replace(output)
+            if self.keep_scores:
+                log.write_ava_csv(table, path.stem, self.predictor.class_ids, offset)
+            summary = f"{output}: keyframes: {len(seconds)}, persons: {log.count_persons()}"
+        self._finish(log, scores)
+        return summary if has_audio else f"{summary}; no audio track: the model received silence"
 
     def watch(
         self,
         capture: Capture,
         output: str | Path,
         stopped: Callable[[], bool] = lambda: False,
-        look: Callable[[np.ndarray], None] = lambda image: None,
+        show: Callable[[np.ndarray], None] = lambda image: None,
     ) -> str:
-        """Of a camera, until it ends or ``stopped()``; without sound. See :func:`camera.watch`.
+        """Draw the frames of a camera, without audio, until it ends; see :func:`camera.watch`.
 
         Args:
+            capture: the camera.
             output: .mp4 to write.
-            look: is given each frame as it is drawn, uint8 (H, W, 3) RGB.
+            stopped: called before each frame; True ends the run.
+            show: called with each drawn frame, uint8 (H, W, 3) RGB.
 
         Returns:
-            a line that says what was done.
+            a summary of one line.
 
         Raises:
-            PredictorError: no picture came, or ``output`` exists.
+            PredictorError: there was no frame, or ``output`` exists.
         """
         output = Path(output)
         if output.exists():
             raise PredictorError(f"{output} exists; choose another output")
-        part_log = output.with_suffix(".part.jsonl")
-        part_log.unlink(missing_ok=True)
-        log = PredictionLog(part_log, "camera", self._digest, self.predictor.class_names)
-
-        def drawn() -> Iterator[tuple[float, np.ndarray]]:
-            for seen in watch(capture, self.predictor, self.interval, stopped=stopped):
-                if seen.keyframe > log.last:
-                    log.append(seen.keyframe, seen.found)
-                found = self._chosen(seen.found)
-                image = draw_clip_frame(
-                    seen.frame, found, self._drawn_names, min_score=self.min_score
-                )
-                look(image)
-                yield seen.second, image
-
-        images = drawn()
-        first = next(images, None)
-        if first is None:
-            raise PredictorError("the camera gave no picture, or for less than half a clip")
-        part = output.with_suffix(".part.mp4")
-        write_video(part, chain([first], images), None, video_options={"preset": "ultrafast"})
-        part.replace(output)
-        if self.keep_scores:
-            log.write_ava_csv(output.with_suffix(".csv"), "camera", self.predictor.class_ids)
-        told = f"{output}: persons: {log.count_persons()}"
-        self._end(log, output.with_suffix(".jsonl"))
-        return told
-
-    def _score(
-        self,
-        path: Path,
-        log: PredictionLog,
-        seconds: Sequence[float],
-        boxes: Mapping[float, np.ndarray] | None,
-        damage: list[VideoDecodeError],
-    ) -> None:
-        todo = [second for second in seconds if second > log.last]
-        found = _up_to_damage(self.predictor(path, todo, boxes), damage)
-        progress = tqdm(
-            found,
-            f"{path.name}: scores",
-            len(seconds),
-            initial=len(seconds) - len(todo),
-            mininterval=2,
-        )
-        for second, instances in progress:
-            log.append(second, instances)
-
-    def _draw(
-        self, path: Path, log: PredictionLog, part: Path, damage: list[VideoDecodeError]
-    ) -> None:
-        mapper = self.predictor.mapper
-        with SequentialVideoReader(str(path)) as reader:
-            found = log.read((reader.height, reader.width))
-            frames = draw_frames(
-                reader,
-                ((second, self._chosen(instances)) for second, instances in found),
-                self._drawn_names,
-                log_mel=None if mapper.audio_mode == "mute" else mapper.log_mel,
-                clip_sec=mapper.clip_sec,
-                interval=self.interval,
-                min_score=self.min_score,
-            )
-            frames = tqdm(frames, f"{path.name}: frames", num_frames(reader), mininterval=2)
-            frames = _up_to_damage(frames, damage)
+        log_path = output.with_suffix(".part.jsonl")
+        log_path.unlink(missing_ok=True)
+        with PredictionLog(log_path, "camera", self._digest, self.predictor.class_names) as log:
+            frames = self._draw_camera(capture, log, stopped, show)
             first = next(frames, None)
             if first is None:
-                raise damage[0]
+                raise PredictorError("the camera gave no frame, or for less than half a clip")
+            part = output.with_suffix(".part.mp4")
+            write_video(part, chain([first], frames), None, video_options={"preset": "ultrafast"})
+            part.replace(output)
+            if self.keep_scores:
+                table = output.with_suffix(".csv")
+                log.write_ava_csv(table, "camera", self.predictor.class_ids)
+            summary = f"{output}: persons: {log.count_persons()}"
+        self._finish(log, output.with_suffix(".jsonl"))
+        return summary
+
+    def _keyframes(self, path: Path, duration: float, boxes: Boxes | None) -> list[float]:
+        if boxes is None:
+            return keyframe_seconds(duration, 1 / self.interval)
+        seconds = sorted(boxes)
+        if outside := [second for second in seconds if not 0 <= second <= duration]:
+            raise PredictorError(
+                f"{path} lasts {duration:g} s, but there are boxes for {outside[0]:g} s of it; "
+                "check their seconds and the offset"
+            )
+        return seconds
+
+    def _score(
+        self, path: Path, log: PredictionLog, seconds: Sequence[float], boxes: Boxes | None
+    ) -> VideoDecodeError | None:
+        """Log the keyframes that are not in the log; return the error that ended it early."""
+        todo = [second for second in seconds if second > log.last]
+        found = _UntilDamage(self.predictor(path, todo, boxes))
+        title, done = f"{path.name}: scores", len(seconds) - len(todo)
+        for second, instances in tqdm(found, title, len(seconds), initial=done, mininterval=2):
+            log.append(second, instances)
+        return found.error
+
+    def _draw(self, path: Path, log: PredictionLog, part: Path) -> VideoDecodeError | None:
+        """Write the drawn frames to ``part``; return the error that ended it early."""
+        mapper = self.predictor.mapper
+        with SequentialVideoReader(str(path)) as reader:
+            keyframes = log.read((reader.height, reader.width))
+            frames = _UntilDamage(
+                draw_frames(
+                    reader,
+                    ((second, self._select_drawn(found)) for second, found in keyframes),
+                    self._drawn_names,
+                    log_mel=None if mapper.audio_mode == "mute" else mapper.log_mel,
+                    clip_sec=mapper.clip_sec,
+                    interval=self.interval,
+                    min_score=self.min_score,
+                )
+            )
+            progress = tqdm(frames, f"{path.name}: frames", num_frames(reader), mininterval=2)
+            images = iter(progress)
+            first = next(images, None)
+            if first is None:  # not even the first frame can be read
+                raise frames.error or VideoDecodeError(f"{path}: there is no frame")
             write_video(
                 part,
-                chain([first], frames),
+                chain([first], images),
                 output_fps(reader.fps),
                 audio_of=path,
                 video_options={"preset": "veryfast"},
             )
+        return frames.error
 
-    def _chosen(self, found: Instances) -> Instances:
-        """With the scores of the actions that are drawn only."""
+    def _draw_camera(
+        self,
+        capture: Capture,
+        log: PredictionLog,
+        stopped: Callable[[], bool],
+        show: Callable[[np.ndarray], None],
+    ) -> Iterator[tuple[float, np.ndarray]]:
+        """Yield (second, drawn frame); keyframes are logged."""
+        for shot in watch(capture, self.predictor, self.interval, stopped=stopped):
+            if shot.keyframe > log.last:
+                log.append(shot.keyframe, shot.instances)
+            image = draw_clip_frame(
+                shot.frame,
+                self._select_drawn(shot.instances),
+                self._drawn_names,
+                min_score=self.min_score,
+            )
+            show(image)
+            yield shot.second, image
+
+    def _select_drawn(self, found: Instances) -> Instances:
+        """Return the instances with the scores of the drawn actions only."""
         fields = {**found.get_fields(), "action_scores": found.action_scores[:, self._drawn]}
         return Instances(found.image_size, **fields)
 
-    def _end(self, log: PredictionLog, scores: Path) -> None:
+    def _finish(self, log: PredictionLog, scores: Path) -> None:
+        """Keep the log as ``scores``, or delete it unless it was there before."""
         if self.keep_scores:
             log.path.replace(scores)
         elif log.path != scores:
             log.path.unlink()
 
-    def _run_id(self, path: Path, boxes: Mapping[float, np.ndarray] | None) -> str:
-        """16 hexadecimal digits of what the scores of a video depend on."""
+    def _run_id(self, path: Path, boxes: Boxes | None) -> str:
+        """Return 16 hexadecimal digits of everything that the scores of a video depend on."""
         sha = hashlib.sha256(f"{self._digest} {path.stat().st_size} {self.interval}".encode())
         for second, persons in sorted(boxes.items()) if boxes is not None else ():
             sha.update(f"{second}".encode() + np.asarray(persons, np.float32).tobytes())
         return sha.hexdigest()[:16]
 
 
-def _up_to_damage(items: Iterable[Item], damage: list[VideoDecodeError]) -> Iterator[Item]:
-    """The items before an error, and the error into a list."""
-    try:
-        yield from items
-    except VideoDecodeError as error:
-        damage.append(error)
+class _UntilDamage(Generic[Item]):
+    """Iterable over items up to a VideoDecodeError, which ends it and is kept in ``error``."""
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        self.error: VideoDecodeError | None = None
+        self._items = items
+
+    def __iter__(self) -> Iterator[Item]:
+        try:
+            yield from self._items
+        except VideoDecodeError as error:
+            self.error = error

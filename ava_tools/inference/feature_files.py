@@ -1,9 +1,10 @@
-"""Files of features, one for each video, in a way that a kill costs no more than one video."""
+"""Write the features of many videos, one npz each; a killed run loses at most one video."""
 
 import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -11,6 +12,7 @@ from tqdm import tqdm
 from avsf_det.data import VideoDecodeError
 from avsf_det.data.datasets.annotation_files import VIDEO_EXTENSIONS
 from avsf_det.engine.feature_extractor import FeatureError, FeatureExtractor, Persons
+from avsf_det.utils.atomic import atomic_path
 
 logger = logging.getLogger(__name__)
 
@@ -23,23 +25,28 @@ def write_features(
     hop: float = 1.0,
     persons: Mapping[str, Persons] | None = None,
 ) -> dict[str, list[str]]:
-    """Write an npz for each video: what :class:`FeatureExtractor` gives, its settings, "hop" (0
-    with persons) and "video", the file. Those that are there are not made again.
+    """Write the features of each video to an npz; existing files are kept.
+
+    An npz holds the arrays of :class:`FeatureExtractor`, its settings, "hop" (0 with persons) and
+    "video", the path of the file.
 
     Args:
-        videos: name to file, None where it is missing. "a/b.mp4" goes to "<output>/a/b.npz".
-        persons: by the file's name without extension; videos that are not in it are left out.
+        extractor: the feature extractor.
+        videos: name to path, None where the file is missing. "a/b.mp4" is written to
+            "<output>/a/b.npz".
+        output: folder of the npz files.
+        hop: seconds between clips.
+        persons: person boxes by the file's name without extension; other videos are left out.
 
     Returns:
-        "written", "kept" (those that were there) and "left out", npz files; and "bad", what is
-        wrong with bad videos.
+        the npz files "written", "kept" and "left out"; and under "bad" the errors of bad videos.
 
     Raises:
-        FeatureError: two videos have one npz, or one outside of ``output``; one that is there was
-            made with other settings; there are no persons of any video.
+        FeatureError: two videos have the same npz, or one outside of ``output``; an existing npz
+            was made with other settings; there are no persons of any video.
     """
     settings = {**extractor.settings, "hop": hop if persons is None else 0.0}
-    done = {"written": [], "kept": [], "left out": [], "bad": []}
+    done: dict[str, list[str]] = {"written": [], "kept": [], "left out": [], "bad": []}
     for file, path in tqdm(_name_files(videos, output).items(), "videos", mininterval=2):
         if path is None:
             done["bad"].append(f"{file}: there is no video for it")
@@ -57,16 +64,20 @@ def write_features(
                 logger.error(error)
                 done["bad"].append(str(error))
             else:
-                _save(file, {**arrays, **settings, "video": path})
+                contents: dict[str, Any] = {**arrays, **settings, "video": path}
+                with atomic_path(file) as temporary:
+                    np.savez(temporary, **contents)
                 done["written"].append(file)
     if len(done["left out"]) == len(videos):
-        raise FeatureError(f"there are boxes of {', '.join(list(persons)[:3])}, ...: of no video")
+        named = ", ".join(list(persons or {})[:3])
+        raise FeatureError(f"there are boxes of {named}, ...: of no video")
     return done
 
 
 def _name_files(videos: Mapping[str, str | None], output: str) -> dict[str, str | None]:
-    """npz to video."""
-    files, names = {}, {}
+    """Return the path of each npz with the path of its video."""
+    files: dict[str, str | None] = {}
+    names: dict[str, str] = {}
     for name, path in videos.items():
         stem, extension = os.path.splitext(os.path.normpath(name))
         stem = stem if extension.lower() in VIDEO_EXTENSIONS else stem + extension
@@ -79,18 +90,11 @@ def _name_files(videos: Mapping[str, str | None], output: str) -> dict[str, str 
     return files
 
 
-def _save(file: str, arrays: dict) -> None:
-    """All of it or nothing."""
-    os.makedirs(os.path.dirname(file) or ".", exist_ok=True)
-    with open(f"{file}.part", "wb") as part:
-        np.savez(part, **arrays)
-    os.replace(f"{file}.part", file)
-
-
 def _check_settings(file: str, settings: dict) -> None:
     with np.load(file) as arrays:
         for name, value in settings.items():
             if name not in arrays or not np.array_equal(arrays[name], value):
                 raise FeatureError(
-                    f"{file}: is there, but of another '{name}'. Name another folder, or delete it"
+                    f"{file}: is there, but made with another '{name}'. Choose another folder, or "
+                    "delete it"
                 )

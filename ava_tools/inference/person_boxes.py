@@ -1,9 +1,9 @@
-"""Person boxes of many videos to a csv, in a way that a kill costs no more than one batch."""
+"""Write the person boxes of many videos to a csv; a killed run loses at most one batch."""
 
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from tqdm import tqdm
 from avsf_det.data import AnnotationError, VideoDecodeError
 from avsf_det.data.datasets.annotation_files import VIDEO_EXTENSIONS
 from avsf_det.data.video import SequentialVideoReader
-from avsf_det.engine.predictor import keyframe_seconds
+from avsf_det.engine.predictor import FindPersons, keyframe_seconds
+from avsf_det.utils.atomic import JsonLinesLog, write_atomic
 
 Keyframe = tuple[str, float]  # video id, seconds in the csv's clock
 
@@ -23,11 +24,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Video:
-    """A file, and the keyframes to look at.
+    """Video file and its keyframes.
 
     Attributes:
+        video_id: id in the csv.
+        path: the file.
         offset: second of the csv's clock at which the file starts.
-        seconds: keyframes in that clock; None: the whole file, at a rate.
+        seconds: keyframes in that clock; None: the whole file, at a fixed rate.
     """
 
     video_id: str
@@ -37,16 +40,18 @@ class Video:
 
 
 def videos_of_dataset(name: str) -> list[Video]:
-    """The videos of a registered data set, with its annotated keyframes; if it says between which
-    seconds it may be annotated (``valid_sec``, as AVA does), with every whole second of these.
+    """Return the videos of a registered dataset with their keyframes.
+
+    Keyframes are the annotated ones. If the metadata has ``valid_sec`` (AVA's: the first and the
+    last second that may be annotated), they are every whole second in that range.
 
     Raises:
-        AnnotationError: there is no such data set, or it is not one of keyframes.
+        AnnotationError: there is no such dataset, or it has no keyframes.
     """
     if name not in DatasetCatalog.list():
-        raise AnnotationError(f"no data set is registered as '{name}'")
+        raise AnnotationError(f"no dataset is registered as '{name}'")
     if MetadataCatalog.get(name).evaluator_type != "ava":
-        raise AnnotationError(f"data set '{name}' is of clips without person boxes")
+        raise AnnotationError(f"dataset '{name}' is of clips without person boxes")
     seconds: dict[Video, list[float]] = {}
     for d in DatasetCatalog.get(name):
         video = Video(d["video_id"], d["file_name"], d["offset"])
@@ -58,7 +63,9 @@ def videos_of_dataset(name: str) -> list[Video]:
 
 
 def videos_of_path(path: Path) -> list[Video]:
-    """A file, or all videos in a folder and below. The video id is the name without extension.
+    """Return a video file, or all videos in a folder at any depth.
+
+    The video id is the file name without its extension.
 
     Raises:
         AnnotationError: there is no video, or its name cannot be a video id.
@@ -79,45 +86,44 @@ def videos_of_path(path: Path) -> list[Video]:
 
 
 class PartialResults:
-    """What was found so far, by video id and number of the batch: a list of [second, boxes].
+    """Boxes of finished batches, kept in a log whose first line holds the settings.
 
-    It is kept in a file with a line of JSON for each, after a line that holds ``settings``.
+    Args:
+        path: log to continue, or to create.
+        settings: everything that the boxes depend on.
+
+    Attributes:
+        batches: (video id, number of the batch) to a list of [second, boxes].
+
+    Raises:
+        AnnotationError: the log was made with other settings.
     """
 
-    def __init__(self, path: str, settings: dict):
-        """
-        Raises:
-            AnnotationError: the file is there, made with other settings.
-        """
-        lines = []
-        if os.path.exists(path):
-            with open(path, "rb") as file:  # its last line may be torn
-                lines = [line for line in file if line.endswith(b"\n")]
-        if lines and json.loads(lines[0]) != settings:
+    def __init__(self, path: str, settings: dict) -> None:
+        self._log = JsonLinesLog(path)
+        records = iter(self._log)
+        before = next(records, None)
+        if before is not None and before != settings:
             raise AnnotationError(
-                f"{path}: was made with {lines[0].decode().strip()}. Give the same again, or "
-                "delete it to begin anew"
+                f"{path}: was made with {json.dumps(before)}. Use the same settings, or delete it "
+                "to start again"
             )
-        self.batches = {(video_id, k): found for video_id, k, found in map(json.loads, lines[1:])}
-        self._file = open(path, "ab")
-        self._file.truncate(sum(map(len, lines)))
-        if not lines:
-            self._write(settings)
+        self.batches = {(video_id, k): found for video_id, k, found in records}
+        if before is None:
+            self._log.append(settings)
 
     def add(self, video_id: str, batch: int, found: list) -> None:
-        self._write([video_id, batch, found])
+        """Keep a batch: a list of [second, boxes]."""
+        self._log.append([video_id, batch, found])
         self.batches[video_id, batch] = found
 
     def close(self) -> None:
-        self._file.close()
-
-    def _write(self, value: object) -> None:
-        self._file.write(json.dumps(value).encode() + b"\n")
-        self._file.flush()
+        """Close the log."""
+        self._log.close()
 
 
 def write_person_boxes(
-    detector: Callable[[Sequence[np.ndarray]], list[np.ndarray]],
+    detector: FindPersons,
     videos: Sequence[Video],
     output: str,
     *,
@@ -125,54 +131,50 @@ def write_person_boxes(
     rate: float = 1.0,
     batch_size: int = 4,
 ) -> tuple[dict[Keyframe, np.ndarray], list[VideoDecodeError]]:
-    """Detect the persons at all keyframes, and write ``output`` when that is done.
+    """Detect the persons at all keyframes, and write ``output`` at the end.
 
-    Until then, and if there is a bad video, ``output`` + ".partial" has what was found; a call
-    with the same arguments goes on from there, to the same bytes.
+    Until then, and if there is a bad video, ``output`` + ".partial" holds the finished batches. A
+    call with the same arguments resumes from it, and writes the same bytes as an unbroken run.
 
     Args:
-        detector: as :class:`PersonDetector`.
-        settings: what the boxes depend on; a partial file made with others is refused.
-        rate: keyframes a second, of videos without ``seconds``.
-        batch_size: frames of a video that the detector is given at once.
+        detector: person detector, such as :class:`PersonDetector`.
+        videos: videos with their keyframes.
+        output: csv to write.
+        settings: everything that the boxes depend on; a log made with other settings is refused.
+        rate: keyframes per second, for videos without ``seconds``.
+        batch_size: number of frames that the detector gets at once, all of one video.
 
     Returns:
-        keyframe to boxes float32 (N, 5): x1, y1, x2, y2 in 0..1, score; and the errors of bad
-        videos, of which only the boxes before the damage are in the file.
+        boxes float32 (N, 5) of each keyframe: x1, y1, x2, y2 in 0..1, score; and the errors of bad
+        videos, of which the csv has only the boxes before the damage.
 
     Raises:
-        AnnotationError: ``output`` exists, or there is a partial file with other settings.
+        AnnotationError: ``output`` exists, or the log was made with other settings.
     """
     partial_file = f"{output}.partial"
     if os.path.exists(output) and not os.path.exists(partial_file):
         raise AnnotationError(f"{output}: is there already. Delete it, or name another file")
-    os.makedirs(os.path.dirname(output) or ".", exist_ok=True)
     partial = PartialResults(partial_file, {**settings, "rate": rate, "batch_size": batch_size})
-    found, bad = {}, []
+    found: dict[Keyframe, np.ndarray] = {}
+    bad: list[VideoDecodeError] = []
     for video in tqdm(videos, "videos", mininterval=2):
         try:
-            for second, boxes in _search(detector, video, partial, rate, batch_size):
+            for second, boxes in _detect(detector, video, partial, rate, batch_size):
                 found[video.video_id, second] = np.array(boxes, np.float32).reshape(-1, 5)
         except VideoDecodeError as error:
             logger.error(error)
             bad.append(error)
     partial.close()
-    with open(f"{output}.tmp", "w") as file:
-        file.writelines(_rows(found))
-    os.replace(f"{output}.tmp", output)
+    write_atomic(output, "".join(_rows(found)))
     if not bad:
         os.remove(partial_file)
     return found, bad
 
 
-def _search(
-    detector, video: Video, partial: PartialResults, rate: float, batch_size: int
+def _detect(
+    detector: FindPersons, video: Video, partial: PartialResults, rate: float, batch_size: int
 ) -> Iterator[tuple[float, list]]:
-    """Go through a video once, forwards, past the batches that were found before.
-
-    Yields:
-        second, and boxes as :func:`_rounded` gives them.
-    """
+    """Yield second and rounded boxes of each keyframe; finished batches come from the log."""
     with SequentialVideoReader(video.path) as reader:
         seconds = _keyframes(video, reader, rate)
         starts = range(0, len(seconds), batch_size)
@@ -180,16 +182,15 @@ def _search(
             batch = seconds[start : start + batch_size]
             found = partial.batches.get((video.video_id, k), [])
             if [second for second, _ in found] != batch:
-                boxes = detector(
-                    reader.get_frames_played_at([second - video.offset for second in batch])
-                )
-                found = [[t, _rounded(b)] for t, b in zip(batch, boxes, strict=True)]
+                times = [second - video.offset for second in batch]
+                boxes = detector(list(reader.get_frames_played_at(times)))
+                found = [[t, _round(b)] for t, b in zip(batch, boxes, strict=True)]
                 partial.add(video.video_id, k, found)
             yield from found
 
 
 def _keyframes(video: Video, reader: SequentialVideoReader, rate: float) -> list[float]:
-    """Those that the file has; in the csv's clock."""
+    """Return the keyframes before the end of the file, in the csv's clock."""
     if video.seconds is None:
         return keyframe_seconds(reader.duration, rate)
     end = video.offset + reader.duration + 1 / reader.fps
@@ -197,19 +198,19 @@ def _keyframes(video: Video, reader: SequentialVideoReader, rate: float) -> list
     if missing := len(video.seconds) - len(seconds):
         logger.warning(
             f"{video.path}: lasts {reader.duration:g} s; {missing} of the {len(video.seconds)} "
-            "keyframes lie behind its end"
+            "keyframes lie after its end"
         )
     return seconds
 
 
-def _rounded(boxes: np.ndarray) -> list[list[float]]:
-    """With the csv's four digits; what has no area then is left out, as the csv's readers want."""
+def _round(boxes: np.ndarray) -> list[list[float]]:
+    """Round to the csv's four digits, and leave out boxes without area, which readers refuse."""
     rows = [[round(x, 4) for x in box] for box in boxes.tolist()]
     return [row for row in rows if row[0] < row[2] and row[1] < row[3]]
 
 
 def _rows(found: dict[Keyframe, np.ndarray]) -> Iterator[str]:
-    """Whole seconds have four digits, as in AVA."""
+    """Yield the lines of the csv; whole seconds have four digits, as in AVA."""
     for (video_id, second), boxes in found.items():
         time = f"{second:04.0f}" if float(second).is_integer() else repr(second)
         for *box, score in boxes.tolist():

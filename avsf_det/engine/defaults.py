@@ -128,7 +128,7 @@ def set_up_loggers() -> None:
     """Show the log of this project, and of the checkpointer, on the terminal."""
     from detectron2.utils.logger import setup_logger
 
-    for name in ("avsf_det", "fvcore"):
+    for name in ("avsf_det", "ava_tools", "fvcore"):
         setup_logger(name=name)
 
 

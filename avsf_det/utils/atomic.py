@@ -57,8 +57,8 @@ class JsonLinesLog:
     """Append-only log of JSON values, one per line, that a killed run can be resumed from.
 
     Each value is written through to the file at once. A last line without a line end comes from a
-    killed process: readers skip it, and the next :meth:`append` removes it. Opening and reading
-    change nothing on the disk.
+    killed process: readers skip it, and :meth:`resume` or :meth:`append` removes it. Reading
+    changes nothing on the disk.
 
         with JsonLinesLog("boxes.jsonl") as log:
             done = {record["video"] for record in log}
@@ -69,7 +69,7 @@ class JsonLinesLog:
         path: file to continue, or to create.
 
     Attributes:
-        path: the file; created by the first :meth:`append`, with missing folders.
+        path: the file; created by :meth:`resume` or the first :meth:`append`, with missing folders.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -91,15 +91,20 @@ class JsonLinesLog:
                 ) from None
             yield value
 
-    def append(self, value: object) -> None:
-        """Write one value, which :mod:`json` can encode, as the new last line."""
+    def resume(self) -> BinaryIO:
+        """Open the file for writing, without a torn last line; return it."""
         if self._file is None:
             length = sum(map(len, self._complete_lines()))
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(self.path, "ab")
             self._file.truncate(length)
-        self._file.write(json.dumps(value).encode() + b"\n")
-        self._file.flush()
+        return self._file
+
+    def append(self, value: object) -> None:
+        """Write one value, which :mod:`json` can encode, as the new last line."""
+        file = self.resume()
+        file.write(json.dumps(value).encode() + b"\n")
+        file.flush()
 
     def close(self) -> None:
         """Close the file; a later :meth:`append` opens it again."""

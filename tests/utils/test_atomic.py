@@ -76,6 +76,8 @@ def test_a_torn_last_line_is_skipped_and_then_removed(tmp_path, torn):
     log = JsonLinesLog(path)
     assert list(log) == [[1], [2]]
     assert path.read_bytes() == b"[1]\n[2]\n" + torn  # reading changes nothing
+    log.resume()
+    assert path.read_bytes() == b"[1]\n[2]\n"
     log.append([3])
     assert path.read_bytes() == b"[1]\n[2]\n[3]\n"
     log.close()

@@ -53,7 +53,7 @@ def test_a_killed_run_goes_on(tmp_path):
     assert process.exitcode == -signal.SIGKILL and os.listdir(tmp_path) == ["a.npz"]
     first = (tmp_path / "a.npz").read_bytes()
     (tmp_path / "x").mkdir()
-    (tmp_path / "x" / "b.npz.part").write_bytes(first[:100])  # killed while it was written
+    (tmp_path / "x" / ".part-b.npz").write_bytes(first[:100])  # killed while it was written
     fake = Fake()
     done = write_features(fake, VIDEOS, str(tmp_path))
     assert done["kept"] == [str(tmp_path / "a.npz")] and len(done["written"]) == 2
@@ -65,7 +65,7 @@ def test_a_killed_run_goes_on(tmp_path):
 def test_files_of_other_settings_are_not_mixed(tmp_path):
     write_features(Fake(), VIDEOS, str(tmp_path), hop=1)
     for fake, hop in ((Fake(weights_sha256="x"), 1), (Fake(layers=("head", "y")), 1), (Fake(), 2)):
-        with pytest.raises(FeatureError, match=r"a\.npz: is there, but of another"):
+        with pytest.raises(FeatureError, match=r"a\.npz: is there, but made with another"):
             write_features(fake, VIDEOS, str(tmp_path), hop=hop)
         assert not fake.asked
 

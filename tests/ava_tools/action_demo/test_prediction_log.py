@@ -68,8 +68,11 @@ def test_other_runs_and_other_files_are_refused(tmp_path):
         make_log(path, run="r2")
     assert path.read_bytes() == before
     (tmp_path / "b.jsonl").write_text("hello\nworld\n")
-    with pytest.raises(PredictorError, match=r"b.jsonl:1: not a line of results"):
+    with pytest.raises(PredictorError, match=r"b.jsonl:1: not a line of JSON"):
         make_log(tmp_path / "b.jsonl")
+    (tmp_path / "d.jsonl").write_text("[1]\n")
+    with pytest.raises(PredictorError, match=r"d.jsonl:1: not a line of predictions"):
+        make_log(tmp_path / "d.jsonl")
     with pytest.raises(PredictorError, match="the same name"):
         PredictionLog(tmp_path / "c.jsonl", "a.mp4", "r", ["sit", "sit"])
 

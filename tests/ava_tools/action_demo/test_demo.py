@@ -191,7 +191,7 @@ def test_odd_videos(predictor, tmp_path, options):
     path = tmp_path / "in.mp4"
     write_video(path, **{"fps": 10, **options})
     told = ActionDemo(predictor).run(path, tmp_path / "out.mp4")
-    assert told.endswith("no sound track: the model heard silence")
+    assert told.endswith("no audio track: the model received silence")
     with VideoReader(path) as source, VideoReader(tmp_path / "out.mp4") as drawn:
         assert drawn.duration == pytest.approx(source.duration)
         assert not drawn.has_audio
@@ -226,7 +226,7 @@ def test_camera(predictor, tmp_path, monkeypatch):
     camera, shown = Camera(60), []
     monkeypatch.setattr(action_demo, "watch", partial(action_demo.watch, clock=camera.clock))
     demo = ActionDemo(predictor, keep_scores=True)
-    told = demo.watch(camera, tmp_path / "out.mp4", look=shown.append)
+    told = demo.watch(camera, tmp_path / "out.mp4", show=shown.append)
     assert told == f"{tmp_path / 'out.mp4'}: persons: 7"
     assert {path.name for path in tmp_path.iterdir()} == {"out.mp4", "out.jsonl", "out.csv"}
     with VideoReader(tmp_path / "out.mp4") as drawn:
@@ -235,5 +235,5 @@ def test_camera(predictor, tmp_path, monkeypatch):
         assert drawn.duration == pytest.approx(len(shown) / 8, abs=0.15)
     with pytest.raises(PredictorError, match=r"out.mp4 exists"):
         demo.watch(camera, tmp_path / "out.mp4")
-    with pytest.raises(PredictorError, match="the camera gave no picture"):
+    with pytest.raises(PredictorError, match="the camera gave no frame"):
         demo.watch(Camera(0), tmp_path / "none.mp4")

@@ -203,7 +203,7 @@ def dataset(videos, tmp_path):
     MetadataCatalog.remove(name)
 
 
-def test_keyframes_of_a_data_set(dataset, tmp_path, monkeypatch, caplog, capsys):
+def test_keyframes_of_a_data_set(dataset, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(tool, "PersonDetector", NumberReader)
     output = tmp_path / "boxes.csv"
     assert tool.main(["--dataset", dataset, "--output", str(output)]) == 0
@@ -211,11 +211,9 @@ def test_keyframes_of_a_data_set(dataset, tmp_path, monkeypatch, caplog, capsys)
         "a,0011,0.0000,0.2500,0.1100,1.0000,,0.9000",
         "a,0013,0.0000,0.2500,0.3100,1.0000,,0.9000",
     ]
-    assert "lasts 5 s; 1 of the 3 keyframes lie behind its end" in caplog.text
-    assert (
-        "AP 0.667; 2 of 3 annotated ones found, 0 of 2 boxes are of nobody"
-        in capsys.readouterr().out
-    )
+    shown = capsys.readouterr().out
+    assert "lasts 5 s; 1 of the 3 keyframes lie after its end" in shown
+    assert "AP 0.667; 2 of 3 annotated persons found, 0 of 2 boxes match no person" in shown
 
 
 def test_all_seconds_that_may_be_annotated_are_looked_at(dataset):
@@ -227,7 +225,7 @@ def test_all_seconds_that_may_be_annotated_are_looked_at(dataset):
 def test_what_is_no_video_or_data_set_is_named(videos, tmp_path, capsys):
     arguments = ["--output", str(tmp_path / "boxes.csv")]
     assert tool.main([*arguments, "--dataset", "nothing"]) == 1
-    assert "no data set is registered as 'nothing'" in capsys.readouterr().err
+    assert "no dataset is registered as 'nothing'" in capsys.readouterr().err
     with pytest.raises(AnnotationError, match="kinetics400_val' is of clips"):
         videos_of_dataset("kinetics400_val")
     (tmp_path / "empty").mkdir()

@@ -1,6 +1,6 @@
 import pytest
 
-from avsf_det.utils.parallel import in_parallel
+from ava_tools.support.parallel import in_parallel
 
 
 def test_every_item_gets_its_result():

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from avsf_det.utils.per_class_chart import draw_class_differences
+from ava_tools.charts.class_differences import draw_class_differences
 
 
 def draw(path: Path, points: list[float], **kwargs) -> np.ndarray:

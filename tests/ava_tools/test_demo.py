@@ -1,5 +1,6 @@
 import json
 
+import cv2
 import numpy as np
 import pytest
 from detectron2.modeling import build_model
@@ -147,10 +148,10 @@ class Webcam(Camera):
 def test_webcam(run, tmp_path, monkeypatch, capsys):
     cameras, shown = [], []
     monkeypatch.setattr(
-        tool.cv2, "VideoCapture", lambda number: cameras.append(Webcam(number)) or cameras[-1]
+        cv2, "VideoCapture", lambda number: cameras.append(Webcam(number)) or cameras[-1]
     )
-    monkeypatch.setattr(tool.cv2, "imshow", lambda title, image: shown.append(image))
-    monkeypatch.setattr(tool.cv2, "waitKey", lambda ms: ord("q") if len(shown) == 20 else -1)
+    monkeypatch.setattr(cv2, "imshow", lambda title, image: shown.append(image))
+    monkeypatch.setattr(cv2, "waitKey", lambda ms: ord("q") if len(shown) == 20 else -1)
     watch = action_demo.watch
     monkeypatch.setattr(
         action_demo, "watch", lambda camera, *a, **k: watch(camera, *a, clock=camera.clock, **k)

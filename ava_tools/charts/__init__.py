@@ -1,0 +1,1 @@
+"""Charts and image sheets that several tools draw."""

@@ -18,11 +18,11 @@ from pathlib import Path
 from detectron2.config import get_cfg
 from tabulate import tabulate
 
+from ava_tools.support.parallel import in_parallel
 from avsf_det import add_avsf_config
 from avsf_det.data.datasets import AnnotationError
 from avsf_det.data.datasets.video_lists import videos_in, videos_of
 from avsf_det.data.video.check import PROBLEMS, VideoCheck, check_video
-from ava_tools.support.parallel import in_parallel
 
 EXAMPLE = """examples:
   a folder               python ava_tools/check_videos.py --videos videos/ --output check.csv

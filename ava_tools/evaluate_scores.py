@@ -8,6 +8,7 @@ from statistics import fmean
 
 from tabulate import tabulate
 
+from ava_tools.charts.class_differences import draw_class_differences
 from avsf_det.evaluation import (
     ClipEvaluationError,
     ClipScores,
@@ -24,7 +25,6 @@ from avsf_det.evaluation import (
     write_differences,
     write_scores,
 )
-from ava_tools.charts.class_differences import draw_class_differences
 
 EXAMPLE = """examples (RUN stands for output/<run>/inference):
   one run again           python ava_tools/evaluate_scores.py RUN/scores.npz

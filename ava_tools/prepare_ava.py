@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from ava_tools.support.parallel import in_parallel
 from avsf_det.data import VideoDecodeError, VideoReader
 from avsf_det.data.datasets import AnnotationError
 from avsf_det.data.datasets.builtin_meta import AVA_CUT_SECOND, AVA_VALID_SECONDS
 from avsf_det.data.datasets.video_lists import find_movies, read_video_ids
 from avsf_det.data.video.cut import cut_video
-from ava_tools.support.parallel import in_parallel
 
 EXAMPLE = """examples:
   python ava_tools/prepare_ava.py --dry-run

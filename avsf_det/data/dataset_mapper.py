@@ -15,7 +15,7 @@ from detectron2.config import configurable
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
 
-from .audio import LogMel, pick_time_steps, is_silent
+from .audio import LogMel, is_silent, pick_time_steps
 from .clip_sampling import frame_times, ith_span, misaligned_span, random_span, span_around
 from .transforms import ClipInput, CropClipView, build_clip_augmentations
 from .video import VideoDecodeError, VideoReader

@@ -27,7 +27,10 @@ Variants = dict[str, tuple[str, ...]]
 # Variants of an AVSlowFast config: trained ones -> config options; fused ones -> trained ones.
 ABLATIONS: dict[str, tuple[Variants, Variants]] = {
     "avs": (  # AVS next to the loss of a classifier, as in Table 5d
-        {f"avs_{on}": ("MODEL.AVSYNC.ENABLED", on) for on in ("True", "False")},
+        {
+            f"avs_{on}": ("MODEL.AVSYNC.ENABLED", on, "INPUT.AUDIO.NEGATIVES", on)
+            for on in ("True", "False")
+        },
         {},
     ),
     "curriculum": (  # of an AVPretrainer: easy negatives first, or the final mix from the start
@@ -46,7 +49,7 @@ ABLATIONS: dict[str, tuple[Variants, Variants]] = {
                 *("MODEL.BACKBONE.NAME", "build_slowfast_backbone"),
                 *("MODEL.SLOWFAST.FUSION_STAGES", "['pool1', 'res2', 'res3', 'res4']"),
             ),
-            "audio": ("MODEL.BACKBONE.NAME", "build_audio_backbone"),
+            "audio": ("MODEL.BACKBONE.NAME", "build_audio_backbone", "INPUT.FRAMES", "False"),
         },
         {"late": ("slowfast", "audio")},
     ),

@@ -20,7 +20,8 @@ from avsf_det.data import (
     build_clip_test_loader,
     build_clip_train_loader,
 )
-from avsf_det.data.build import has_keyframes, keyframes_to_test, swap_sounds
+from avsf_det.data.build import keyframes_to_test
+from avsf_det.data.checks import has_keyframes
 from avsf_det.utils.contact_sheet import Item, draw_boxes, draw_sheet
 from avsf_det.utils.visualizer import draw_logmel
 
@@ -45,8 +46,6 @@ def model_inputs(cfg: CfgNode, split: str, num: int, seed: int) -> list[dict]:
     name, rng = cfg.DATASETS.TEST[0], np.random.default_rng(seed)
     if has_keyframes(cfg, name):  # the loader goes through whole movies
         clips, mapper = keyframes_to_test(cfg, name), KeyframeMapper(cfg, is_train=False)
-        if cfg.TEST.AUDIO_MODE == "swap":
-            swap_sounds(clips)
         return [mapper(clips[i]) for i in sorted(rng.permutation(len(clips))[:num])]
     clips = build_clip_test_loader(cfg, name).dataset
     return [clips[i] for i in sorted(rng.permutation(len(clips))[:num].tolist())]

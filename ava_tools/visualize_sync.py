@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
         "step": args.step,
         "delay": args.shift_sound,
     }
-    windows, source = Windows(cfg, is_train=False), Path(args.input)
+    windows, source = Windows(cfg), Path(args.input)
     if not source.is_dir():
         shifts, similarity = compare_shifted(model, windows, str(source), **options)
         tell(source, shifts, similarity, args.output, args.json)

@@ -58,6 +58,17 @@ def test_config_builds_and_trains_one_step(path):
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
 
 
+@pytest.mark.parametrize("path", LEAVES, ids=config_id)
+def test_input_is_what_the_model_takes(path):
+    cfg = load(path)
+    kinds = {"ActionDetector": "keyframes", "GeneralizedRCNN": "frames"}
+    assert cfg.INPUT.KIND == kinds.get(cfg.MODEL.META_ARCHITECTURE, "clips")
+    assert cfg.INPUT.FRAMES == (cfg.MODEL.BACKBONE.NAME != "build_audio_backbone")
+    assert cfg.INPUT.AUDIO.NEGATIVES == cfg.MODEL.AVSYNC.ENABLED
+    is_evaluated = cfg.MODEL.META_ARCHITECTURE == "AVPretrainer"
+    assert cfg.TEST.AUDIO_NEGATIVES == (cfg.MODEL.AVSYNC.ENABLED and is_evaluated)
+
+
 def make_clip(cfg) -> dict:
     sounds = torch.randn(2, 1, cfg.INPUT.AUDIO.NUM_FRAMES, cfg.INPUT.AUDIO.NUM_MELS) - 7
     return {

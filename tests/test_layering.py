@@ -15,7 +15,7 @@ ALLOWED = {
     "layers": set(),
     "modeling": {"layers"},
     "checkpoint": {"structures"},
-    "data": {"structures"},
+    "data": {"structures", "utils"},
     "evaluation": {"structures"},
     "utils": {"data", "evaluation", "structures"},
     "model_zoo": {"config", "structures"},

@@ -314,6 +314,8 @@ def test_each_self_supervised_trunk_has_a_probe_that_sees_and_hears_the_same(fol
         assert probe.MODEL.SLOWFAST.FUSION_STAGES == []
         assert probe.MODEL.AUDIO.FUSION_STAGES == ["pool5"]
         assert probe.MODEL.SLOWFAST.ALPHA == trunk.MODEL.SLOWFAST.ALPHA
+        assert not probe.INPUT.AUDIO.NEGATIVES and not probe.TEST.AUDIO_NEGATIVES
+        probe.INPUT.AUDIO.NEGATIVES = trunk.INPUT.AUDIO.NEGATIVES
         assert probe.INPUT.AUDIO == trunk.INPUT.AUDIO and probe.INPUT.AUDIO.NUM_MELS == 40
         assert probe.MODEL.AUDIO.DROP_PATHWAY == 0
 

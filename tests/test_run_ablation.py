@@ -107,7 +107,7 @@ def test_table_has_every_seed_mean_and_spread(tmp_path, commands, capsys, monkey
     assert (tmp_path / "fusion" / "table.md").read_text() in printed
     cells = [[cell.strip() for cell in line.split("|")[2:-1]] for line in printed.splitlines()]
     assert ["late", "68.75", "8.84", "75.00", "62.50"] in cells
-    assert "- audio: MODEL.BACKBONE.NAME build_audio_backbone" in printed
+    assert "- audio: MODEL.BACKBONE.NAME build_audio_backbone INPUT.FRAMES False" in printed
     assert "- late: mean scores of slowfast, audio" in printed
 
 

@@ -15,7 +15,7 @@ from detectron2.modeling import build_model
 
 from ava_tools import visualize_sync as tool
 from avsf_det import add_avsf_config
-from avsf_det.data import SegmentMapper
+from avsf_det.data import ClipReader
 
 from .media import read_number, tone, write_video
 
@@ -42,7 +42,7 @@ class Clock:
 
     def __init__(self, cfg: CfgNode):
         self.avsync_head = SimpleNamespace(min_variance=0.01, levels=("res3", "res4"))
-        log_mel = SegmentMapper(cfg, is_train=False).log_mel
+        log_mel = ClipReader(cfg, is_train=False).log_mel
         self.full = log_mel(torch.from_numpy(tone(1000, 1, RATE, amplitude=0.9)[0])).max()
         self.generator = torch.Generator().manual_seed(0)
         self.sizes = []

@@ -5,7 +5,6 @@ Shorthands: W clips of a video; R person boxes in them; C channels.
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -18,8 +17,8 @@ from torch import nn
 from tqdm import tqdm
 
 from avsf_det.checkpoint import AVSFCheckpointer
-from avsf_det.data import SegmentMapper
-from avsf_det.data.movie_mapper import MovieMapper
+from avsf_det.data import KeyframeMapper, SegmentMapper, SequentialReader
+from avsf_det.data.transforms import build_clip_augmentations
 from avsf_det.data.video import SequentialVideoReader
 from avsf_det.structures import AVSFError
 
@@ -29,20 +28,6 @@ Persons = Mapping[float, np.ndarray]  # second of the file to boxes (N, 5), see 
 
 class FeatureError(AVSFError):
     """Features that cannot be had as asked for."""
-
-
-class SegmentsMapper(SegmentMapper):
-    """Keeps the video open between segments: they should come in time order."""
-
-    _reader: SequentialVideoReader | None = None
-
-    def _open(self, file_name: str) -> nullcontext:
-        if self._reader is None or self._reader.path != file_name:
-            if self._reader is not None:
-                self._reader.close()
-            self._reader = None
-            self._reader = SequentialVideoReader(file_name)
-        return nullcontext(self._reader)
 
 
 class FeatureExtractor:
@@ -89,7 +74,9 @@ class FeatureExtractor:
         checkpointer = AVSFCheckpointer(self.model, min_matched=cfg.MODEL.WEIGHTS_MIN_MATCHED)
         checkpointer.load(cfg.MODEL.WEIGHTS)
         weights = Path(checkpointer.path_manager.get_local_path(cfg.MODEL.WEIGHTS))
-        self._mapper = MovieMapper(cfg) if self.detects else SegmentsMapper(cfg, is_train=False)
+        source = SequentialReader(build_clip_augmentations(cfg, is_train=False))
+        mapper = KeyframeMapper if self.detects else SegmentMapper
+        self._mapper = mapper(cfg, is_train=False, source=source)
         clip, shapes = cfg.INPUT.CLIP, self.model.backbone.output_shape()
         self.settings = {
             "layers": self.layers,
@@ -98,7 +85,7 @@ class FeatureExtractor:
             "num_frames": clip.NUM_FRAMES,
             "stride": clip.STRIDE,
             "stride_fps": clip.FPS,
-            "window": self._mapper.clip_sec,
+            "window": self._mapper.clip_reader.clip_sec,
             "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
             "config_sha256": digest_config(cfg),
         }
@@ -129,7 +116,7 @@ class FeatureExtractor:
         with SequentialVideoReader(path) as reader:
             fps, duration = reader.fps, reader.duration
         if persons is None:
-            times = clip_middles(duration, self._mapper.clip_sec, hop)
+            times = clip_middles(duration, self._mapper.clip_reader.clip_sec, hop)
         else:
             times = sorted(persons)
         boxes = [persons[t] if persons else np.zeros((0, 5)) for t in times]
@@ -171,7 +158,7 @@ class FeatureExtractor:
     def _read(self, path: str, time: float, boxes: np.ndarray) -> dict:
         """The model's input of the clip around a second."""
         if not self.detects:
-            half = self._mapper.clip_sec / 2
+            half = self._mapper.clip_reader.clip_sec / 2
             segment = {"start_sec": time - half, "end_sec": time + half}
             clip = {"file_name": path, "clip_id": path, "labels": {}, "view": 0, "source": path}
             return self._mapper({**clip, **segment})

@@ -9,16 +9,14 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.data import transforms as T
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 
 from avsf_det.checkpoint import AVSFCheckpointer
-from avsf_det.data import KeyframeMapper
-from avsf_det.data.clip_sampling import frame_times
+from avsf_det.data import ClipReader, KeyframeMapper, SequentialReader
+from avsf_det.data.clip_reader import augment_clip
 from avsf_det.data.datasets.ava import load_label_map, load_person_boxes
-from avsf_det.data.movie_mapper import MovieMapper
-from avsf_det.data.transforms import ClipInput
+from avsf_det.data.transforms import build_clip_augmentations
 from avsf_det.data.video import SequentialVideoReader
 from avsf_det.layers import fold_batch_norms
 from avsf_det.structures import AVSFError
@@ -93,18 +91,6 @@ def load_boxes(
     return videos
 
 
-class FramesMapper(KeyframeMapper):
-    """Model input of frames that are at hand (``frames`` of the dataset dict), without sound."""
-
-    def _read_augmented(
-        self, dataset_dict: dict
-    ) -> tuple[np.ndarray, dict, T.Transform, tuple[int, int]]:
-        frames = dataset_dict["frames"]
-        clip = ClipInput(frames)
-        transforms = T.AugmentationList(self.augmentations)(clip)
-        return clip.image, self._spectrogram(None, "audio"), transforms, frames.shape[1:3]
-
-
 class ClipPredictor:
     """Scores the actions of persons in videos, equal to the evaluation of the same keyframes and
     person boxes: it reads through the same mapper, one clip a batch. Ask for seconds in ascending
@@ -119,7 +105,8 @@ class ClipPredictor:
 
     Attributes:
         class_names, class_ids: of the K actions; ids as in AVA's csv files.
-        mapper: of single clips; ``mapper.clip_sec`` is their length in seconds.
+        clip_reader: number and times of a clip's frames; ``clip_reader.clip_sec`` is its length in
+            seconds.
     """
 
     def __init__(
@@ -162,7 +149,8 @@ class ClipPredictor:
             cfg.MODEL.WEIGHTS
         )
         fold_batch_norms(self.model)
-        self.mapper = FramesMapper(cfg, is_train=False)
+        self._augmentations = build_clip_augmentations(cfg, is_train=False)
+        self.clip_reader = ClipReader(cfg, is_train=False)
         self._cfg = cfg
         self._person_detector = person_detector
 
@@ -187,7 +175,7 @@ class ClipPredictor:
             VideoDecodeError: the file, or the part around a keyframe, cannot be read.
             PredictorError: boxes that are not in 0..1.
         """
-        path, mapper = str(path), MovieMapper(self._cfg)
+        path, mapper = str(path), self._build_mapper()
         with SequentialVideoReader(path) as reader:
             if seconds is None:
                 seconds = keyframe_seconds(reader.duration) if boxes is None else sorted(boxes)
@@ -207,14 +195,27 @@ class ClipPredictor:
             frames: uint8 (T, H, W, 3) RGB, shown at :meth:`frame_times`.
             persons: float32 (N, 5), boxes of the keyframe, that is of frame T // 2.
         """
-        keyframe = {"frames": frames, "timestamp": 0.0}
-        return self._predict(self.mapper, keyframe, persons, frames.shape[1:3])
+        mapper = self._build_mapper()
+
+        def pack(keyframe: dict) -> dict:
+            clip, transforms = augment_clip(frames, self._augmentations)
+            audio, has_audio = self.clip_reader.spectrogram(None)
+            sound = {"audio": audio, "has_audio": has_audio}
+            return mapper.pack(keyframe, clip, sound, transforms, frames.shape[1:3])
+
+        return self._predict(pack, {"timestamp": 0.0}, persons, frames.shape[1:3])
 
     def frame_times(self, second: float) -> list[float]:
         """When the T frames of the clip around a keyframe are shown, in seconds."""
-        mapper = self.mapper
-        start = second - mapper.clip_sec / 2
-        return frame_times(start, mapper.num_frames, mapper.stride, mapper.fps)
+        return self.clip_reader.frame_times(second - self.clip_reader.clip_sec / 2)
+
+    def _build_mapper(self) -> KeyframeMapper:
+        return KeyframeMapper(
+            is_train=False,
+            clip_reader=self.clip_reader,
+            source=SequentialReader(self._augmentations),
+            num_classes=len(self.class_names),
+        )
 
     def find_persons(self, frame: np.ndarray) -> np.ndarray:
         """Boxes float32 (N, 5) of the persons in a frame uint8 (H, W, 3) RGB."""
@@ -231,7 +232,11 @@ class ClipPredictor:
         return sha.hexdigest()[:16]
 
     def _predict(
-        self, mapper: KeyframeMapper, keyframe: dict, persons: np.ndarray, size: tuple[int, int]
+        self,
+        mapper: Callable[[dict], dict],
+        keyframe: dict,
+        persons: np.ndarray,
+        size: tuple[int, int],
     ) -> Instances:
         """``size``: (height, width) of the video."""
         persons = np.asarray(persons, np.float32).reshape(-1, 5)

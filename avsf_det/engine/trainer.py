@@ -13,7 +13,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from avsf_det.checkpoint import AVSFCheckpointer
 from avsf_det.data import build_clip_test_loader, build_clip_train_loader, person_box_file
-from avsf_det.data.build import PERSON_DETECTORS
 from avsf_det.evaluation import (
     AVAEvaluator,
     CharadesEvaluator,
@@ -84,7 +83,7 @@ class Trainer(DefaultTrainer):
         Also the place to put a checkpointer that reads everybody's weights: Detectron2 makes its
         own just before, and the hooks that save with it here. A person detector keeps that one.
         """
-        if self.cfg.MODEL.META_ARCHITECTURE not in PERSON_DETECTORS:
+        if self.cfg.INPUT.KIND != "frames":
             self.checkpointer = AVSFCheckpointer(
                 self.model,
                 self.cfg.OUTPUT_DIR,

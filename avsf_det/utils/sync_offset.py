@@ -11,10 +11,12 @@ from itertools import islice
 
 import numpy as np
 import torch
+from detectron2.config import CfgNode
 from torch import nn
 
-from ..data import SegmentMapper, VideoReader
-from ..data.clip_sampling import frame_times
+from ..data import ClipReader, ReaderPerClip, VideoReader
+from ..data.packing import pack_frames
+from ..data.transforms import CropClipView, build_clip_augmentations
 from ..structures import AVSFError
 
 MAX_WINDOWS = 24  # of sight, evenly spread over the video
@@ -57,21 +59,34 @@ class Peak:
         return f"{found if self.is_clear else 'no clear peak'} (confidence {self.confidence:.0%})"
 
 
-class Windows(SegmentMapper):
-    """Model inputs as long as the config's clips, from a second of a video on."""
+class Windows:
+    """Model inputs as long as the config's clips, from a second of a video on.
 
-    def see(self, reader: VideoReader, second: float) -> dict:
-        """Frames, and silence."""
-        times = frame_times(second, self.num_frames, self.stride, self.fps)
-        frames = self._read_view(reader, times, {"view": 0}).transpose(3, 0, 1, 2)
-        frames = torch.from_numpy(np.ascontiguousarray(frames))
-        return {"frames": frames, **self._spectrogram(None, "audio")}
+    Args:
+        cfg: config of the model.
 
-    def hear(self, reader: VideoReader, second: float) -> dict:
-        """Sound, and blank frames: they have no part in how it is embedded."""
-        frames = torch.zeros(1, dtype=torch.uint8).expand(3, self.num_frames, BLANK, BLANK)
-        sound = self._read_sound(reader, second, second + self.clip_sec)
-        return {"frames": frames, **self._spectrogram(sound, "audio")}
+    Attributes:
+        clip_sec: length of a window in seconds.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        view = CropClipView(cfg.INPUT.MIN_SIZE_TEST, 0, cfg.TEST.VIEWS.SPATIAL)
+        self._source = ReaderPerClip([*build_clip_augmentations(cfg, is_train=False), view])
+        self._clip_reader = ClipReader(cfg, is_train=False)
+        self.clip_sec = self._clip_reader.clip_sec
+
+    def read_frames(self, reader: VideoReader, second: float) -> dict:
+        """Return a model input with frames, and silence."""
+        clip, _ = self._source.read_frames(reader, self._clip_reader.frame_times(second))
+        audio, has_audio = self._clip_reader.spectrogram(None)
+        return {"frames": pack_frames(clip), "audio": audio, "has_audio": has_audio}
+
+    def read_audio(self, reader: VideoReader, second: float) -> dict:
+        """Return a model input with audio, and blank frames, which its embedding ignores."""
+        num_frames = self._clip_reader.num_frames
+        frames = torch.zeros(1, dtype=torch.uint8).expand(3, num_frames, BLANK, BLANK)
+        audio = self._clip_reader.read_audio(reader, second, second + self.clip_sec)
+        return {"frames": frames, **audio}
 
 
 def compare_shifted(
@@ -113,7 +128,7 @@ def compare_shifted(
         shifts = np.arange(-reach, reach + 1)
         starts = {k: k * step - delay for k in np.unique(seen[:, None] + shifts)}
         sounds = {
-            k: windows.hear(reader, start)
+            k: windows.read_audio(reader, start)
             for k, start in starts.items()
             if -1e-6 <= start <= room + 1e-6
         }
@@ -121,7 +136,9 @@ def compare_shifted(
         if len(sounds) < MIN_SHIFTS:
             raise SyncError(f"{path}: the sound in reach is silent or monotonous")
         sound = _embed(model, sounds.values(), "audio", levels)
-        sight = _embed(model, (windows.see(reader, k * step) for k in seen), "visual", levels)
+        sight = _embed(
+            model, (windows.read_frames(reader, k * step) for k in seen), "visual", levels
+        )
     cosine = np.einsum("lwd,lkd->wk", sight, sound) / len(levels)
     similarity = align(cosine, seen, np.array(list(sounds)), shifts)
     known = np.flatnonzero(np.isfinite(similarity).any(axis=0))

@@ -16,7 +16,8 @@ from avsf_det.data import (
 from avsf_det.data import (
     build as build_module,
 )
-from avsf_det.data.build import attach_person_boxes, swap_sounds
+from avsf_det.data.build import swap_audio
+from avsf_det.data.proposals import attach_person_boxes
 
 from ..media import tone, write_video
 
@@ -64,7 +65,7 @@ def build_cfg(*options):
     cfg.merge_from_list(
         [
             *("DATASETS.TRAIN", (NAME,), "DATASETS.TEST", (NAME,), "DATALOADER.NUM_WORKERS", 0),
-            *("MODEL.META_ARCHITECTURE", "ActionDetector"),
+            *("MODEL.META_ARCHITECTURE", "ActionDetector", "INPUT.KIND", "keyframes"),
             *("MODEL.LOAD_PROPOSALS", True, "MODEL.ROI_ACTION_HEAD.NUM_CLASSES", 3),
             *("INPUT.CLIP.NUM_FRAMES", 4, "INPUT.AUDIO.NUM_FRAMES", 16, "INPUT.AUDIO.NUM_MELS", 8),
             *("INPUT.MIN_SIZE_TRAIN", (48,), "INPUT.MIN_SIZE_TEST", 48),
@@ -156,21 +157,34 @@ def test_attaching_boxes_leaves_the_dicts_alone():
     assert "proposals" not in dicts[0]
 
 
-def test_swapped_sounds_come_from_another_video():
+def test_swapped_audio_comes_from_another_video():
     dicts = [
         dict(video_id=v, file_name=v, image_id=f"{v},{t}", timestamp=t, offset=0, source="x")
         for v, count in (("a", 1), ("b", 6), ("c", 2))
         for t in range(count)
     ]
-    swap_sounds(dicts)
+    swap_audio(dicts)
     assert all(d["audio_from"]["file_name"] != d["video_id"] for d in dicts)
     with pytest.raises(ValueError, match="two videos"):
-        swap_sounds(dicts[:1])
+        swap_audio(dicts[:1])
+
+
+def test_synchronisation_without_negatives_is_an_error(dataset):
+    cfg = build_cfg("MODEL.AVSYNC.ENABLED", True)
+    with pytest.raises(ValueError, match=r"Set INPUT\.AUDIO\.NEGATIVES True"):
+        build_clip_train_loader(cfg)
+    cfg.INPUT.AUDIO.NEGATIVES = True
+    assert "audio_negative" in next(iter(build_clip_train_loader(cfg)))[0]
+
+
+def test_an_unknown_kind_is_an_error(dataset):
+    with pytest.raises(ValueError, match=r"INPUT\.KIND must be keyframes, clips, frames"):
+        build_clip_test_loader(build_cfg("INPUT.KIND", "movies"), NAME)
 
 
 def test_keyframes_are_not_for_a_classifier(dataset):
     with pytest.raises(ValueError, match="is of keyframes with person boxes, which is not for"):
-        build_clip_test_loader(build_cfg("MODEL.META_ARCHITECTURE", "ClipClassifier"), NAME)
+        build_clip_test_loader(build_cfg("INPUT.KIND", "clips"), NAME)
 
 
 @pytest.mark.parametrize("train", [True, False], ids=["train", "test"])

@@ -41,7 +41,7 @@ def build_cfg(*options):
             *("INPUT.CLIP.NUM_FRAMES", 4, "INPUT.AUDIO.NUM_FRAMES", 16, "INPUT.AUDIO.NUM_MELS", 8),
             *("INPUT.MIN_SIZE_TRAIN", (48,), "INPUT.MIN_SIZE_TEST", 48),
             *("DATALOADER.ASPECT_RATIO_GROUPING", False, "SOLVER.IMS_PER_BATCH", 2),
-            *("MODEL.META_ARCHITECTURE", "ClipClassifier", "MODEL.CLIP_HEAD.NUM_CLASSES", [3]),
+            *("INPUT.KIND", "clips", "MODEL.CLIP_HEAD.NUM_CLASSES", [3]),
             *("TEST.VIEWS.TEMPORAL", 2, "TEST.VIEWS.SPATIAL", 2),
             *options,
         ]
@@ -86,7 +86,7 @@ def test_swapped_sounds_are_of_other_videos(dataset):
         (("MODEL.CLIP_HEAD.NUM_CLASSES", [2]), "has 3 classes of 'action', the model 2"),
         (("MODEL.CLIP_HEAD.TASKS", ["verb"]), "has no task 'verb'"),
         (("MODEL.CLIP_HEAD.LOSS", "sigmoid"), "has one label per clip"),
-        (("MODEL.META_ARCHITECTURE", "ActionDetector"), "is of clips without person boxes"),
+        (("INPUT.KIND", "keyframes"), "is of clips without person boxes"),
     ],
 )
 def test_a_model_for_another_data_set(dataset, options, message):

@@ -11,6 +11,7 @@ from detectron2.config import get_cfg
 
 from avsf_det import add_avsf_config
 from avsf_det.data import KeyframeMapper, SegmentMapper
+from avsf_det.data import segment_mapper as module
 
 from ..media import clicks, tone, write_video
 
@@ -19,7 +20,7 @@ CLIP_SEC = NUM_FRAMES * STRIDE / FPS
 DURATION = 5  # seconds of the video
 NUM_COLUMNS, NUM_MELS = 64, 80
 STEP = 0.1  # seconds of a note
-PRETRAINER = ("MODEL.META_ARCHITECTURE", "AVPretrainer")
+AT_TEST = ("TEST.AUDIO_NEGATIVES", True)
 
 
 def notes() -> list[float]:
@@ -55,7 +56,7 @@ def make_cfg(*options):
             *("INPUT.AUDIO.NUM_FRAMES", NUM_COLUMNS, "INPUT.AUDIO.NUM_MELS", NUM_MELS),
             *("MODEL.CLIP_HEAD.NUM_CLASSES", [5], "INPUT.MIN_SIZE_TEST", 48),
             *("INPUT.MIN_SIZE_TRAIN", (48,), "INPUT.MIN_SIZE_TRAIN_SAMPLING", "range"),
-            *("TEST.VIEWS.TEMPORAL", 1, "TEST.VIEWS.SPATIAL", 1, "MODEL.AVSYNC.ENABLED", True),
+            *("TEST.VIEWS.TEMPORAL", 1, "TEST.VIEWS.SPATIAL", 1, "INPUT.AUDIO.NEGATIVES", True),
             *options,
         ]
     )
@@ -95,9 +96,9 @@ def test_negatives_in_training_are_of_the_same_file_and_far_enough(scale, gap):
     assert np.std(shifts) > 0.5  # each time another one
 
 
-def test_negatives_in_training_differ_for_the_same_clip(scale):
+def test_negatives_in_training_differ_for_the_same_clip(scale, monkeypatch):
     mapper = build_mapper(True)
-    mapper._span = lambda *_: (2.0, 2.0 + CLIP_SEC)
+    monkeypatch.setattr(module, "random_span", lambda *_: (2.0, 2.0 + CLIP_SEC))
     np.random.seed(0)
     clips = [mapper(clip_of(scale)) for _ in range(6)]
     assert [start_of(clip["audio"]) for clip in clips] == pytest.approx([2.0] * 6, abs=0.04)
@@ -106,7 +107,7 @@ def test_negatives_in_training_differ_for_the_same_clip(scale):
 
 def test_negatives_in_testing_are_always_the_same(scale, tmp_path):
     """For any draws, in any process, wherever the file lies; of other clips they are others."""
-    options = [*PRETRAINER, "TEST.VIEWS.TEMPORAL", 3]
+    options = [*AT_TEST, "TEST.VIEWS.TEMPORAL", 3]
     mapper = build_mapper(False, *options)
     clips = [mapper(clip_of(scale, view)) for view in range(3)]
     copy = shutil.copy(scale, tmp_path / scale.name)
@@ -120,18 +121,18 @@ def test_negatives_in_testing_are_always_the_same(scale, tmp_path):
 
 
 def test_other_files_have_other_negatives(scale, tmp_path):
-    mapper = build_mapper(False, *PRETRAINER)
+    mapper = build_mapper(False, *AT_TEST)
     copies = [shutil.copy(scale, tmp_path / f"{name}.mp4") for name in "abc"]
     starts = {round(start_of(mapper(clip_of(path))["audio_negative"]), 1) for path in copies}
     assert len(starts) > 1
 
 
-def test_a_click_is_as_much_earlier_as_the_negative_starts_later(tmp_path):
+def test_a_click_is_as_much_earlier_as_the_negative_starts_later(tmp_path, monkeypatch):
     """There is room for little more than the gap, and after the clip alone."""
     path = tmp_path / "click.mp4"
     write_video(path, num_frames=48, sound=clicks([1.0], 1.6, 48000))
     mapper = build_mapper(True)
-    mapper._span = lambda *_: (0.0, CLIP_SEC)
+    monkeypatch.setattr(module, "random_span", lambda *_: (0.0, CLIP_SEC))
     clip = mapper(clip_of(path))
     own, negative = (clip[name][0].mean(1).argmax() for name in ("audio", "audio_negative"))
     assert own / NUM_COLUMNS * CLIP_SEC == pytest.approx(1.0, abs=0.03)
@@ -143,19 +144,19 @@ def test_a_short_file_has_no_negative(tmp_path, is_train):
     """Of 1.5 s a clip leaves 0.43 s, less than the gap."""
     path = tmp_path / "short.mp4"
     write_video(path, num_frames=45, sound=tone(440, 1.5, 48000))
-    clip = build_mapper(is_train, *PRETRAINER)(clip_of(path))
+    clip = build_mapper(is_train, *AT_TEST)(clip_of(path))
     assert (clip["has_audio"], clip["has_audio_negative"]) == (True, False)
     silence = np.float32(np.log(1e-8))
     assert torch.allclose(clip["audio_negative"], torch.full((1, NUM_COLUMNS, NUM_MELS), silence))
 
 
-def test_silence_is_no_negative(tmp_path):
+def test_silence_is_no_negative(tmp_path, monkeypatch):
     """Sound at the start of the clip alone, and no track at all."""
     quiet, mute = tmp_path / "quiet.mp4", tmp_path / "mute.mp4"
     write_video(quiet, num_frames=120, sound=np.pad(tone(440, 0.3, 48000), ((0, 0), (0, 177600))))
     write_video(mute, num_frames=120)
     mapper = build_mapper(True)
-    mapper._span = lambda *_: (0.0, CLIP_SEC)
+    monkeypatch.setattr(module, "random_span", lambda *_: (0.0, CLIP_SEC))
     for path, has_audio in ((quiet, True), (mute, False)):
         clip = mapper(clip_of(path))
         assert (clip["has_audio"], clip["has_audio_negative"]) == (has_audio, False)
@@ -165,23 +166,23 @@ def test_silence_is_no_negative(tmp_path):
     "is_train, options, given",
     [
         (True, (), True),
-        (True, PRETRAINER, True),
-        (False, PRETRAINER, True),
+        (True, AT_TEST, True),
+        (False, AT_TEST, True),
         (False, (), False),
-        (True, ("MODEL.AVSYNC.ENABLED", False), False),
-        (True, (*PRETRAINER, "MODEL.AVSYNC.ENABLED", False), False),
-        (False, (*PRETRAINER, "MODEL.AVSYNC.ENABLED", False), False),
+        (True, ("INPUT.AUDIO.NEGATIVES", False), False),
+        (True, (*AT_TEST, "INPUT.AUDIO.NEGATIVES", False), False),
+        (False, ("TEST.AUDIO_NEGATIVES", False), False),
     ],
 )
 def test_who_gets_negatives(scale, is_train, options, given):
-    """Training with the synchronisation loss; and testing, of models that are judged by it."""
+    """Training with the synchronisation loss; and testing models that are evaluated by it."""
     clip = build_mapper(is_train, *options)(clip_of(scale))
     names = {name for name in clip if name.endswith("audio_negative")}
     assert names == ({"audio_negative", "has_audio_negative"} if given else set())
 
 
 def test_muting_mutes_both(scale):
-    clip = build_mapper(False, *PRETRAINER, "TEST.AUDIO_MODE", "mute")(clip_of(scale))
+    clip = build_mapper(False, *AT_TEST, "TEST.AUDIO_MODE", "mute")(clip_of(scale))
     assert (clip["has_audio"], clip["has_audio_negative"]) == (False, False)
 
 

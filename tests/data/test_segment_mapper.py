@@ -7,6 +7,7 @@ from detectron2.config import get_cfg
 
 from avsf_det import add_avsf_config
 from avsf_det.data import SegmentMapper, VideoDecodeError
+from avsf_det.data import segment_mapper as module
 
 from ..media import read_number, tone, write_video
 
@@ -19,6 +20,11 @@ def video(tmp_path_factory):
     path = tmp_path_factory.mktemp("media") / "v1.mp4"
     write_video(path, num_frames=120, size=(64, 128), sound=tone(440, 4, 48000))
     return path
+
+
+def fix_span(monkeypatch, start: float) -> None:
+    """Let training mappers read the clip that starts at a second."""
+    monkeypatch.setattr(module, "random_span", lambda length, *_: (start, start + length))
 
 
 def build_mapper(is_train: bool, *options) -> SegmentMapper:
@@ -61,7 +67,7 @@ def test_test_view_is_the_middle_of_the_file(video):
     assert (clip["clip_id"], clip["view"], clip["num_views"]) == ("v1", 0, 1)
 
 
-def test_views_are_times_and_then_crops(video):
+def test_views_are_times_and_then_crops(video, monkeypatch):
     """4 times x 3 crops of a video that is twice as wide as high."""
     mapper = build_mapper(False, "TEST.VIEWS.TEMPORAL", 4, "TEST.VIEWS.SPATIAL", 3)
     whole = build_mapper(True)
@@ -70,7 +76,7 @@ def test_views_are_times_and_then_crops(video):
     length = NUM_FRAMES * STRIDE / FPS
     for i in range(4):
         start = i / 4 * (4 - length)
-        whole._span = lambda *_, start=start: (start, start + length)
+        fix_span(monkeypatch, start)
         frames = whole(clip_of(video))["frames"]  # 64 x 128
         for j, x in enumerate((0, 32, 64)):
             assert torch.equal(clips[3 * i + j]["frames"], frames[..., x : x + 64]), (i, j)
@@ -88,7 +94,8 @@ def test_training_clip_is_of_its_segment(video):
 def test_segment_beyond_the_file(video):
     with pytest.raises(VideoDecodeError, match=r"train\.csv:7: the segment starts at 9 s of .*v1"):
         build_mapper(False)(clip_of(video, start_sec=9.0, end_sec=10.0))
-    assert build_mapper(True)(clip_of(video, start_sec=9.0, end_sec=10.0)) is None
+    with pytest.raises(VideoDecodeError, match="starts at 9 s"):
+        build_mapper(True)(clip_of(video, start_sec=9.0, end_sec=10.0))
 
 
 def test_several_labels(video):
@@ -97,7 +104,7 @@ def test_several_labels(video):
     assert clip["labels"]["action"].tolist() == [1, 0, 0, 1, 0]
 
 
-def test_training_labels_are_of_the_clip_and_test_labels_of_the_video(video):
+def test_training_labels_are_of_the_clip_and_test_labels_of_the_video(video, monkeypatch):
     """Charades: the clip shows 1.5 to 2.43 s (the last frame)."""
     segments = [
         {"label": 0, "start_sec": 0.0, "end_sec": 1.0},
@@ -107,7 +114,7 @@ def test_training_labels_are_of_the_clip_and_test_labels_of_the_video(video):
     ]
     data = clip_of(video, labels={"action": [0, 1, 2, 4]}, segments=segments)
     mapper = build_mapper(True, "MODEL.CLIP_HEAD.LOSS", "sigmoid")
-    mapper._span = lambda *_: (1.5, 1.5 + 32 / 30)
+    fix_span(monkeypatch, 1.5)
     assert mapper(data)["labels"]["action"].tolist() == [0, 1, 1, 0, 0]
     tester = build_mapper(False, "MODEL.CLIP_HEAD.LOSS", "sigmoid")
     assert tester(data)["labels"]["action"].tolist() == [1, 1, 1, 0, 1]
@@ -119,8 +126,8 @@ def test_tasks_of_the_model_alone(video):
     assert mapper(clip_of(video, labels={}))["labels"] == {}
 
 
-def test_a_model_that_listens_alone_gets_no_frames(video):
-    mapper = build_mapper(False, "MODEL.BACKBONE.NAME", "build_audio_backbone")
+def test_the_audio_pathway_alone_gets_no_frames(video):
+    mapper = build_mapper(False, "INPUT.FRAMES", False)
     clip = mapper(clip_of(video))
     expected = build_mapper(False)(clip_of(video))
     assert "frames" not in clip

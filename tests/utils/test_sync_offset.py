@@ -114,7 +114,7 @@ def test_sound_is_embedded_alike_whatever_it_is_seen_with(fusion):
             generator = torch.Generator().manual_seed(0)
             return torch.rand(round((end - start) * rate), generator=generator) - 0.5
 
-    heard = Windows(cfg, is_train=False).hear(Loud(), 0.0)
+    heard = Windows(cfg).read_audio(Loud(), 0.0)
     seen = torch.randint(256, (3, NUM_FRAMES, 48, 64)).byte()
     with torch.no_grad():
         blank, real = model([heard])[0], model([{**heard, "frames": seen}])[0]

@@ -19,7 +19,7 @@ class Camera:
 
     def __init__(self, num_frames: int, delay: float = 0.0):
         self.now, self.number, self.num_frames, self.delay = 100.0, 0, num_frames, delay
-        self.mapper = SimpleNamespace(clip_sec=CLIP_SEC)
+        self.clip_reader = SimpleNamespace(clip_sec=CLIP_SEC)
         self.clips, self.person_frames = [], []
 
     def clock(self) -> float:

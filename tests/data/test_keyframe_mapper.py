@@ -9,7 +9,8 @@ from detectron2.structures import BoxMode
 
 from avsf_det import add_avsf_config
 from avsf_det.data import KeyframeMapper, VideoDecodeError, VideoReader
-from avsf_det.data import dataset_mapper as module
+from avsf_det.data import bad_clips as module
+from avsf_det.data.bad_clips import BadClipReplacer
 
 from ..media import clicks, read_number, tone, write_video
 
@@ -92,7 +93,7 @@ def test_reading_only_what_is_cropped_changes_nothing(video):
         whole = reader.get_frames_played_at(times)
         for seed in range(8):
             np.random.seed(seed)
-            clip, transforms = mapper._read_clip(reader, times, mapper.augmentations)
+            clip, transforms = mapper.source.read_frames(reader, times)
             assert clip.shape == (NUM_FRAMES, 56, 56, 3)
             assert np.array_equal(clip, transforms.apply_image(whole))
 
@@ -102,7 +103,7 @@ def test_clip_at_the_edge_repeats_the_first_frame(video):
 
 
 def test_spectrogram_is_of_the_same_span(clicking):
-    """A click at the keyframe is in the middle column; a tenth of a span later, a tenth further."""
+    """A click at the keyframe is in the middle; a tenth of a span later, a tenth further."""
     clip = build_mapper(False)(keyframe(clicking, 1.5))
     assert clip["has_audio"] is True
     assert clip["audio"].shape == (1, 64, 20)
@@ -179,21 +180,22 @@ def test_bad_clip_stops_a_test_and_is_counted_in_training(video, tmp_path, caplo
     with pytest.raises(VideoDecodeError, match=r"broken\.mp4"):
         build_mapper(False)(keyframe(broken))
 
-    mapper = build_mapper(True)
+    mapper = BadClipReplacer(build_mapper(True), [keyframe(video)], 0.05)
     with caplog.at_level(logging.WARNING):
-        assert mapper(keyframe(broken)) is None
+        replacement = mapper(keyframe(broken))
     assert "broken.mp4" in caplog.text
-    assert mapper(keyframe(video)) is not None
+    assert replacement["frames"].shape == (3, NUM_FRAMES, 56, 56)
     assert (mapper.num_bad_clips, mapper.num_clips) == (1, 2)
 
 
 def test_too_many_bad_clips_stop_the_training(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "MIN_CLIPS_TO_JUDGE", 10)
-    mapper = build_mapper(True, "DATALOADER.MAX_BAD_CLIPS", 0.2)
     missing = keyframe(tmp_path / "missing.mp4")
-    assert [mapper(missing) for _ in range(2)] == [None, None]  # 2 of 10 are allowed
+    mapper = BadClipReplacer(build_mapper(True), [missing], 0.2)
+    # 2 of 10 are allowed.
     with pytest.raises(VideoDecodeError, match=r"3 of 3 clips.*MAX_BAD_CLIPS = 0.2"):
         mapper(missing)
+    assert (mapper.num_bad_clips, mapper.num_clips) == (3, 3)
 
 
 @pytest.mark.parametrize("timestamp, offset", [(9.0, 0.0), (1.5, 900.0)])

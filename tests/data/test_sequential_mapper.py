@@ -1,4 +1,4 @@
-"""One pass through each movie gives what reading keyframe by keyframe gives."""
+"""One pass through each video gives what reading keyframe by keyframe gives."""
 
 import functools
 import itertools
@@ -11,21 +11,25 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils import comm
 
 from avsf_det import add_avsf_config
-from avsf_det.data import KeyframeMapper, build_clip_test_loader, register_ava_csv
-from avsf_det.data.build import keyframes_to_test, swap_sounds
-from avsf_det.data.movie_mapper import MovieMapper
-from avsf_det.data.transforms import ResizeClipTransform
+from avsf_det.data import (
+    KeyframeMapper,
+    SequentialReader,
+    build_clip_test_loader,
+    register_ava_csv,
+)
+from avsf_det.data.build import keyframes_to_test
+from avsf_det.data.transforms import ResizeClipTransform, build_clip_augmentations
 
 from ..media import write_video
 
-NAME = "movies_test_set"
+NAME = "sequential_test_set"
 NOISE = np.random.default_rng(0).normal(0, 0.3, (2, 48000 * 6)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
-def movies(tmp_path_factory):
-    """Three movies of 6 s with a keyframe each second, in no order."""
-    folder = tmp_path_factory.mktemp("movies")
+def videos(tmp_path_factory):
+    """Three videos of 6 s with a keyframe each second, in no order."""
+    folder = tmp_path_factory.mktemp("videos")
     for i, name in enumerate("abc"):
         sound = None if name == "c" else NOISE * (0.5 + i)
         write_video(folder / f"{name}.mp4", num_frames=180, bframes=2, sound=sound, size=(60, 90))
@@ -59,8 +63,6 @@ def make_cfg(*options):
 def plain_clips(mode: str = "normal") -> dict[str, dict]:
     cfg = make_cfg("TEST.AUDIO_MODE", mode)
     dicts = keyframes_to_test(cfg, NAME)
-    if mode == "swap":
-        swap_sounds(dicts)
     return {d["image_id"]: KeyframeMapper(cfg, is_train=False)(d) for d in dicts}
 
 
@@ -79,7 +81,7 @@ def assert_same(clip: dict, expected: dict) -> None:
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
 @pytest.mark.parametrize("processes", [1, 2])
-def test_each_keyframe_once_equal_to_reading_it_alone(movies, monkeypatch, workers, processes):
+def test_each_keyframe_once_equal_to_reading_it_alone(videos, monkeypatch, workers, processes):
     cfg = make_cfg("DATALOADER.NUM_WORKERS", workers)
     expected = plain_clips()
     monkeypatch.setattr(comm, "get_world_size", lambda: processes)
@@ -96,21 +98,22 @@ def test_each_keyframe_once_equal_to_reading_it_alone(movies, monkeypatch, worke
 
 
 @pytest.mark.parametrize("mode", ["swap", "mute"])
-def test_sound_of_others_and_none(movies, mode):
+def test_sound_of_others_and_none(videos, mode):
     cfg = make_cfg("TEST.AUDIO_MODE", mode)
     expected = plain_clips(mode)
     for (clip,) in build_clip_test_loader(cfg, NAME):
         assert_same(clip, expected[clip["image_id"]])
 
 
-def test_any_order_is_right(movies):
+def test_any_order_is_right(videos):
     cfg = make_cfg()
-    expected, mapper = plain_clips(), MovieMapper(cfg)
+    source = SequentialReader(build_clip_augmentations(cfg, is_train=False))
+    expected, mapper = plain_clips(), KeyframeMapper(cfg, is_train=False, source=source)
     for dataset_dict in keyframes_to_test(cfg, NAME):
         assert_same(mapper(dataset_dict), expected[dataset_dict["image_id"]])
 
 
-def test_each_frame_is_resized_once(movies, monkeypatch):
+def test_each_frame_is_resized_once(videos, monkeypatch):
     resized = []
     apply_image = ResizeClipTransform.apply_image
     monkeypatch.setattr(
@@ -119,7 +122,7 @@ def test_each_frame_is_resized_once(movies, monkeypatch):
     cfg = make_cfg()
     for _ in build_clip_test_loader(cfg, NAME):
         pass
-    # Every fifth frame of 180, and one to know how boxes move, of each movie.
+    # Every fifth frame of 180, and one to know how boxes move, of each video.
     steps = {6 * s + i for s in range(6) for i in range(-4, 4)}
     shown = {max(0, step) for step in steps}
     assert len(resized) == 3 * (len(shown) + 1)

@@ -1,21 +1,30 @@
+import os
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
 from detectron2.config import get_cfg
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog
 from detectron2.data import transforms as T
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
+from PIL import Image
 
 from avsf_det import add_avsf_config
-from avsf_det.data import VideoDecodeError, build_clip_train_loader, register_ava_csv
-from avsf_det.data.person_mapper import PersonMapper
+from avsf_det.data import (
+    VideoDecodeError,
+    VideoReader,
+    build_clip_train_loader,
+    register_ava_csv,
+)
+from avsf_det.data import keyframe_images as module
+from avsf_det.data.keyframe_images import register_keyframe_images
 
 from ..media import read_number, write_video
 from ..test_config import ROOT
 
-NAME = "person_mapper_test_set"
+NAME = "keyframe_images_test_set"
 ANNOTATIONS = """\
 a,1,0.125,0.25,0.5,0.75,1,0
 a,1,0.125,0.25,0.5,0.75,99,0
@@ -25,7 +34,8 @@ b,1,0,0,0.5,1,1,0
 
 
 @pytest.fixture
-def dataset(tmp_path):
+def dataset(tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "datasets"))
     (tmp_path / "videos").mkdir()
     for name in "ab":
         write_video(tmp_path / "videos" / f"{name}.mp4", num_frames=30, fps=10, size=(64, 96))
@@ -33,8 +43,10 @@ def dataset(tmp_path):
     actions = {i: f"action {i}" for i in range(1, 100)}
     register_ava_csv(NAME, str(tmp_path / "gt.csv"), actions, str(tmp_path / "videos"))
     yield tmp_path
-    DatasetCatalog.remove(NAME)
-    MetadataCatalog.remove(NAME)
+    for name in (NAME, f"{NAME}_frames"):
+        if name in DatasetCatalog.list():
+            DatasetCatalog.remove(name)
+        MetadataCatalog.pop(name, None)
 
 
 def build_cfg(*options):
@@ -52,23 +64,21 @@ def build_cfg(*options):
 
 
 def test_image_and_boxes_are_those_of_the_keyframe(dataset):
-    annotated = DatasetCatalog.get(NAME)[0]
-    rgb = PersonMapper(build_cfg("INPUT.FORMAT", "RGB", "INPUT.RANDOM_FLIP", "none"))(annotated)
+    annotated = DatasetCatalog.get(register_keyframe_images(NAME))[0]
+    rgb = DatasetMapper(build_cfg("INPUT.FORMAT", "RGB", "INPUT.RANDOM_FLIP", "none"))(annotated)
     assert rgb["image_id"] == "a,1" and (rgb["height"], rgb["width"]) == (64, 96)
     assert rgb["image"].shape == (3, 128, 192)
     assert read_number(rgb["image"].permute(1, 2, 0).numpy()) == 10
     assert rgb["instances"].gt_boxes.tensor.tolist() == [[24, 32, 96, 96]]
     assert rgb["instances"].gt_classes.tolist() == [0]
-    bgr = PersonMapper(build_cfg("INPUT.FORMAT", "BGR", "INPUT.RANDOM_FLIP", "none"))(annotated)
+    bgr = DatasetMapper(build_cfg("INPUT.FORMAT", "BGR", "INPUT.RANDOM_FLIP", "none"))(annotated)
     assert (bgr["image"] == rgb["image"].flip(0)).all()
     assert rgb["image"][0].float().mean() > rgb["image"][2].float().mean() + 10
 
 
 def test_boxes_move_with_the_pixels(dataset):
-    mapper = PersonMapper(
-        True, image_format="RGB", augmentations=[T.RandomFlip(prob=1.0)], max_bad_clips=0.0
-    )
-    flipped = mapper(DatasetCatalog.get(NAME)[0])
+    mapper = DatasetMapper(True, image_format="RGB", augmentations=[T.RandomFlip(prob=1.0)])
+    flipped = mapper(DatasetCatalog.get(register_keyframe_images(NAME))[0])
     assert flipped["instances"].gt_boxes.tensor.tolist() == [[48, 16, 84, 48]]
     assert (
         read_number(np.ascontiguousarray(flipped["image"].permute(1, 2, 0).numpy()[:, ::-1])) == 10
@@ -85,7 +95,7 @@ def test_a_detector_learns_from_keyframes(dataset):
     assert all(loss.isfinite() for loss in losses.values())
 
 
-def test_frames_that_cannot_be_read_are_replaced_up_to_a_share(dataset):
+def test_keyframes_that_cannot_be_read_are_left_out_up_to_a_fraction(dataset):
     (dataset / "videos" / "b.mp4").write_bytes(b"broken")
     loader = build_clip_train_loader(build_cfg("DATALOADER.MAX_BAD_CLIPS", 1.0))
     images = [image for batch in islice(loader, 4) for image in batch]
@@ -93,6 +103,35 @@ def test_frames_that_cannot_be_read_are_replaced_up_to_a_share(dataset):
     (dataset / "videos" / "a.mp4").write_bytes(b"broken")
     with pytest.raises(VideoDecodeError, match="MAX_BAD_CLIPS"):
         next(iter(build_clip_train_loader(build_cfg())))
+
+
+def test_images_are_written_once_and_those_that_are_missing_again(dataset, monkeypatch):
+    read = []
+    get_frames = module.SequentialVideoReader.get_frames_played_at
+    monkeypatch.setattr(
+        module.SequentialVideoReader,
+        "get_frames_played_at",
+        lambda self, seconds: read.extend(seconds) or get_frames(self, seconds),
+    )
+    name = register_keyframe_images(NAME)
+    first = DatasetCatalog.get(name)
+    paths = [Path(image["file_name"]) for image in first]
+    assert sorted(read) == [1, 1, 2]
+    assert paths[0].parents[1] == dataset / "datasets" / name
+    assert [image["image_id"] for image in first] == ["a,1", "a,2", "b,1"]
+    # Lossless: equal to the decoded frame.
+    with VideoReader(dataset / "videos" / "a.mp4") as video:
+        assert (np.asarray(Image.open(paths[1])) == video.get_frames_played_at([2])[0]).all()
+    paths[1].unlink()
+    again = DatasetCatalog.get(name)
+    assert sorted(read) == [1, 1, 2, 2]
+    assert [image["file_name"] for image in again] == [str(path) for path in paths]
+    assert sorted((dataset / "datasets").rglob("*.*")) == sorted(paths)  # no temporary file
+    # A video that was replaced has other images.
+    os.utime(dataset / "videos" / "b.mp4", (1, 1))
+    changed = [image["file_name"] for image in DatasetCatalog.get(name)]
+    assert sorted(read) == [1, 1, 1, 2, 2]
+    assert [Path(a) == b for a, b in zip(changed, paths, strict=True)] == [True, True, False]
 
 
 def test_what_a_detector_cannot_be_trained_with_is_refused_at_once(dataset):

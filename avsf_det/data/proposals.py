@@ -1,0 +1,99 @@
+"""Person boxes of keyframes: which file they come from, and how dataset dicts get them."""
+
+import logging
+from collections.abc import Mapping
+
+import numpy as np
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+
+from .datasets.ava import add_detected_keyframes, load_excluded, load_person_boxes
+
+# (video id, timestamp) to boxes float32 (N, 4) in 0..1 and scores float32 (N,) of a keyframe.
+PersonBoxes = Mapping[tuple[str, float], tuple[np.ndarray, np.ndarray]]
+
+logger = logging.getLogger(__name__)
+
+
+def person_box_file(cfg: CfgNode, dataset_name: str) -> str:
+    """Return the csv file of a test set's person boxes; "" if ground-truth boxes are to be used.
+
+    Raises:
+        ValueError: neither the config nor the dataset names a file.
+    """
+    if not cfg.MODEL.LOAD_PROPOSALS:
+        return ""
+    files = cfg.DATASETS.PROPOSAL_FILES_TEST
+    if files and len(files) != len(cfg.DATASETS.TEST):
+        raise ValueError("DATASETS.PROPOSAL_FILES_TEST needs one file per entry of DATASETS.TEST")
+    if files:
+        return files[list(cfg.DATASETS.TEST).index(dataset_name)]
+    file = MetadataCatalog.get(dataset_name).proposal_file
+    if not file:
+        raise ValueError(
+            f"Dataset '{dataset_name}' has no person boxes. Name a csv in "
+            "DATASETS.PROPOSAL_FILES_TEST, or set MODEL.LOAD_PROPOSALS False to use the "
+            "ground-truth boxes."
+        )
+    return file
+
+
+def attach_test_boxes(cfg: CfgNode, dataset: list[dict], dataset_name: str) -> list[dict]:
+    """Return the keyframes of a test set that have a person box, with these as ``proposals``.
+
+    The boxes come from ``DATASETS.PROPOSAL_FILES_TEST``, else from the file that the dataset was
+    registered with. Keyframes that have only detected boxes are added, as the official protocol
+    demands. With ``MODEL.LOAD_PROPOSALS False`` they are the ground-truth boxes.
+
+    Raises:
+        ValueError: there is no file of boxes, or no keyframe has one.
+    """
+    file, metadata = person_box_file(cfg, dataset_name), MetadataCatalog.get(dataset_name)
+    if file:
+        logger.info(f"Person boxes of '{dataset_name}': {file}")
+        boxes_of = load_person_boxes(file)
+        dataset = add_detected_keyframes(
+            dataset,
+            boxes_of,
+            excluded=load_excluded(metadata.excluded_file) if metadata.excluded_file else (),
+            valid_sec=metadata.valid_sec,
+        )
+        dataset = attach_person_boxes(dataset, boxes_of, cfg.DATASETS.PROPOSAL_MIN_SCORE_TEST)
+    else:
+        logger.info(f"Person boxes of '{dataset_name}' are the ground-truth boxes")
+        dataset = [use_ground_truth_boxes(d) for d in dataset]
+    kept = [d for d in dataset if len(d["proposals"]["boxes"])]
+    logger.info(f"{len(kept)} of {len(dataset)} keyframes of '{dataset_name}' have a person box")
+    if not kept:
+        raise ValueError(
+            f"No keyframe of '{dataset_name}' has a person box. Check the boxes' video ids and "
+            "timestamps, and DATASETS.PROPOSAL_MIN_SCORE_TEST."
+        )
+    return kept
+
+
+def attach_person_boxes(dataset: list[dict], boxes_of: PersonBoxes, min_score: float) -> list[dict]:
+    """Return copies of the dicts with ``proposals``: ``boxes`` and ``scores``, see PersonBoxes.
+
+    Args:
+        dataset: dataset dicts of keyframes.
+        boxes_of: person boxes of each keyframe.
+        min_score: smallest score of a box that is kept, 0..1.
+    """
+    nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
+    result = []
+    for d in dataset:
+        boxes, scores = boxes_of.get((d["video_id"], d["timestamp"]), nothing)
+        keep = scores >= min_score
+        result.append({**d, "proposals": {"boxes": boxes[keep], "scores": scores[keep]}})
+    return result
+
+
+def use_ground_truth_boxes(dataset_dict: dict) -> dict:
+    """Return a copy of the dict whose ``proposals`` are its annotated boxes, with score 1."""
+    boxes = [annotation["bbox"] for annotation in dataset_dict["annotations"]]
+    proposals = {
+        "boxes": np.array(boxes, np.float32).reshape(-1, 4),
+        "scores": np.ones(len(boxes), np.float32),
+    }
+    return {**dataset_dict, "proposals": proposals}

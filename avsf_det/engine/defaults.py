@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from detectron2.config import CfgNode
     from torch import nn
 
-    from avsf_det.checkpoint import AVSFCheckpointer
+    from avsf_det.checkpoint import LoadReport
 
 
 def make_parser(description: str | None, examples: str = "") -> argparse.ArgumentParser:
@@ -97,31 +97,40 @@ def load_config(config_file: str | Path = "", options: Sequence[object] = ()) ->
 
 def build_trained_model(
     cfg: CfgNode, *, min_matched: float | None = None
-) -> tuple[nn.Module, AVSFCheckpointer]:
-    """Build the model of a config in eval mode, and load MODEL.WEIGHTS into it.
+) -> tuple[nn.Module, LoadReport]:
+    """Build the model of a config in eval mode, with its weights; see :func:`load_weights`."""
+    from detectron2.modeling import build_model
+
+    model = build_model(cfg).eval()
+    return model, load_weights(model, cfg, min_matched=min_matched)
+
+
+def load_weights(model: nn.Module, cfg: CfgNode, *, min_matched: float | None = None) -> LoadReport:
+    """Load MODEL.WEIGHTS into a model.
 
     Args:
-        cfg: config of any of our meta-architectures.
+        model: model of the config.
+        cfg: config.
         min_matched: fraction of the backbone's tensors that the file must fill, 0..1; None for
             MODEL.WEIGHTS_MIN_MATCHED.
 
     Returns:
-        the model, and the checkpointer, whose ``report`` says which weights the file had.
+        report of the weights that the model has, and lacks, from the file.
 
     Raises:
-        CheckpointError: the weights cannot be used.
+        CheckpointError: there are no weights, or they cannot be used.
         OSError: the file cannot be read.
     """
-    from detectron2.modeling import build_model
+    from avsf_det.checkpoint import AVSFCheckpointer, CheckpointError
 
-    from avsf_det.checkpoint import AVSFCheckpointer
-
-    model = build_model(cfg).eval()
+    if not cfg.MODEL.WEIGHTS:
+        raise CheckpointError("MODEL.WEIGHTS is empty; give the file of a trained model")
     if min_matched is None:
         min_matched = cfg.MODEL.WEIGHTS_MIN_MATCHED
     checkpointer = AVSFCheckpointer(model, min_matched=min_matched)
     checkpointer.load(cfg.MODEL.WEIGHTS)
-    return model, checkpointer
+    assert checkpointer.report is not None
+    return checkpointer.report
 
 
 def set_up_loggers() -> None:

@@ -3,6 +3,7 @@ import csv
 import pytest
 
 from ava_tools import check_videos
+from ava_tools.preparation import video_table
 
 from ..media import tone, write_video
 
@@ -67,8 +68,8 @@ def test_a_run_goes_on_where_it_was(videos, monkeypatch):
             raise KeyboardInterrupt  # whatever ends a run
         return check_video(path, **options)
 
-    check_video = check_videos.check_video
-    monkeypatch.setattr(check_videos, "check_video", check)
+    check_video = video_table.check_video
+    monkeypatch.setattr(video_table, "check_video", check)
     with pytest.raises(KeyboardInterrupt):
         run(videos, "--workers", "1")
     output = videos.parent / "out" / "check.csv"

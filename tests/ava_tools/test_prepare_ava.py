@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from ava_tools import prepare_ava
+from ava_tools.preparation import ava_cuts
 from avsf_det.data import VideoReader
 
 from ..media import read_number, tone, write_video
@@ -12,15 +13,15 @@ SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "ava" 
 
 def test_seconds_are_those_of_the_data_set():
     # videos_15min starts at second 900; a clip around the last keyframe takes seconds after it.
-    assert (prepare_ava.START, prepare_ava.LAST, prepare_ava.END) == (900, 1798, 1801)
+    assert (ava_cuts.START, ava_cuts.LAST, ava_cuts.END) == (900, 1798, 1801)
 
 
 @pytest.fixture
 def ava(tmp_path, monkeypatch) -> Path:
     """AVA with movies of seconds instead of hours, annotated from second 1 to 2."""
-    monkeypatch.setattr(prepare_ava, "START", 1.0)
-    monkeypatch.setattr(prepare_ava, "LAST", 2.0)
-    monkeypatch.setattr(prepare_ava, "END", 3.0)
+    monkeypatch.setattr(ava_cuts, "START", 1.0)
+    monkeypatch.setattr(ava_cuts, "LAST", 2.0)
+    monkeypatch.setattr(ava_cuts, "END", 3.0)
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     ava = tmp_path / "ava"
     for folder in ("annotations", "videos"):
@@ -47,12 +48,12 @@ def test_movies_are_cut_and_problems_listed(ava, capsys):
         assert cut.has_audio
         assert [read_number(f) for f in cut.get_frames_played_at([0, 0.99, 1.99])] == [30, 59, 89]
     out = capsys.readouterr().out.splitlines()
-    assert out[0].startswith(f"5 movies in the annotations: 4 in {ava}/videos, 0 cut in")
+    assert out[0].startswith(f"5 videos in the annotations: 4 in {ava}/videos, 0 cut in")
     assert "3 to cut, about 0.00 GB" in out[0]
     table = dict(line.split(": ", 1) for line in out[1:])
     assert table.keys() == {"dumb", "gone", "short", "text"}
     assert table["gone"] == "missing"
-    assert table["dumb"].endswith("dumb.mp4: has no sound track")
+    assert table["dumb"].endswith("dumb.mp4: has no audio track")
     assert table["short"].endswith("ends at 2 s, before the last annotated second")
     assert "cannot be opened" in table["text"]
     written = (ava / "videos_15min" / "problems.csv").read_text().splitlines()
@@ -106,7 +107,7 @@ def test_a_failed_cut_leaves_no_file_and_the_others_go_on(ava):
 
 def test_a_full_disk_is_noticed_before(ava, monkeypatch, capsys):
     usage = type("Usage", (), {"free": 100})
-    monkeypatch.setattr(prepare_ava.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(ava_cuts.shutil, "disk_usage", lambda path: usage)
     assert prepare_ava.main([]) == 1
     assert "videos_15min: only 0.00 GB are free" in capsys.readouterr().err
     assert cuts(ava) == []
@@ -127,5 +128,5 @@ def test_official_lists_name_all_movies(tmp_path, capsys):
     options = ["--videos", str(tmp_path), "--output", str(tmp_path / "out"), "--dry-run"]
     assert prepare_ava.main(["--csv", str(names), *options]) == 1
     out = capsys.readouterr().out
-    assert out.startswith("299 movies in the annotations: 0 in")
+    assert out.startswith("299 videos in the annotations: 0 in")
     assert out.count(": missing\n") == 299

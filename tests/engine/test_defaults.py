@@ -71,14 +71,14 @@ def test_exit_codes_of_tools():
 
 def test_a_trained_model_is_in_eval_mode_and_has_the_weights(tmp_path):
     cfg = actions.make_model(tmp_path)
-    model, checkpointer = build_trained_model(cfg)
+    model, report = build_trained_model(cfg)
     assert not model.training
-    assert not checkpointer.report.missing
+    assert not report.missing
     saved = torch.load(cfg.MODEL.WEIGHTS)["model"]
     assert all(torch.equal(value, saved[name]) for name, value in model.state_dict().items())
     del saved["backbone.slow.res2.0.conv1.weight"]
     torch.save({"model": saved}, cfg.MODEL.WEIGHTS)
     with pytest.raises(AVSFError):
         build_trained_model(cfg, min_matched=1.0)
-    _, checkpointer = build_trained_model(cfg, min_matched=0.5)
-    assert checkpointer.report.missing == ("backbone.slow.res2.0.conv1.weight",)
+    _, report = build_trained_model(cfg, min_matched=0.5)
+    assert report.missing == ("backbone.slow.res2.0.conv1.weight",)

@@ -1,0 +1,76 @@
+"""Export a trained model to a file, and compare the file with the model before it gets its name."""
+
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+
+from avsf_det.engine.defaults import load_weights
+from avsf_det.export import (
+    ExportError,
+    TensorModel,
+    compare_with_eager,
+    export_onnx,
+    export_program,
+    make_inputs,
+)
+from avsf_det.layers import fold_batch_norms
+
+TOLERANCE = 1e-4
+# (clips, boxes) of the comparisons; the model is traced with other numbers.
+BATCHES = ((1, 1), (3, 5))
+
+
+def load_tensor_model(cfg: CfgNode) -> TensorModel:
+    """Build the model of a config for export, with MODEL.WEIGHTS and folded batch norms.
+
+    Raises:
+        ExportError: a part of the model has no weights, or the model cannot be exported.
+    """
+    model = TensorModel(build_model(cfg))
+    report = load_weights(model.model, cfg)
+    if report.missing:
+        raise ExportError(f"{cfg.MODEL.WEIGHTS}: lacks {', '.join(report.missing)}")
+    fold_batch_norms(model.model)
+    return model
+
+
+def export_checked(
+    model: TensorModel, cfg: CfgNode, output: Path, size: tuple[int, int]
+) -> tuple[float, dict[str, torch.Tensor]]:
+    """Write ``output`` and compare its scores with the model's.
+
+    Args:
+        model: the model.
+        cfg: its config.
+        output: .pt2 or .onnx to write.
+        size: (height, width) of the frames in pixels.
+
+    Returns:
+        the largest difference between scores, and the inputs that the model was traced with.
+
+    Raises:
+        ExportError: the difference is more than TOLERANCE; the file then keeps the name
+            "<stem>.wrong<suffix>".
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    inputs = make_inputs(cfg, model.input_names, size)
+    program = export_program(model, inputs)
+    unchecked = output.with_name(f"{output.stem}.wrong{output.suffix}")
+    if output.suffix == ".onnx":
+        export_onnx(model, program, unchecked)
+    else:
+        torch.export.save(program, unchecked)
+    differences = []
+    for clips, boxes in BATCHES:
+        batch = make_inputs(
+            cfg, model.input_names, size, num_clips=clips, num_boxes=boxes, seed=clips
+        )
+        differences.append(compare_with_eager(model, unchecked, batch))
+    if not (difference := max(differences)) <= TOLERANCE:  # also refuses NaN
+        raise ExportError(
+            f"{unchecked}: differs from the model by {difference:.2g}, more than {TOLERANCE:g}"
+        )
+    unchecked.replace(output)
+    return difference, inputs

@@ -1,0 +1,107 @@
+"""Table of the problems of many videos, a csv that a later run continues."""
+
+import csv
+import io
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from functools import partial
+
+from tabulate import tabulate
+
+from ava_tools.support.parallel import in_parallel
+from avsf_det.data.datasets import AnnotationError
+from avsf_det.data.video.check import PROBLEMS, VideoCheck, check_video
+from avsf_det.utils.atomic import write_atomic
+
+COLUMNS = ("video", "bytes", "seconds", "width", "height", "fps", "frames", "asked", "problems")
+
+
+def check_videos(
+    videos: Mapping[str, str | None], output: str, *, min_sec: float, max_gap: float, workers: int
+) -> dict[str, dict]:
+    """Check videos, except those with a result in ``output``.
+
+    Args:
+        videos: name to path, None where the file is missing.
+        output: csv to which each result is appended at once; sorted by name at the end.
+        min_sec: shortest length of a good video in seconds.
+        max_gap: see :func:`check_video`.
+        workers: number of threads.
+
+    Returns:
+        name to row of the csv; "problems" is "kind: what; kind: what".
+
+    Raises:
+        AnnotationError: ``output`` is another file.
+    """
+    sizes = {name: str(os.path.getsize(file)) if file else "" for name, file in videos.items()}
+    # A result counts again if neither the file nor the limits have changed.
+    asked = f"{min_sec:g} s, gap {max_gap:g} s"
+    rows = {
+        row["video"]: row
+        for row in _read(output)
+        if (sizes.get(row["video"]), asked) == (row["bytes"], row["asked"]) and row["bytes"]
+    }
+    todo = [name for name in videos if name not in rows]
+    _write(output, rows.values())
+
+    check = partial(check_video, min_sec=min_sec, max_gap=max_gap)
+    with open(output, "a", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        for name, result in in_parallel(lambda n: check(videos[n]), todo, workers, "videos"):
+            rows[name] = {"video": name, "bytes": sizes[name], "asked": asked, **_to_row(result)}
+            writer.writerow(rows[name])
+            file.flush()
+    rows = {name: rows[name] for name in videos}
+    _write(output, rows.values())
+    return rows
+
+
+def print_problems(rows: Mapping[str, dict], ignore: Collection[str] = ()) -> int:
+    """Print the videos with problems, and how often each problem occurs.
+
+    Args:
+        rows: result of :func:`check_videos`.
+        ignore: kinds of problems that do not count.
+
+    Returns:
+        number of videos with problems.
+    """
+    counts: Counter[str] = Counter()
+    table = []
+    for name, row in rows.items():
+        problems = [p for p in row["problems"].split("; ") if p and p.split(":")[0] not in ignore]
+        counts.update(p.split(":")[0] for p in problems)
+        table += [(name, row["seconds"], "\n".join(problems))] if problems else []
+    if table:
+        print(tabulate(table, ("video", "seconds", "problems"), disable_numparse=True))
+    numbers = ", ".join(f"{counts[kind]} {kind}" for kind in PROBLEMS if counts[kind])
+    print(f"{len(rows) - len(table)} of {len(rows)} videos are good" + (numbers and f": {numbers}"))
+    return len(table)
+
+
+def _to_row(result: VideoCheck) -> dict:
+    problems = "; ".join(f"{kind}: {what}" for kind, what in result.problems.items())
+    numbers = {name: getattr(result, name) for name in ("width", "height", "frames")}
+    numbers |= {"seconds": f"{result.seconds:.2f}", "fps": f"{result.fps:.3f}"}
+    return {**numbers, "problems": problems}
+
+
+def _read(output: str) -> list[dict]:
+    """Return the complete rows of an earlier run."""
+    if not os.path.exists(output):
+        return []
+    with open(output, newline="") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) not in ((), COLUMNS):
+            raise AnnotationError(f"{output}: is another file; choose another --output")
+        return [row for row in reader if row["problems"] is not None]
+
+
+def _write(output: str, rows: Iterable[dict]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomic(output, text.getvalue())

@@ -91,7 +91,8 @@ def reproduce_paper() -> list[dict]:
             ours += synchronisation_gflops(cfg)
         rows.append((name, published, ours, "GFLOPs", config, note))
     for name, published, config, note in PAPER_PARAMS:
-        ours = millions_without_norms(load_config(model_zoo.get_config_file(f"{config}.yaml"), CLASSIFIER))
+        cfg = load_config(model_zoo.get_config_file(f"{config}.yaml"), CLASSIFIER)
+        ours = millions_without_norms(cfg)
         rows.append((name, published, ours, "M parameters", config, note))
     return [
         {

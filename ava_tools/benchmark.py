@@ -9,8 +9,6 @@ import argparse
 import sys
 from importlib import import_module
 
-from avsf_det.engine.defaults import make_parser, run_command
-
 COMMANDS = {
     "model": "inference and training of a config's model, beside PyTorchVideo's SlowFast",
     "clips": "reading of training clips, beside other readers; whether it bounds a training",
@@ -29,8 +27,11 @@ python ava_tools/benchmark.py COMMAND --help shows more of each."""
 def build_parser(command: str | None) -> argparse.ArgumentParser:
     """Return the parser; only the module of the given command is imported.
 
-    Scoring is measured in processes that import this file, and must not load torch.
+    Scoring is measured in processes that import this file. They must not load torch, therefore
+    imports of the package are inside functions.
     """
+    from avsf_det.engine.defaults import make_parser
+
     parser = make_parser(__doc__, EXAMPLES)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in COMMANDS.items():
@@ -52,6 +53,8 @@ def build_parser(command: str | None) -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the tool; return its exit code, 1 after a line on stderr if the input is bad."""
+    from avsf_det.engine.defaults import run_command
+
     argv = sys.argv[1:] if argv is None else argv
     args = build_parser(argv[0] if argv else None).parse_args(argv)
     return run_command(args.run, args)

@@ -158,7 +158,9 @@ def compare(path: Path, seconds: list[int], repeats: int, cfg: CfgNode) -> list[
     medians = time_interleaved(readers, repeats)
     ms = {reader: 1000 * duration / len(seconds) for reader, duration in medians.items()}
     ours = ms["avsf_det", False], ms["avsf_det", True]
-    rows: list[list] = [[name, ms[name, False], ms[name, True]] for name, with_audio in ms if with_audio]
+    rows: list[list] = [
+        [name, ms[name, False], ms[name, True]] for name, with_audio in ms if with_audio
+    ]
     return [[path.stem, *row, row[1] / ours[0], row[2] / ours[1]] for row in rows]
 
 

@@ -1,16 +1,15 @@
 """Compute figures of the paper against those of our configs."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode
 from torch import nn
 
+from avsf_det import model_zoo
 from avsf_det.engine.defaults import load_config
 from avsf_det.utils.analysis import analyze_model, build_without_data, count_macs, count_params
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 AVS, OPEN = "with the res5 synchronisation block of training", "the paper leaves its layers open"
 # Name, published GFLOPs (Tables 3 to 8, A.1 and A.3), config, note.
 PAPER_GFLOPS = (
@@ -86,13 +85,14 @@ def reproduce_paper() -> list[dict]:
     """
     rows = []
     for name, published, config, note in PAPER_GFLOPS:
-        cfg = load_config(CONFIGS / f"{config}.yaml")
+        cfg = load_config(model_zoo.get_config_file(f"{config}.yaml"))
         ours = analyze_model(cfg)["gflops"]
         if note.startswith(AVS):
             ours += synchronisation_gflops(cfg)
         rows.append((name, published, ours, "GFLOPs", config, note))
     for name, published, config, note in PAPER_PARAMS:
-        ours = millions_without_norms(load_config(CONFIGS / f"{config}.yaml", CLASSIFIER))
+        cfg = load_config(model_zoo.get_config_file(f"{config}.yaml"), CLASSIFIER)
+        ours = millions_without_norms(cfg)
         rows.append((name, published, ours, "M parameters", config, note))
     return [
         {

@@ -45,7 +45,17 @@ def test_what_bounds_training(video: Path, capsys: pytest.CaptureFixture, config
     options = ["--clips", "1", "--repeats", "1", "--seconds", "8", "--batch", "2"]
     file = ["--config-file", str(CONFIGS / f"mini/{config}.yaml")]
     benchmark.main(
-        ["clips", "--videos", "none", "--folder", str(video.parent), *options, *file, "MODEL.DEVICE", "cpu"]
+        [
+            "clips",
+            "--videos",
+            "none",
+            "--folder",
+            str(video.parent),
+            *options,
+            *file,
+            "MODEL.DEVICE",
+            "cpu",
+        ]
     )
     out = capsys.readouterr().out
     assert "clips/s on cpu, 2 an iteration" in out

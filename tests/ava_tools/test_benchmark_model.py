@@ -28,7 +28,10 @@ def read_config(name: str):
 @pytest.mark.parametrize("name", ["avsf_mini", "slowfast_kinetics_mini"])
 def test_tables(capsys, name):
     config = str(CONFIGS / f"mini/{name}.yaml")
-    assert main(["model", "--config-file", config, "--crop", "32", "--clips", "2", "--repeats", "1"]) == 0
+    assert (
+        main(["model", "--config-file", config, "--crop", "32", "--clips", "2", "--repeats", "1"])
+        == 0
+    )
     report = capsys.readouterr().out
     inference, training = report.split("Inference")[1].split("Training step")
     for row in ("| float32 ", "| float32, folded ", "| float32, channels last, folded "):

@@ -2,6 +2,8 @@
 
 import gzip
 import math
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,6 +11,8 @@ import pytest
 
 from ava_tools import benchmark
 from ava_tools.benchmarks import scoring as tool
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -56,3 +60,18 @@ def test_table_and_plot(tmp_path: Path, capsys: pytest.CaptureFixture):
     assert benchmark.main(["scoring", *options, "--plot", str(plot)]) == 0
     assert "avsf_det, default, rows shuffled" in capsys.readouterr().out
     assert plot.stat().st_size > 1000
+
+
+def test_measured_processes_load_numpy_only():
+    """Their peak memory is measured, and torch alone takes 200 MiB."""
+    tool_file = ROOT / "ava_tools" / "benchmark.py"
+    options = ["--videos", "1", "--keyframes", "2", "--repeats", "1", "--no-peer"]
+    done = subprocess.run(
+        [sys.executable, str(tool_file), "scoring", *options],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = [line.split("|") for line in done.stdout.splitlines() if line.startswith("| avsf_det")]
+    assert len(rows) == 3
+    assert all(int(row[5]) < 200 for row in rows), done.stdout

@@ -13,7 +13,7 @@ from ava_tools import install_detectron2 as installer
 from ava_tools import run_mini_demo as demo
 
 ROOT = Path(__file__).resolve().parents[1]
-TOOLS = sorted((ROOT / "ava_tools").glob("[!_]*.py"))
+TOOLS = sorted((ROOT / "ava_tools").glob("[a-z]*.py"))
 
 
 @pytest.mark.parametrize("script", [*TOOLS, ROOT / "train_net.py"], ids=lambda p: p.name)

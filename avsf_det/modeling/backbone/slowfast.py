@@ -156,7 +156,10 @@ class SlowFast(Backbone):
                 junction = self._add_audio(maps, gate, place)
             if junctions and stage in self.audio:
                 met[stage] = junction
-        outputs = {name: maps[name.removesuffix("_res5")] for name in self.output_shape()}
+        # Without output_shape(): older PyTorch cannot trace the construction of a ShapeSpec.
+        outputs = {
+            f"{name}_res5": maps[name] for name, stages in self.pathways.items() if "res5" in stages
+        }
         if "audio_res5" in outputs:
             audio = maps["audio"][: gate["pool5"].shape[0]]
             outputs["audio_res5"] = self.drop_pathway(audio, gate["pool5"], "pool5")

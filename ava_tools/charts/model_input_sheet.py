@@ -1,6 +1,7 @@
 """Image sheet of model inputs: frames with boxes, labels, log-mel spectrograms."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,8 +40,8 @@ def read_model_inputs(cfg: CfgNode, split: str, num: int, seed: int) -> list[dic
     if has_keyframes(cfg, name):  # the test loader reads whole videos, so read single keyframes
         clips, mapper = keyframes_to_test(cfg, name), KeyframeMapper(cfg, is_train=False)
         return [mapper(clips[i]) for i in sorted(rng.permutation(len(clips))[:num])]
-    clips = build_clip_test_loader(cfg, name).dataset
-    return [clips[i] for i in sorted(rng.permutation(len(clips))[:num].tolist())]
+    dataset: Any = build_clip_test_loader(cfg, name).dataset
+    return [dataset[i] for i in sorted(rng.permutation(len(dataset))[:num].tolist())]
 
 
 def draw_model_input(clip: dict, dataset_name: str) -> Item:

@@ -36,7 +36,7 @@ def test_confidence_is_the_share_of_resampled_windows_that_agree():
     agreed = find_peak(shifts, np.concatenate([similarity[:1]] * 8 + [unknown]))
     assert agreed.confidence == 1
     assert agreed.is_clear
-    assert str(agreed) == f"sound is late by {agreed.second:.2f} s (confidence 100%)"
+    assert str(agreed) == f"audio is late by {agreed.second:.2f} s (confidence 100%)"
 
 
 def test_next_to_an_unknown_shift_there_is_no_clear_peak():

@@ -117,5 +117,3 @@ def first_values(values: Iterable, limit: int = 4) -> str:
     """Return the smallest values as text."""
     items = sorted(values)
     return ", ".join(str(v) for v in items[:limit]) + (", ..." if len(items) > limit else "")
-
-

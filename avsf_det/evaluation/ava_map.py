@@ -18,6 +18,7 @@ from collections.abc import Set as AbstractSet
 import numpy as np
 
 from ..structures import ActionBoxes, Keyframe
+from .activitynet import select_by_activitynet
 from .ava_diagnostics import explain_no_match, first_values
 from .ava_results import (
     IOU_THRESHOLD,
@@ -27,8 +28,6 @@ from .ava_results import (
     ClassResult,
     RankedClass,
 )
-
-ACTIVITYNET_CAP = 50
 
 
 def evaluate_ava(
@@ -101,7 +100,7 @@ def rank_detections(
     first_row[detections.keyframe[rows[::-1]]] = rows[::-1]
     num_selected = len(rows)
     if protocol == "activitynet":
-        rows = _select_by_activitynet(detections, rows, ground_truth)
+        rows = select_by_activitynet(detections, rows, ground_truth)
     num_kept = len(rows)
     boxes = detections.boxes[rows]
     rows = rows[(boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])]
@@ -161,7 +160,7 @@ def average_precision(hits: np.ndarray, num_ground_truth: int) -> float:
 def _select(
     rows: ActionBoxes, label_map: Mapping[int, str], excluded: AbstractSet[Keyframe], side: str
 ) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
-    """Return the class index of every row (-1: not in the label map), the rows that count, counts."""
+    """Return the class index of each row (-1: none); the rows that count; the counts of others."""
     ids = np.array(list(label_map))
     order = np.argsort(ids)
     nearest = order[np.searchsorted(ids[order], rows.actions).clip(max=len(ids) - 1)]
@@ -247,58 +246,3 @@ def iou_of_pairs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     intersection = np.prod(np.maximum(size, 0), axis=1)
     area_a, area_b = (np.prod(x[:, 2:] - x[:, :2], axis=1) for x in (a, b))
     return intersection / (area_a + area_b - intersection)
-
-
-def _select_by_activitynet(
-    detections: ActionBoxes, rows: np.ndarray, ground_truth: ActionBoxes
-) -> np.ndarray:
-    """Drop rows of keyframes that no ground-truth row names, then all but the highest scored.
-
-    A row of a class outside the label map names its keyframe, too: there is nothing to find, so
-    that all detections there are wrong.
-    """
-    named = {ground_truth.keyframes[k] for k in np.unique(ground_truth.keyframe)}
-    is_named = np.array([k in named for k in detections.keyframes], bool)
-    rows = rows[is_named[detections.keyframe[rows]]]
-    return rows[select_highest_scored(detections, rows, ACTIVITYNET_CAP)]
-
-
-def select_highest_scored(detections: ActionBoxes, rows: np.ndarray, cap: int) -> np.ndarray:
-    """Select the rows that a heap of size ``cap`` per keyframe holds at the end.
-
-    The heap of the ActivityNet script holds (score, class, y1, x1, y2, x2) and takes a new row only
-    if its score is above the lowest. So with ties at the cut-off score, only rows among the
-    keyframe's first ``cap`` rows (file order) with at least that score are eligible. The largest
-    of them by class and box are kept.
-
-    Args:
-        detections: rows with scores.
-        rows: int (N,), indices of rows in file order.
-        cap: most rows of a keyframe.
-
-    Returns:
-        indices into ``rows``, ascending.
-    """
-    keyframe, scores = detections.keyframe[rows], detections.scores[rows]
-    lowest = np.full(len(detections.keyframes), -np.inf)
-    last = _rank(keyframe, -scores) == cap - 1
-    lowest[keyframe[last]] = scores[last]
-    contender = np.flatnonzero(scores >= lowest[keyframe])
-    crowded = np.bincount(keyframe[contender], minlength=len(lowest)) > cap
-    tied = contender[crowded[keyframe[contender]]]
-    late = _rank(keyframe[tied]) >= cap
-    x1, y1, x2, y2 = detections.boxes[rows[tied]].T
-    actions = detections.actions[rows[tied]]
-    rank = _rank(keyframe[tied], -x2, -y2, -x1, -y1, -actions, late, -scores[tied])
-    return np.setdiff1d(contender, tied[rank >= cap], assume_unique=True)
-
-
-def _rank(group: np.ndarray, *keys: np.ndarray) -> np.ndarray:
-    """Rank each row from 0 within its group, by the keys (most significant last)."""
-    order = np.lexsort((*keys, group))
-    size = np.bincount(group)
-    rank = np.empty(len(group), np.int64)
-    rank[order] = np.arange(len(group)) - np.repeat(np.cumsum(size) - size, size)
-    return rank
-
-

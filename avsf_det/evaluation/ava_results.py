@@ -9,7 +9,7 @@ from ..structures import AVSFError
 PROTOCOLS = {
     "default": "excluded keyframes are left out, detections on unknown keyframes are wrong",
     "activitynet": "the exclusion list is not used, each keyframe keeps its 50 highest-scored "
-    "detections, those on unknown keyframes are dropped",
+    "detections, those on keyframes that the ground-truth file lacks are dropped",
 }
 IOU_THRESHOLD = 0.5
 
@@ -108,5 +108,3 @@ class AVAResult:
             f"{self.mean_ap:.6f}",
         ]
         return "\n".join(lines)
-
-

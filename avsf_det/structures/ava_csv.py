@@ -25,6 +25,7 @@ from pyarrow import csv as arrow_csv
 from .ava_boxes import ActionBoxes, Box, Keyframe
 from .ava_rows import (
     ANNOTATIONS,
+    DETECTIONS,
     GROUND_TRUTH,
     MAX_ACTION_ID,
     PERSON_BOXES,
@@ -47,14 +48,38 @@ def read_action_boxes(path: str | Path, rules: RowRules = ANNOTATIONS) -> Action
 
     Args:
         path: file to read; an empty one holds no row.
-        rules: ``ANNOTATIONS``, ``GROUND_TRUTH`` or ``DETECTIONS``. Only detections have scores,
-            1 where the file has no such column.
+        rules: rows that are valid.
 
     Raises:
         AnnotationError: with file, line, value and remedy.
     """
     rows = _parse_table(path, rules)
     return parse_rows(path, rules) if rows is None else rows
+
+
+def read_ground_truth(path: str | Path) -> ActionBoxes:
+    """Read annotations that are scored only: they need no video, and boxes may have no area.
+
+    Raises:
+        AnnotationError: a bad row, or an empty file.
+    """
+    rows = read_action_boxes(path, GROUND_TRUTH)
+    if not len(rows):
+        raise AnnotationError(
+            f"{path}: no ground truth, the file is empty. It needs rows {GROUND_TRUTH.columns}."
+        )
+    return rows
+
+
+def read_detections(path: str | Path) -> ActionBoxes:
+    """Read detections. The score is 1 if the file has no such column.
+
+    Boxes may overshoot the frame or have no area, since detectors produce such boxes.
+
+    Raises:
+        AnnotationError: a bad row.
+    """
+    return read_action_boxes(path, DETECTIONS)
 
 
 def read_person_boxes(path: str | Path) -> dict[Keyframe, tuple[np.ndarray, np.ndarray]]:
@@ -223,7 +248,11 @@ def _index_keyframes(
 
 
 def write_action_boxes(
-    file: TextIO, rows: Iterable[tuple[Keyframe, Box, int, str | int]], *, digits: int = 4
+    file: TextIO,
+    rows: Iterable[tuple[Keyframe, Box, int, str | int]],
+    *,
+    digits: int = 4,
+    second_digits: int = 4,
 ) -> None:
     """Write annotations.
 
@@ -231,11 +260,13 @@ def write_action_boxes(
         file: open text file.
         rows: keyframe, box, action id and person of each box and action.
         digits: decimals of the coordinates.
+        second_digits: least number of digits of a whole second.
     """
     writer = csv.writer(file, lineterminator="\n")
     for (video_id, second), box, action_id, person in rows:
         corners = [f"{value:.{digits}f}" for value in box]
-        writer.writerow([video_id, _format_second(second), *corners, action_id, person])
+        time = _format_second(second, second_digits)
+        writer.writerow([video_id, time, *corners, action_id, person])
 
 
 def write_detections(
@@ -287,7 +318,7 @@ def write_excluded_keyframes(file: TextIO, keyframes: Iterable[Keyframe]) -> Non
     file.writelines(f"{video_id},{_format_second(second)}\n" for video_id, second in keyframes)
 
 
-def _format_second(second: float) -> str:
+def _format_second(second: float, digits: int = 4) -> str:
     """Return whole seconds with four digits, as in the official files, others exactly."""
     second = float(second)
-    return f"{second:04.0f}" if second.is_integer() else repr(second)
+    return f"{second:0{digits}.0f}" if second.is_integer() else repr(second)

@@ -16,8 +16,8 @@ from ava_tools.report_page.sources import (
     find_detections,
 )
 from avsf_det.engine.defaults import make_parser, run_command
-from avsf_det.evaluation import read_detections
-from avsf_det.evaluation.ava_map import PROTOCOLS
+from avsf_det.evaluation.ava_results import PROTOCOLS
+from avsf_det.structures.ava_csv import read_detections
 from avsf_det.utils.atomic import write_atomic
 
 EXAMPLE = """example:

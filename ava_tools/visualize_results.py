@@ -11,7 +11,7 @@ from ava_tools.report_page.sources import (
     find_detections,
 )
 from avsf_det.engine.defaults import make_parser, run_command
-from avsf_det.evaluation import read_detections
+from avsf_det.structures.ava_csv import read_detections
 from avsf_det.utils.atomic import atomic_path
 
 EXAMPLE = """example:

@@ -1,20 +1,41 @@
 """Audiovisual spatiotemporal action detection (AVSlowFast) on Detectron2.
 
-Importing this package registers its models and data sets with Detectron2.
+``from avsf_det import add_avsf_config`` registers the models and datasets with Detectron2. The
+import of the package alone does not, so that scoring (``structures`` and ``evaluation.ava_map``)
+loads neither torch nor Detectron2.
 """
 
-from importlib.util import find_spec
+import sys
+from importlib.machinery import ModuleSpec
+from typing import TYPE_CHECKING
 
-if find_spec("detectron2") is None:
-    raise ImportError(
-        "avsf_det needs Detectron2, which is not installed; run: "
-        "python ava_tools/install_detectron2.py"
-    )
-
-import detectron2  # noqa: F401  (first: DETECTRON2_ENV_MODULE may register data sets with ours)
-
-from . import data, modeling  # noqa: F401  (they register data sets and models)
-from .config import add_avsf_config
+if TYPE_CHECKING:
+    from .config import add_avsf_config
 
 __all__ = ["add_avsf_config"]
 __version__ = "0.1.0"
+
+
+class _MissingDetectron2:
+    """Last finder of modules: says how to install Detectron2 if no other finds it."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        if name == "detectron2":
+            raise ImportError(
+                "avsf_det needs Detectron2, which is not installed; run: "
+                "python ava_tools/install_detectron2.py"
+            )
+        return None
+
+
+sys.meta_path.append(_MissingDetectron2)
+
+
+def __getattr__(name: str) -> object:
+    if name != "add_avsf_config":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import data, modeling  # noqa: F401  (they register datasets and models)
+    from .config import add_avsf_config
+
+    return add_avsf_config

@@ -18,7 +18,7 @@ import torch
 from detectron2.structures import Boxes, Instances
 
 from avsf_det.engine.predictor import PredictorError
-from avsf_det.evaluation.ava_csv import prediction_rows
+from avsf_det.structures.ava_csv import write_detections
 from avsf_det.utils.atomic import JsonLinesLog, atomic_path
 
 
@@ -114,7 +114,7 @@ class PredictionLog:
         with atomic_path(path) as temporary, open(temporary, "w") as file:
             for second, found in self.read():
                 boxes, scores = found.pred_boxes.tensor.numpy(), found.action_scores.numpy()
-                file.write(prediction_rows(video_id, second + offset, boxes, class_ids, scores))
+                write_detections(file, (video_id, second + offset), boxes, class_ids, scores)
 
     def close(self) -> None:
         """Close the file."""

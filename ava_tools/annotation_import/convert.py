@@ -11,13 +11,13 @@ from ava_tools.annotation_import.drawn_boxes import (
     number_actions,
     video_id_of,
     write_ava_csv,
-    write_label_map,
 )
 from ava_tools.annotation_import.via import read_via
 from avsf_det.data import VideoReader
-from avsf_det.data.datasets import AnnotationError, load_label_map
 from avsf_det.data.datasets.annotation_files import find_videos
 from avsf_det.data.video.check import presentation_times
+from avsf_det.structures import AnnotationError
+from avsf_det.structures.label_map import read_label_map, write_label_map
 from avsf_det.utils.atomic import atomic_path
 
 
@@ -107,13 +107,13 @@ def convert_annotations(
     used = [box for box in boxes if box.actions]
     if not used:
         raise AnnotationError(f"{', '.join(exports)}: no box with an action")
-    given = load_label_map(label_map) if os.path.exists(label_map) else None
+    given = read_label_map(label_map) if os.path.exists(label_map) else None
     id_of = number_actions(used, given, label_map)
     with atomic_path(output) as path:
         write_ava_csv(str(path), used, id_of)
     if given is None:
-        with atomic_path(label_map) as path:
-            write_label_map(str(path), id_of)
+        with atomic_path(label_map) as path, open(path, "w", encoding="utf-8") as file:
+            write_label_map(file, {number: name for name, number in id_of.items()})
     keyframes = {(box.video, box.second) for box in used}
     notes.append(
         f"{output}: {len({video for video, _ in keyframes})} videos, {len(keyframes)} keyframes, "

@@ -1,11 +1,11 @@
 """Boxes drawn in an annotation tool, and their conversion to files in AVA's format."""
 
-import csv
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from avsf_det.data.datasets.annotation_files import AnnotationError
+from avsf_det.structures import AnnotationError, Box, LabelMap
+from avsf_det.structures.ava_csv import write_action_boxes
 
 _NO_ACTION = {"", "none", "false", "__undefined__"}  # the last is CVAT's "nothing chosen"
 
@@ -24,7 +24,7 @@ class DrawnBox(NamedTuple):
 
     video: str
     second: float
-    box: tuple[float, float, float, float]
+    box: Box
     actions: tuple[str, ...]
     person: str
     place: str
@@ -57,9 +57,7 @@ def actions_in(attributes: Mapping[str, str], wanted: Collection[str]) -> list[s
     return actions
 
 
-def relative_box(
-    place: str, box: Sequence[float], width: float, height: float
-) -> tuple[float, float, float, float]:
+def relative_box(place: str, box: Sequence[float], width: float, height: float) -> Box:
     """Convert a box from pixels to fractions of the frame, clipped to it.
 
     Args:
@@ -82,13 +80,13 @@ def relative_box(
 
 
 def number_actions(
-    boxes: Iterable[DrawnBox], label_map: tuple[list[int], list[str]] | None, source: str
+    boxes: Iterable[DrawnBox], label_map: LabelMap | None, source: str
 ) -> dict[str, int]:
     """Return action name -> id in the csv.
 
     Args:
         boxes: boxes whose actions need ids.
-        label_map: ids and names to use; None to number the actions alphabetically from 1.
+        label_map: ids to use; None to number the actions alphabetically from 1.
         source: file of the label map, for messages.
 
     Raises:
@@ -97,7 +95,7 @@ def number_actions(
     place_of = {action: box.place for box in boxes for action in box.actions}
     if label_map is None:
         return {name: number for number, name in enumerate(sorted(place_of), 1)}
-    id_of = dict(zip(label_map[1], label_map[0], strict=True))
+    id_of = {name: action_id for action_id, name in label_map.items()}
     for action, place in place_of.items():
         if action not in id_of:
             raise AnnotationError(
@@ -105,14 +103,6 @@ def number_actions(
                 "annotation, or choose the attributes that name actions."
             )
     return id_of
-
-
-def write_label_map(path: str, id_of: Mapping[str, int]) -> None:
-    """Write a label map with ``item { name: "sit" id: 11 }`` for each action."""
-    with open(path, "w", encoding="utf-8") as file:
-        for name, number in sorted(id_of.items(), key=lambda item: item[1]):
-            quoted = name.replace("\\", "\\\\").replace('"', '\\"')
-            file.write(f'item {{\n  name: "{quoted}"\n  id: {number}\n}}\n')
 
 
 def write_ava_csv(path: str, boxes: Iterable[DrawnBox], id_of: Mapping[str, int]) -> None:
@@ -123,7 +113,11 @@ def write_ava_csv(path: str, boxes: Iterable[DrawnBox], id_of: Mapping[str, int]
         for action in box.actions
     )
     with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        for video_id, second, person, box, action in rows:
-            corners = [f"{corner:.4f}" for corner in box]
-            writer.writerow([video_id, f"{second:.15g}", *corners, action, person])
+        write_action_boxes(
+            file,
+            (
+                ((video_id, second), box, action, person)
+                for video_id, second, person, box, action in rows
+            ),
+            second_digits=1,
+        )

@@ -15,7 +15,6 @@ import io
 import multiprocessing
 import random
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,11 +24,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .measure import describe_hardware, read_peak_memory
+from avsf_det.evaluation.ava_map import evaluate_ava
+from avsf_det.structures.ava_csv import read_detections, read_ground_truth
 
-# avsf_det itself imports torch and Detectron2; its evaluation stands alone.
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "avsf_det" / "evaluation"))
-import ava_map
+from .measure import describe_hardware, read_peak_memory
 
 NUM_CLASSES = 80
 LABEL_MAP = {i: f"class {i}" for i in range(1, NUM_CLASSES + 1)}
@@ -58,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         folder = Path(name)
         files = write_input(folder, args.videos, args.keyframes, args.seed)
         rows = compare(folder, files, args)
-        num_rows, megabytes = len(ava_map.read_detections(files[1])), files[1].stat().st_size / 1e6
+        num_rows, megabytes = len(read_detections(files[1])), files[1].stat().st_size / 1e6
         print(f"{num_rows} detections, {megabytes:.0f} MB csv.gz; median of {args.repeats}")
         header = ["evaluator", "read s", "score s", "total s", "peak MiB", "PySlowFast's / ours"]
         print(format_table(header, rows))
@@ -161,9 +159,9 @@ def measure(ground_truth: Path, detections: Path, protocol: str, repeats: int) -
     read, score = [], []
     for _ in range(repeats):
         start = time.perf_counter()
-        gt, det = ava_map.read_ground_truth(ground_truth), ava_map.read_detections(detections)
+        gt, det = read_ground_truth(ground_truth), read_detections(detections)
         read.append(time.perf_counter() - start)
-        result = ava_map.evaluate_ava(det, gt, LABEL_MAP, protocol=protocol)
+        result = evaluate_ava(det, gt, LABEL_MAP, protocol=protocol)
         score.append(time.perf_counter() - start - read[-1])
     ap = {c.name: c.ap for c in result.classes}
     return Measured(statistics.median(read), statistics.median(score), read_peak_memory(), ap)

@@ -9,8 +9,7 @@ from ava_tools.charts.image_sheet import Item, draw_boxes, draw_sheet
 from ava_tools.report_page.sources import EvaluatedDataset, ReportError, rows_at
 from avsf_det.data import VideoReader
 from avsf_det.data.audio import LogMel
-from avsf_det.evaluation import ActionBoxes
-from avsf_det.evaluation.ava_map import Keyframe
+from avsf_det.structures import ActionBoxes, Keyframe
 from avsf_det.utils.visualizer import draw_logmel
 
 WIDTH, SPECTROGRAM_HEIGHT = 480, 72  # pixels

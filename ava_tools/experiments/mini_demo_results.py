@@ -1,6 +1,5 @@
 """Results of the Mini-AVA demo: summary, table, chart, and a video of the predictions."""
 
-import csv
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,11 +11,12 @@ from detectron2.structures import Boxes, Instances
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
-import avsf_det  # noqa: F401  (registers the datasets)
 from ava_tools.mini.video_plan import AUDIBLE_ACTIONS, AUDIO_PAIRS
-from avsf_det.data import VideoReader
+from avsf_det.data import VideoReader  # the import registers the datasets
 from avsf_det.data.audio import LogMel
 from avsf_det.data.video.write import write_video
+from avsf_det.structures import Keyframe
+from avsf_det.structures.ava_csv import read_detections
 from avsf_det.utils.visualizer import draw_clip_frame
 
 DATASET = "ava_mini_val"
@@ -76,7 +76,7 @@ def draw_chart(ap: AP, titles: Mapping[str, str], path: Path) -> None:
     figure.savefig(path, dpi=130)
 
 
-def read_predictions(path: Path, num_classes: int) -> dict[tuple[str, float], np.ndarray]:
+def read_predictions(path: Path, num_classes: int) -> dict[Keyframe, np.ndarray]:
     """Read a csv of detections.
 
     Args:
@@ -86,10 +86,11 @@ def read_predictions(path: Path, num_classes: int) -> dict[tuple[str, float], np
     Returns:
         keyframe -> (N, 4 + K) float64: boxes in 0..1 and action scores of its N persons.
     """
+    rows = read_detections(path)
     found: dict = defaultdict(lambda: defaultdict(lambda: np.zeros(num_classes)))
-    with open(path, newline="") as file:
-        for video_id, second, *box, action, score in csv.reader(file):
-            found[video_id, float(second)][tuple(map(float, box))][int(action) - 1] = float(score)
+    columns = (rows.keyframe, rows.boxes, rows.actions, rows.scores)
+    for number, box, action, score in zip(*(c.tolist() for c in columns), strict=True):
+        found[rows.keyframes[number]][tuple(box)][action - 1] = score
     return {
         keyframe: np.array([[*box, *scores] for box, scores in boxes.items()])
         for keyframe, boxes in found.items()
@@ -124,7 +125,7 @@ def _num_frames(reader: VideoReader) -> int:
 def _drawn_frames(
     video_id: str,
     file_name: str,
-    predictions: Mapping[tuple[str, float], np.ndarray],
+    predictions: Mapping[Keyframe, np.ndarray],
     names: list[str],
 ) -> Iterator[np.ndarray]:
     """Yield (H, W, 3) uint8 RGB frames with the predictions of the nearest keyframe."""

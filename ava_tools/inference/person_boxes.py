@@ -15,9 +15,8 @@ from avsf_det.data import AnnotationError, VideoDecodeError
 from avsf_det.data.datasets.annotation_files import VIDEO_EXTENSIONS
 from avsf_det.data.video import SequentialVideoReader
 from avsf_det.engine.predictor import FindPersons, keyframe_seconds
-from avsf_det.utils.atomic import JsonLinesLog, write_atomic
-
-Keyframe = tuple[str, float]  # video id, seconds in the csv's clock
+from avsf_det.structures import Keyframe, ava_csv
+from avsf_det.utils.atomic import JsonLinesLog, atomic_path
 
 logger = logging.getLogger(__name__)
 
@@ -165,7 +164,8 @@ def write_person_boxes(
             logger.error(error)
             bad.append(error)
     partial.close()
-    write_atomic(output, "".join(_rows(found)))
+    with atomic_path(output) as path, open(path, "w", encoding="utf-8") as file:
+        ava_csv.write_person_boxes(file, ((k, boxes.tolist()) for k, boxes in found.items()))
     if not bad:
         os.remove(partial_file)
     return found, bad
@@ -207,11 +207,3 @@ def _round(boxes: np.ndarray) -> list[list[float]]:
     """Round to the csv's four digits, and leave out boxes without area, which readers refuse."""
     rows = [[round(x, 4) for x in box] for box in boxes.tolist()]
     return [row for row in rows if row[0] < row[2] and row[1] < row[3]]
-
-
-def _rows(found: dict[Keyframe, np.ndarray]) -> Iterator[str]:
-    """Yield the lines of the csv; whole seconds have four digits, as in AVA."""
-    for (video_id, second), boxes in found.items():
-        time = f"{second:04.0f}" if float(second).is_integer() else repr(second)
-        for *box, score in boxes.tolist():
-            yield f"{video_id},{time},{','.join(f'{x:.4f}' for x in box)},,{score:.4f}\n"

@@ -1,6 +1,6 @@
 """Mini-AVA's annotations in AVA's formats: label map, action boxes, person boxes."""
 
-from collections.abc import Iterable
+from io import StringIO
 from random import Random
 
 from ava_tools.mini.ava_plan import ambiguous_keyframes, keyframes, plan_split
@@ -8,8 +8,13 @@ from ava_tools.mini.figures import figure_box
 from ava_tools.mini.mini_dataset import MiniDataset
 from ava_tools.mini.motion import pose_at
 from ava_tools.mini.video_plan import ACTIONS, HEIGHT, WIDTH, VideoPlan
-
-Box = tuple[float, float, float, float]  # x1, y1, x2, y2 as fractions of the frame, 0..1
+from avsf_det.structures import Box
+from avsf_det.structures.ava_csv import (
+    write_action_boxes,
+    write_excluded_keyframes,
+    write_person_boxes,
+)
+from avsf_det.structures.label_map import write_label_map
 
 
 def plan_ava(
@@ -70,30 +75,30 @@ def annotation_files(split: str, videos: list[VideoPlan], seed: int) -> dict[str
     for video in videos:
         ambiguous = ambiguous_keyframes(video) if split == "val" else []
         for second in sorted(keyframes(video) + ambiguous):
-            key = f"{video.video_id},{second:04d}"
+            keyframe = (video.video_id, float(second))
             people = annotate(video, second)
-            for person_id, box, actions in people:
-                labelled += [
-                    f"{key},{_format(box)},{ACTIONS.index(action) + 1},{person_id}"
-                    for action in actions
-                ]
-            for box, score in simulate_detections([box for _, box, _ in people], rng):
-                detected.append(f"{key},{_format(box)},,{score:.4f}")
-        excluded += [f"{video.video_id},{second:04d}" for second in ambiguous]
-    files = {
-        f"ava_mini_{split}.csv": _lines(labelled),
-        f"ava_mini_{split}_boxes.csv": _lines(detected),
-    }
-    if split == "val":
-        files["ava_mini_val_excluded_timestamps.csv"] = _lines(excluded)
-    return files
+            labelled += [
+                (keyframe, box, ACTIONS.index(action) + 1, person_id)
+                for person_id, box, actions in people
+                for action in actions
+            ]
+            found = simulate_detections([box for _, box, _ in people], rng)
+            detected.append((keyframe, [(*box, score) for box, score in found]))
+        excluded += [(video.video_id, float(second)) for second in ambiguous]
+    files = {name: StringIO() for name in ("", "_boxes", "_excluded_timestamps")}
+    write_action_boxes(files[""], labelled, digits=3)
+    write_person_boxes(files["_boxes"], detected, digits=3)
+    write_excluded_keyframes(files["_excluded_timestamps"], excluded)
+    if split != "val":
+        del files["_excluded_timestamps"]
+    return {f"ava_mini_{split}{name}.csv": file.getvalue() for name, file in files.items()}
 
 
 def label_map() -> str:
     """Return the label map in AVA's protobuf text format."""
-    return "".join(
-        f'item {{\n  name: "{name}"\n  id: {i}\n}}\n' for i, name in enumerate(ACTIONS, 1)
-    )
+    file = StringIO()
+    write_label_map(file, dict(enumerate(ACTIONS, 1)))
+    return file.getvalue()
 
 
 def _to_fractions(box: Box) -> Box:
@@ -104,11 +109,3 @@ def _to_fractions(box: Box) -> Box:
 def _clip(box: Box) -> Box:
     x1, y1, x2, y2 = (min(max(value, 0.0), 1.0) for value in box)
     return x1, y1, x2, y2
-
-
-def _format(box: Box) -> str:
-    return ",".join(f"{value:.3f}" for value in box)
-
-
-def _lines(rows: Iterable[str]) -> str:
-    return "".join(f"{row}\n" for row in rows)

@@ -9,12 +9,9 @@ import numpy as np
 from tqdm import tqdm
 
 from avsf_det.data import VideoDecodeError
-from avsf_det.evaluation.ava_map import (
-    PROTOCOLS,
-    ActionBoxes,
-    average_precision,
-    rank_detections,
-)
+from avsf_det.evaluation.ava_map import average_precision, rank_detections
+from avsf_det.evaluation.ava_results import PROTOCOLS
+from avsf_det.structures import ActionBoxes
 
 from .clips import EncodedClip, encode_clip
 from .errors import KINDS, ErrorAnalysis, analyze_errors, precision_recall

@@ -11,14 +11,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from avsf_det.data.datasets.annotation_files import find_videos
 from avsf_det.engine.defaults import add_config_options, load_config
-from avsf_det.evaluation.ava_map import (
-    ActionBoxes,
-    Keyframe,
-    read_excluded,
-    read_ground_truth,
-    read_label_map,
-)
-from avsf_det.structures import AVSFError
+from avsf_det.structures import ActionBoxes, AVSFError, Keyframe
+from avsf_det.structures.ava_csv import read_excluded_keyframes, read_ground_truth
+from avsf_det.structures.label_map import read_label_map
 
 CSV_NAME = "ava_predictions.csv"  # name that AVAEvaluator gives
 
@@ -40,7 +35,7 @@ class EvaluatedDataset:
     """
 
     name: str
-    label_map: dict[int, str]
+    label_map: Mapping[int, str]
     ground_truth: ActionBoxes
     excluded: frozenset[Keyframe]
     files: Mapping[str, tuple[str, float]]
@@ -73,7 +68,6 @@ def evaluated_dataset_of_arguments(args: argparse.Namespace) -> EvaluatedDataset
 
     Raises:
         ReportError: the options contradict each other.
-        AVAEvaluationError: a csv cannot be scored.
         AnnotationError: a file or video is missing or malformed.
     """
     if bool(args.config_file) == bool(args.labelmap and args.groundtruth):
@@ -105,7 +99,7 @@ def evaluated_dataset_of_config(cfg: CfgNode) -> EvaluatedDataset:
         name,
         {i: names[i] for i in (names if scored is None else scored)},
         read_ground_truth(metadata.annotation_file),
-        read_excluded(metadata.excluded_file) if metadata.excluded_file else frozenset(),
+        read_excluded_keyframes(metadata.excluded_file) if metadata.excluded_file else frozenset(),
         {d["video_id"]: (d["file_name"], d["offset"]) for d in dicts},
     )
 
@@ -126,9 +120,9 @@ def evaluated_dataset_of_files(
     files = find_videos(video_dir, ("*",), {v for v, _ in rows.keyframes}) if video_dir else {}
     return EvaluatedDataset(
         Path(ground_truth).name.split(".")[0],
-        read_label_map(label_map),
+        read_label_map(label_map, distinct_names=True),
         rows,
-        read_excluded(excluded) if excluded else frozenset(),
+        read_excluded_keyframes(excluded) if excluded else frozenset(),
         {video_id: (path, offset) for video_id, path in files.items()},
     )
 

@@ -16,11 +16,11 @@ from detectron2.data.common import ToIterableDataset
 from detectron2.data.samplers import TrainingSampler
 from torch.utils.data import DataLoader, Dataset
 
+from ..structures.ava_csv import read_person_boxes
 from .bad_clips import BadClipReplacer
 from .checks import check_num_classes, check_tasks, has_keyframes
 from .clip_reader import SequentialReader
 from .datasets.annotation_files import without_garbage_collection
-from .datasets.ava import load_person_boxes
 from .keyframe_images import register_keyframe_images
 from .keyframe_mapper import KeyframeMapper
 from .proposals import attach_person_boxes, attach_test_boxes
@@ -94,7 +94,7 @@ def _training_keyframes(cfg: CfgNode) -> list[dict]:
         check_num_classes(cfg, name)
         if files:
             min_score = cfg.DATASETS.PROPOSAL_MIN_SCORE_TRAIN
-            dataset = attach_person_boxes(dataset, load_person_boxes(files[i]), min_score)
+            dataset = attach_person_boxes(dataset, read_person_boxes(files[i]), min_score)
         dicts += dataset
     return dicts
 

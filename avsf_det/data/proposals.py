@@ -7,10 +7,12 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
-from .datasets.ava import add_detected_keyframes, load_excluded, load_person_boxes
+from ..structures import Keyframe
+from ..structures.ava_csv import read_excluded_keyframes, read_person_boxes
+from .datasets.ava import add_detected_keyframes
 
-# (video id, timestamp) to boxes float32 (N, 4) in 0..1 and scores float32 (N,) of a keyframe.
-PersonBoxes = Mapping[tuple[str, float], tuple[np.ndarray, np.ndarray]]
+# Boxes float32 (N, 4) in 0..1 and scores float32 (N,) of each keyframe.
+PersonBoxes = Mapping[Keyframe, tuple[np.ndarray, np.ndarray]]
 
 logger = logging.getLogger(__name__)
 
@@ -51,11 +53,12 @@ def attach_test_boxes(cfg: CfgNode, dataset: list[dict], dataset_name: str) -> l
     file, metadata = person_box_file(cfg, dataset_name), MetadataCatalog.get(dataset_name)
     if file:
         logger.info(f"Person boxes of '{dataset_name}': {file}")
-        boxes_of = load_person_boxes(file)
+        boxes_of = read_person_boxes(file)
+        excluded = metadata.excluded_file
         dataset = add_detected_keyframes(
             dataset,
             boxes_of,
-            excluded=load_excluded(metadata.excluded_file) if metadata.excluded_file else (),
+            excluded=read_excluded_keyframes(excluded) if excluded else (),
             valid_sec=metadata.valid_sec,
         )
         dataset = attach_person_boxes(dataset, boxes_of, cfg.DATASETS.PROPOSAL_MIN_SCORE_TEST)

@@ -13,11 +13,12 @@ from detectron2.structures import Boxes, Instances
 
 from avsf_det.data import ClipReader, KeyframeMapper, SequentialReader
 from avsf_det.data.clip_reader import augment_clip
-from avsf_det.data.datasets.ava import load_label_map, load_person_boxes
 from avsf_det.data.transforms import build_clip_augmentations
 from avsf_det.data.video import SequentialVideoReader
 from avsf_det.layers import fold_batch_norms
 from avsf_det.structures import AVSFError
+from avsf_det.structures.ava_csv import read_person_boxes
+from avsf_det.structures.label_map import read_label_map
 
 from .defaults import build_trained_model
 from .person_detector import PersonDetector
@@ -50,7 +51,8 @@ def load_action_names(cfg: CfgNode, label_map: str = "") -> tuple[list[int], lis
     num_classes = cfg.MODEL.ROI_ACTION_HEAD.NUM_CLASSES
     if label_map:
         source = label_map
-        ids, names = load_label_map(label_map)
+        labels = read_label_map(label_map)
+        ids, names = labels.ids, labels.names
     else:
         dataset = cfg.DATASETS.TEST[0] if cfg.DATASETS.TEST else ""
         source = f"dataset '{dataset}'"
@@ -62,7 +64,8 @@ def load_action_names(cfg: CfgNode, label_map: str = "") -> tuple[list[int], lis
         if "action_classes" in metadata:
             ids, names = metadata["action_csv_ids"], metadata["action_classes"]
         else:
-            ids, names = load_label_map(metadata["label_map_file"])
+            labels = read_label_map(metadata["label_map_file"])
+            ids, names = labels.ids, labels.names
     if len(names) != num_classes:
         raise PredictorError(
             f"{source}: {len(names)} actions, but MODEL.ROI_ACTION_HEAD.NUM_CLASSES is "
@@ -85,7 +88,7 @@ def load_boxes(
         AnnotationError: the file is missing or wrong.
     """
     videos: dict[str, dict[float, np.ndarray]] = {}
-    for (video_id, second), (boxes, scores) in load_person_boxes(csv_file).items():
+    for (video_id, second), (boxes, scores) in read_person_boxes(csv_file).items():
         persons = np.column_stack([boxes, scores])[scores >= min_score]
         videos.setdefault(video_id, {})[second - offset] = persons
     return videos

@@ -13,25 +13,32 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
-from .ava_csv import prediction_rows
-from .ava_map import PROTOCOLS, AVAEvaluationError, AVAResult, evaluate_ava_files
+from ..structures import ActionBoxes
+from ..structures.ava_csv import (
+    DETECTION_DIGITS,
+    read_excluded_keyframes,
+    read_ground_truth,
+    write_detections,
+)
+from .ava_map import evaluate_ava
+from .ava_results import PROTOCOLS, AVAEvaluationError, AVAResult
 
 # video id, seconds, boxes float32 (N, 4) in 0..1, scores float32 (N, scored classes)
 Prediction = tuple[str, float, np.ndarray, np.ndarray]
 
 
 class AVAEvaluator(DatasetEvaluator):
-    """Frame-mAP at IoU 0.5 of an AVA-style data set; see :mod:`avsf_det.evaluation.ava_map`.
+    """Frame-mAP at IoU 0.5 of an AVA-style dataset; see :mod:`avsf_det.evaluation.ava_map`.
 
     It writes to ``output_dir``:
 
     * ``ava_predictions.csv``, rows ``video_id,timestamp,x1,y1,x2,y2,action_id,score`` of every
-      person box and scored class. This file is what is scored, so that reading it with
-      ``ava_tools/get_ava_performance.py`` gives the same figures;
+      person box and scored class. Scored are the arrays, rounded as in this file, so that
+      ``ava_tools/get_ava_performance.py`` gives the same figures for it;
     * ``ava_results.json``, mAP, AP per class and counts;
     * ``per_class_ap.csv``, rows ``id,class,AP,ground_truth,detections``.
 
-    The figures are **fractions in 0..1**. All ranks must call :meth:`evaluate`.
+    The figures are **fractions in 0..1**.
     """
 
     def __init__(
@@ -42,17 +49,21 @@ class AVAEvaluator(DatasetEvaluator):
         *,
         box_source: str | None = None,
     ) -> None:
-        """
+        """Take everything from the metadata of the dataset; files are read by :meth:`evaluate`.
+
         Args:
-            dataset_name: a registered data set with the metadata ``action_classes``,
+            dataset_name: registered dataset with the metadata ``action_classes``,
                 ``action_csv_ids``, ``scored_action_csv_ids`` (None: all), ``annotation_file`` and
                 ``excluded_file`` ("" when there is none).
+            output_dir: folder of the written files.
             protocol: "default" or "activitynet".
-            box_source: where the person boxes come from, for the log; by default the metadata's
+            box_source: source of the person boxes, for the log; by default the metadata's
                 ``proposal_file``.
         """
         if protocol not in PROTOCOLS:
-            raise ValueError(f"AVA protocol is {protocol!r}; choose one of {', '.join(PROTOCOLS)}")
+            raise AVAEvaluationError(
+                f"AVA protocol is {protocol!r}; choose one of {', '.join(PROTOCOLS)}"
+            )
         meta = MetadataCatalog.get(dataset_name)
         self._dataset_name = dataset_name
         self._output_dir = output_dir
@@ -70,15 +81,17 @@ class AVAEvaluator(DatasetEvaluator):
         self._predictions: list[Prediction] = []
 
     def reset(self) -> None:
+        """Forget the predictions."""
         self._predictions = []
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """
+        """Keep the predictions of some keyframes.
+
         Args:
             inputs: model inputs, with ``image_id``, ``video_id``, ``timestamp`` (seconds in the
                 csv's clock), ``height`` and ``width`` (pixels of the source).
-            outputs: for each, ``{"instances": Instances}`` with ``pred_boxes`` in pixels of the
-                source and ``action_scores`` (N, K), the data set's actions first.
+            outputs: ``{"instances": Instances}`` of each input, with ``pred_boxes`` in pixels of
+                the source and ``action_scores`` (N, K), the dataset's actions first.
 
         Raises:
             AVAEvaluationError: the model scores too few actions, or gives NaN or infinity.
@@ -102,7 +115,8 @@ class AVAEvaluator(DatasetEvaluator):
             self._predictions.append((input_["video_id"], input_["timestamp"], boxes, scores))
 
     def evaluate(self) -> OrderedDict | None:
-        """
+        """Score all predictions, and write the files. All ranks must call it.
+
         Returns:
             On the main process ``{"ava": {"mAP": x, "AP-<class name>": x, ...}}``, fractions in
             0..1, nan for a class without ground truth; None on the others.
@@ -131,10 +145,13 @@ class AVAEvaluator(DatasetEvaluator):
                 self._box_source,
             )
         PathManager.mkdirs(self._output_dir)
-        csv_file = os.path.join(self._output_dir, "ava_predictions.csv")
-        self._write_predictions(csv_file, predictions)
-        result = evaluate_ava_files(
-            self._label_map, self._annotation_file, csv_file, self._excluded_file, self._protocol
+        self._write_predictions(predictions)
+        result = evaluate_ava(
+            self._as_rows(predictions),
+            read_ground_truth(self._annotation_file),
+            self._label_map,
+            read_excluded_keyframes(self._excluded_file) if self._excluded_file else frozenset(),
+            self._protocol,
         )
         self._write_results(result)
         self._logger.info(
@@ -148,11 +165,28 @@ class AVAEvaluator(DatasetEvaluator):
         metrics.update({f"AP-{c.name}": c.ap for c in result.classes})
         return OrderedDict(ava=metrics)
 
-    def _write_predictions(self, path: str, predictions: list[Prediction]) -> None:
+    def _write_predictions(self, predictions: list[Prediction]) -> None:
+        path = os.path.join(self._output_dir, "ava_predictions.csv")
         with PathManager.open(path, "w") as file:
             for video_id, timestamp, boxes, scores in predictions:
-                rows = prediction_rows(video_id, timestamp, boxes, self._scored_ids, scores)
-                file.write(rows)
+                write_detections(file, (video_id, timestamp), boxes, self._scored_ids, scores)
+
+    def _as_rows(self, predictions: list[Prediction]) -> ActionBoxes:
+        """Return the rows of the csv, each box with all scored classes."""
+        predictions = [p for p in predictions if len(p[2])]
+        num_classes = len(self._scored_ids)
+        num_boxes = [len(boxes) for _, _, boxes, _ in predictions]
+        boxes = np.concatenate([np.zeros((0, 4)), *(p[2] for p in predictions)])
+        # Products of float32 values and 10**5 are exact in float64, so that this rounds as the csv.
+        boxes = np.rint(boxes * 10.0**DETECTION_DIGITS) / 10.0**DETECTION_DIGITS
+        keyframe = np.repeat(np.arange(len(predictions), dtype=np.int32), num_boxes)
+        return ActionBoxes(
+            keyframes=[(video_id, float(timestamp)) for video_id, timestamp, _, _ in predictions],
+            keyframe=keyframe.repeat(num_classes),
+            boxes=boxes.repeat(num_classes, axis=0),
+            actions=np.tile(np.array(self._scored_ids, np.int32), len(boxes)),
+            scores=np.concatenate([np.zeros(0), *(p[3].reshape(-1) for p in predictions)]),
+        )
 
     def _write_results(self, result: AVAResult) -> None:
         with PathManager.open(os.path.join(self._output_dir, "ava_results.json"), "w") as file:

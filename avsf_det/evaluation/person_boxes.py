@@ -1,28 +1,31 @@
-"""How good person boxes are: what a person detector finds, against the annotated persons."""
+"""AP of a person detector on annotated keyframes."""
 
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from .ava_map import ActionBoxes, AVAResult, Keyframe, evaluate_ava
+from ..structures import ActionBoxes, Keyframe
+from .ava_map import evaluate_ava
+from .ava_results import AVAResult
 
 
 def evaluate_persons(
     found: Mapping[Keyframe, np.ndarray], annotated: Mapping[Keyframe, np.ndarray]
 ) -> AVAResult:
-    """Score person boxes with boxes matched at IoU 0.5. Only annotated keyframes count: nobody
-    knows who is to be seen in the others.
+    """Score detected persons with boxes matched at IoU 0.5.
+
+    Only annotated keyframes count: which persons the others show is unknown.
 
     Args:
-        found: keyframe to boxes (N, 5): x1, y1, x2, y2 in 0..1, score.
-        annotated: keyframe to boxes (N, 4).
+        found: for each keyframe boxes (N, 5): x1, y1, x2, y2 in 0..1, score.
+        annotated: for each keyframe boxes (N, 4).
 
     Returns:
-        one class, "person"; AP is its ``mean_ap``, and ``counts`` has "matched_boxes",
-        "ground_truth_boxes" and "detections".
+        the result of one class, "person". AP is its ``mean_ap``, and ``counts`` has
+        "matched_boxes", "ground_truth_boxes" and "detections".
 
     Raises:
-        AVAEvaluationError: nothing is annotated, or none of the keyframes is annotated.
+        AVAEvaluationError: nothing is annotated, or no keyframe of ``found`` is.
     """
     with_score = ((k, np.insert(boxes, 4, 1, axis=1)) for k, boxes in annotated.items())
     return evaluate_ava(

@@ -14,7 +14,7 @@ from ava_tools.inference.person_boxes import (
     write_person_boxes,
 )
 from avsf_det.data import AnnotationError, register_ava_csv
-from avsf_det.data.datasets.ava import load_person_boxes
+from avsf_det.structures.ava_csv import read_person_boxes
 
 from ..media import read_number, write_video
 
@@ -77,7 +77,7 @@ def test_each_keyframe_of_a_folder_has_the_persons_of_its_frame(videos, tmp_path
         "b,0002,0.0000,0.2500,0.2100,1.0000,,0.9000",
     ]
     assert os.listdir(tmp_path / "new") == ["boxes.csv"]
-    read = load_person_boxes(str(tmp_path / "new" / "boxes.csv"))
+    read = read_person_boxes(str(tmp_path / "new" / "boxes.csv"))
     assert read.keys() == found.keys()
     for key, (boxes, scores) in read.items():
         np.testing.assert_array_equal(np.column_stack([boxes, scores]), found[key])
@@ -87,7 +87,7 @@ def test_seconds_that_are_not_whole_are_read_back_as_they_were(videos, tmp_path)
     found, _ = write(videos[:1], tmp_path / "boxes.csv", rate=3.0)
     seconds = [second for _, second in found]
     assert seconds == [i / 3 for i in range(15)]
-    assert [s for _, s in load_person_boxes(str(tmp_path / "boxes.csv"))] == seconds
+    assert [s for _, s in read_person_boxes(str(tmp_path / "boxes.csv"))] == seconds
 
 
 @pytest.mark.parametrize("done", range(5))
@@ -161,11 +161,11 @@ def test_bad_videos_are_named_and_the_others_done(videos, tmp_path, monkeypatch,
     assert tool.main(arguments) == 1
     errors = capsys.readouterr().err
     assert "error: 1 of 3 videos" in errors and "aa.mp4: file: cannot be opened" in errors
-    keyframes = list(load_person_boxes(str(output)))
+    keyframes = list(read_person_boxes(str(output)))
     assert keyframes == [*(("a", s) for s in range(5)), *(("b", s) for s in range(3))]
     (tmp_path / "videos" / "aa.mp4").write_bytes(whole)
     assert tool.main(arguments) == 0
-    keyframes = list(load_person_boxes(str(output)))
+    keyframes = list(read_person_boxes(str(output)))
     assert keyframes == [
         *(("a", s) for s in range(5)),
         *(("aa", s) for s in range(3)),
@@ -181,7 +181,7 @@ def test_what_lies_before_the_damage_of_a_video_is_kept(videos, tmp_path):
     assert "cut.mkv" in str(error)
     assert 0 < len(found) < 10
     assert list(found) == [("cut", s) for s in range(len(found))]
-    assert len(load_person_boxes(str(tmp_path / "boxes.csv"))) == len(found)
+    assert len(read_person_boxes(str(tmp_path / "boxes.csv"))) == len(found)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from ava_tools.charts.keyframe_sheet import describe_persons
 from ava_tools.charts.model_input_sheet import draw_model_input, read_model_inputs
 from avsf_det.data import register_ava_csv, register_clip_csv
 from avsf_det.engine.defaults import load_config
-from avsf_det.evaluation import read_detections
+from avsf_det.structures.ava_csv import read_detections
 
 from .report_page.small_set import LABELS, OFFSET, write_small_set
 

@@ -1,7 +1,5 @@
 import csv
-import importlib
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +9,15 @@ from detectron2.data import MetadataCatalog
 from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
 
-from avsf_det.evaluation import AVAEvaluationError, AVAEvaluator
+from ava_tools import get_ava_performance
+from avsf_det.evaluation import AVAEvaluationError, AVAEvaluator, ava_evaluation
+from avsf_det.evaluation.ava_map import evaluate_ava
+from avsf_det.structures import ActionBoxes
+from avsf_det.structures.ava_csv import (
+    read_detections,
+    read_excluded_keyframes,
+    read_ground_truth,
+)
 
 HEIGHT, WIDTH = 120, 200
 LABEL_MAP = 'item { name: "sit" id: 1 }\nitem { name: "talk" id: 7 }\n'
@@ -105,17 +111,12 @@ def test_perfect_predictions(dataset: str, tmp_path: Path, caplog: pytest.LogCap
 
 
 @pytest.mark.parametrize("protocol", ["default", "activitynet"])
-def test_tool_reads_the_same_figures(
-    dataset: str, tmp_path: Path, protocol: str, capsys, monkeypatch
-):
+def test_tool_reads_the_same_figures(dataset: str, tmp_path: Path, protocol: str, capsys):
     results = evaluate(dataset, tmp_path, predictions(dataset), protocol=protocol)["ava"]
     assert 0 < results["mAP"] < 1
-    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "ava_tools"))
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    tool = importlib.import_module("get_ava_performance")
     args = {"-l": "map.pbtxt", "-g": "gt.csv", "-d": "ava_predictions.csv", "-x": "excluded.csv"}
     argv = [word for option, name in args.items() for word in (option, str(tmp_path / name))]
-    assert tool.main([*argv, "--protocol", protocol, "--json"]) == 0
+    assert get_ava_performance.main([*argv, "--protocol", protocol, "--json"]) == 0
     line = json.loads(capsys.readouterr().out)
     assert line == json.loads((tmp_path / "ava_results.json").read_text())
     assert line["mAP"] == results["mAP"]
@@ -124,6 +125,35 @@ def test_tool_reads_the_same_figures(
         table = list(csv.DictReader(file))
     assert [row["class"] for row in table] == ["sit", "talk"]
     assert [float(row["AP"]) for row in table] == [results["AP-sit"], results["AP-talk"]]
+
+
+def test_scored_arrays_are_those_of_the_csv(
+    dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pairs, generator = predictions(dataset), torch.Generator().manual_seed(1)
+    for _, output in pairs[::2]:
+        instances = output["instances"]
+        instances.pred_boxes.tensor += torch.rand(2, 4, generator=generator) * 9 - 4
+        instances.action_scores.round_(decimals=1)  # ties
+    pairs[4] = pairs[4][0], {"instances": pairs[4][1]["instances"][:0]}  # a keyframe without boxes
+    scored = []
+
+    def evaluate_and_keep(detections: ActionBoxes, *args: object) -> object:
+        scored.append(detections)
+        return evaluate_ava(detections, *args)
+
+    monkeypatch.setattr(ava_evaluation, "evaluate_ava", evaluate_and_keep)
+    results = evaluate(dataset, tmp_path, pairs)["ava"]
+    (arrays,), rows = scored, read_detections(tmp_path / "ava_predictions.csv")
+    assert arrays.keyframes == rows.keyframes
+    for field in ("keyframe", "boxes", "actions"):
+        np.testing.assert_array_equal(getattr(arrays, field), getattr(rows, field))
+    np.testing.assert_array_equal(arrays.scores, rows.scores.astype(np.float32))
+    truth = read_ground_truth(tmp_path / "gt.csv")
+    excluded = read_excluded_keyframes(tmp_path / "excluded.csv")
+    of_csv = evaluate_ava(rows, truth, {1: "sit", 7: "talk"}, excluded)
+    assert 0 < results["mAP"] < 1 and of_csv.mean_ap == results["mAP"]
+    assert [c.ap for c in of_csv.classes] == [results["AP-sit"], results["AP-talk"]]
 
 
 def test_all_actions_are_scored_without_a_list(dataset: str, tmp_path: Path):
@@ -168,7 +198,7 @@ def test_refuses_bad_predictions(dataset: str, tmp_path: Path):
         AVAEvaluator(dataset, str(tmp_path), "coco")
 
 
-def test_actions_beyond_those_of_the_data_set_are_not_looked_at(dataset: str, tmp_path: Path):
+def test_actions_beyond_those_of_the_dataset_are_ignored(dataset: str, tmp_path: Path):
     pairs = predictions(dataset)
     expected = evaluate(dataset, tmp_path / "same", pairs)
     for _, output in pairs:

@@ -1,5 +1,4 @@
 import csv
-import gzip
 import heapq
 import json
 import math
@@ -8,19 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avsf_det.evaluation import ava_map
-from avsf_det.evaluation.ava_map import (
-    ActionBoxes,
-    AVAEvaluationError,
-    average_precision,
-    evaluate_ava,
-    evaluate_ava_files,
-    rank_detections,
+from avsf_det.evaluation.activitynet import select_highest_scored
+from avsf_det.evaluation.ava_map import average_precision, evaluate_ava, rank_detections
+from avsf_det.evaluation.ava_results import AVAEvaluationError
+from avsf_det.structures import ActionBoxes
+from avsf_det.structures.ava_csv import (
     read_detections,
-    read_excluded,
+    read_excluded_keyframes,
     read_ground_truth,
-    read_label_map,
 )
+from avsf_det.structures.label_map import read_label_map
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 ORACLES = SHARED / "oracles" / "ava_eval"
@@ -133,6 +129,27 @@ def test_activitynet_keeps_fifty_rows_of_a_keyframe() -> None:
     assert ap(det, gt, protocol="activitynet")[1] == 1
 
 
+def test_activitynet_counts_keyframes_that_only_other_classes_name() -> None:
+    gt = rows(("v", 902, BOX, 1), ("v", 903, FAR, 7))  # 7 is not in the label map
+    det = rows(("v", 950, BOX, 1, 0.95), ("v", 903, BOX, 1, 0.9), ("v", 902, BOX, 1, 0.5))
+    # 902 is right. 903 is in the ground truth, without a box to find: wrong. 950 is not: dropped.
+    result = evaluate_ava(det, gt, CLASSES, protocol="activitynet")
+    assert result.mean_ap == 1 / 2
+    assert result.counts["detections"] == 2
+    assert result.counts["detections_dropped_by_protocol"] == 1
+    assert ap(det, gt)[1] == pytest.approx(1 / 3)
+
+
+def test_rows_outside_the_label_map_count_neither_for_the_cap_nor_for_the_order() -> None:
+    gt = rows(("v", 902, BOX, 1), ("v", 903, BOX, 1))
+    others = [("v", 902, FAR, 7, 0.99)] * 50
+    det = rows(*others, ("v", 902, BOX, 1, 0.1))
+    assert ap(det, gt, protocol="activitynet")[1] == 0.5
+    # By the rows that count, 903 appears last in the file, and so ranks first.
+    det = rows(("v", 903, FAR, 7, 0.9), ("v", 902, FAR, 1, 0.5), ("v", 903, BOX, 1, 0.5))
+    assert ap(det, gt, protocol="activitynet")[1] == ap(det, gt)[1] == 0.5
+
+
 def test_ranked_rows_and_what_each_finds() -> None:
     gt = rows(("v", 902, BOX, 2), ("v", 902, FAR, 1), ("w", 902, BOX, 1))
     det = rows(
@@ -178,6 +195,7 @@ def slow_ap(det: list, gt: list, ids: list[int], excluded: set, protocol: str) -
     """The definition, row by row. Rows: (video, seconds, box, action[, score])."""
     if protocol == "activitynet":
         excluded = set()
+    known = {r[:2] for r in gt}  # rows of any class name their keyframe
     gt = [r for r in gt if r[3] in ids and r[:2] not in excluded]
     frames: dict = {}
     for r in det:
@@ -193,7 +211,6 @@ def slow_ap(det: list, gt: list, ids: list[int], excluded: set, protocol: str) -
                 heapq.heappush(frame, entry)
             elif entry[0] > frame[0][0]:
                 heapq.heapreplace(frame, entry)
-    known = {r[:2] for r in gt}
     if protocol == "activitynet":
         frames = {
             key: [(s, a, (x1, y1, x2, y2)) for s, a, (y1, x1, y2, x2) in frame]
@@ -298,7 +315,7 @@ def test_cap_keeps_what_the_heap_keeps_when_scores_tie(seed: int) -> None:
             for _ in range(200)
         )
     )
-    kept = ava_map._highest_scored(det, np.arange(200), 20)
+    kept = select_highest_scored(det, np.arange(200), 20)
     heaps: dict = {}
     for i in range(200):
         x1, y1, x2, y2 = det.boxes[i]
@@ -333,11 +350,12 @@ def test_equals_the_public_evaluators(name: str, protocol: str) -> None:
     detections = folder / files["pred"]
     if not detections.exists():
         detections = detections.with_name(detections.name + ".gz")
-    result = evaluate_ava_files(
+    excluded = files["excluded"]
+    result = evaluate_ava(
+        read_detections(detections),
+        read_ground_truth(folder / files["gt"]),
         read_label_map(label_maps / files["labelmap"]),
-        folder / files["gt"],
-        detections,
-        folder / files["excluded"] if files["excluded"] else None,
+        read_excluded_keyframes(folder / excluded) if excluded else frozenset(),
         protocol,
     ).as_dict()
     if protocol == "activitynet" and name == "ties":
@@ -350,126 +368,6 @@ def test_equals_the_public_evaluators(name: str, protocol: str) -> None:
         expected = expected.get("pyslowfast_stable", expected["pyslowfast_sorted"])
     assert result["per_class"] == pytest.approx(expected["per_class"], abs=1e-6)
     assert result["mAP"] == pytest.approx(expected["mAP"], abs=1e-6)
-
-
-# Files ----------------------------------------------------------------------
-
-
-def write(path: Path, text: str) -> Path:
-    path.write_text(text)
-    return path
-
-
-def test_reading_equals_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ava_map, "_CHUNK_BYTES", 700)  # many pieces that end inside lines
-    rng = np.random.default_rng(0)
-    styles = ("{:.3f}", "{:.6f}", "{!r}", "{:.9g}", "{:e}", " {:.2f}", "{:.1f}")
-    lines, expected = [], []
-    for i in range(400):
-        box = [styles[i % len(styles)].format(x) for x in rng.random(4).tolist()]
-        score = rng.choice(styles).format(float(rng.normal() * 10.0 ** rng.integers(-12, 3)))
-        second = rng.choice(["902", "0902", "902.0", "903", "1000.25"])
-        video = rng.choice(["a", "-5KQ66BBWC4", "a long video id of many words"])
-        for action in range(1, rng.integers(2, 5)):
-            lines.append(",".join([video, second, *box, str(action), score]))
-            expected.append((video, float(second), *map(float, box), action, float(score)))
-    with gzip.open(tmp_path / "d.csv.gz", "wt") as file:
-        file.write("\r\n".join(lines))  # no line end after the last row
-    got = read_detections(tmp_path / "d.csv.gz")
-    assert [
-        (*got.keyframes[k], *box, action, score)
-        for k, box, action, score in zip(
-            got.keyframe, got.boxes.tolist(), got.actions, got.scores, strict=True
-        )
-    ] == expected
-    assert len(set(got.keyframes)) == len(got.keyframes)
-
-
-def test_last_column_of_ground_truth_is_no_score(tmp_path: Path) -> None:
-    gt = read_ground_truth(write(tmp_path / "g.csv", "v,0902,0,0,1,1,3,person 7\n"))
-    assert gt.scores.tolist() == [1] and gt.actions.tolist() == [3]
-    assert gt.keyframes == [("v", 902.0)]
-    assert len(read_detections(write(tmp_path / "d.csv", "v,902,0,0,1,1,3\n"))) == 1
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        'item {\n  name: "sit"\n  id: 1\n}\nitem {\n  name: "talk to (a {person)"\n  id: 20\n}\n',
-        'label {\n  name: "sit"\n  label_id: 1\n  label_type: X\n}\n'
-        "label { label_id: 20 name: 'talk to (a {person)' }",
-        "1: sit\n\n20: talk to (a person)\n",
-    ],
-)
-def test_label_maps(tmp_path: Path, text: str) -> None:
-    names = read_label_map(write(tmp_path / "map.pbtxt", text.replace("{person", "person")))
-    assert names == {1: "sit", 20: "talk to (a person)"}
-
-
-def test_excluded(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.csv", "v,0902\nw,1000.5\n")
-    assert read_excluded(path) == {("v", 902.0), ("w", 1000.5)}
-    assert read_excluded(write(tmp_path / "empty.csv", "")) == set()
-
-
-GOOD = "v,0902,0.1,0.1,0.5,0.5,1,0.5\n"
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("v,0902,0.1,0.1,0.5,0.5,1\n", "7 columns"),
-        ("v,0902,0.1,0.1,0.5,0.5,1,0.5,9\n", "9 columns"),
-        ("\n", "1 columns"),
-        ("v,0902,0.1,nan,0.5,0.5,1,0.5\n", "column 4 is 'nan'"),
-        ("v,0902,0.1,0.1,0.5,0.5,1,inf\n", "column 8 is 'inf'"),
-        ("v,0902,0.1,0.1,0.5,,1,0.5\n", "column 6 is ''"),
-        ("v,0902,0.1,0.1,0.5,1-2,1,0.5\n", "column 6 is '1-2'"),
-        ("v,0902,0.1,0.1,0.5,0.5.1,1,0.5\n", "column 6 is '0.5.1'"),
-        ("v,0902,0.1,0.1,0.5,0.5,1,-\n", "column 8 is '-'"),
-        ("v,0902,0.1,0.1,0.5,0.5,sit,0.5\n", "column 7 is 'sit'"),
-        ("v,0902,0.1,0.1,0.5,0.5,1.5,0.5\n", "action id 1.5"),
-        ("v,0902,32,10,128,200,1,0.5\n", "[32.0, 10.0, 128.0, 200.0]"),
-        ("v,abc,0.1,0.1,0.5,0.5,1,0.5\n", "'abc'"),
-        ("v,nan,0.1,0.1,0.5,0.5,1,0.5\n", "'v,nan'"),
-        (",0902,0.1,0.1,0.5,0.5,1,0.5\n", "',0902'"),
-        ("v" * 2000 + GOOD, "characters"),
-    ],
-)
-def test_bad_detections(tmp_path: Path, line: str, message: str) -> None:
-    path = write(tmp_path / "d.csv", GOOD * 2 + line + GOOD)
-    with pytest.raises(AVAEvaluationError) as error:
-        read_detections(path)
-    assert str(error.value).startswith(f"{path}:3: ") and message in str(error.value)
-
-
-@pytest.mark.parametrize("box", ["0.5,0.1,0.4,0.5", "0.1,0.1,0.5,1.01", "-0.01,0.1,0.5,0.5"])
-def test_bad_ground_truth_boxes(tmp_path: Path, box: str) -> None:
-    path = write(tmp_path / "g.csv", f"v,0902,{box},1,0\n")
-    with pytest.raises(AVAEvaluationError, match=r"g\.csv:1: box"):
-        read_ground_truth(path)
-
-
-def test_unreadable_files(tmp_path: Path) -> None:
-    with pytest.raises(AVAEvaluationError, match="no ground truth"):
-        read_ground_truth(write(tmp_path / "empty.csv", ""))
-    with pytest.raises(AVAEvaluationError, match="No such file"):
-        read_detections(tmp_path / "missing.csv")
-    with pytest.raises(AVAEvaluationError, match="cannot be read"):
-        read_detections(write(tmp_path / "plain.csv.gz", GOOD))
-    truncated = tmp_path / "truncated.csv.gz"
-    truncated.write_bytes(gzip.compress(GOOD.encode() * 100)[:-10])
-    with pytest.raises(AVAEvaluationError, match="cannot be read"):
-        read_detections(truncated)
-    with pytest.raises(AVAEvaluationError, match=r"map\.pbtxt:4: entry without name or id"):
-        text = 'item {\n name: "x" id: 1\n}\nitem {\n  name: "y"\n}\n'
-        read_label_map(write(tmp_path / "map.pbtxt", text))
-    with pytest.raises(AVAEvaluationError, match="occurs twice"):
-        read_label_map(write(tmp_path / "map.pbtxt", "1: x\n1: y\n"))
-    with pytest.raises(AVAEvaluationError, match="no classes"):
-        read_label_map(write(tmp_path / "map.pbtxt", ""))
-    with pytest.raises(AVAEvaluationError, match=r"x\.csv:2: "):
-        read_excluded(write(tmp_path / "x.csv", "v,0902\nv 0903\n"))
 
 
 def test_detections_written_by_csv_module_give_the_same_figures(tmp_path: Path) -> None:

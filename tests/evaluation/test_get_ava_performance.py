@@ -1,7 +1,6 @@
 import io
 import json
 import pickle
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 import torch
 
 from ava_tools import get_ava_performance
-from avsf_det.evaluation.ava_map import read_detections, read_ground_truth
+from avsf_det.structures.ava_csv import read_detections, read_ground_truth
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "ava_tools" / "get_ava_performance.py"
@@ -70,20 +69,26 @@ def test_needs_neither_torch_nor_detectron2(files: list[str], tmp_path: Path) ->
         f"    runpy.run_path({str(TOOL)!r}, run_name='__main__')\n"
         "except SystemExit as end:\n"
         "    assert end.code == 0\n"
-        "assert not {'torch', 'detectron2', 'avsf_det'} & set(sys.modules)\n"
+        "assert not {'torch', 'detectron2', 'cv2', 'av'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
 
 
-def test_evaluation_file_stands_alone(files: list[str], tmp_path: Path) -> None:
-    shutil.copy(ROOT / "avsf_det" / "evaluation" / "ava_map.py", tmp_path)
+def test_scoring_of_arrays_needs_neither_torch_nor_detectron2(
+    files: list[str], tmp_path: Path
+) -> None:
     label_map, ground_truth, detections = files[1], files[3], files[5]
     code = (
-        "import ava_map as a; print(a.evaluate_ava_files("
-        f"a.read_label_map({label_map!r}), {ground_truth!r}, {detections!r}).mean_ap)"
+        "import sys\n"
+        "from avsf_det.evaluation.ava_map import evaluate_ava\n"
+        "from avsf_det.structures.ava_csv import read_detections, read_ground_truth\n"
+        "from avsf_det.structures.label_map import read_label_map\n"
+        f"rows = read_detections({detections!r}), read_ground_truth({ground_truth!r})\n"
+        f"print(evaluate_ava(*rows, read_label_map({label_map!r})).mean_ap)\n"
+        "assert not {'torch', 'detectron2', 'cv2', 'av'} & set(sys.modules)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True
+        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
     )
     assert float(done.stdout) == 0.5  # 0.5 and 0.5: nothing is excluded here
 
@@ -227,7 +232,7 @@ def in_pixels() -> list:
         ({}, "a dict of 0 entries"),
         ([], "list; expected what MMAction2 writes"),
         (3, "int; expected what MMAction2 writes"),
-        ("v,902,10,20,100,200,1,0.5\n", "must be fractions of width and height"),
+        ("v,902,10,20,100,200,1,0.5\n", "as fractions of the frame: divide pixels"),
     ],
 )
 def test_says_what_a_wrong_file_is(score, detections: object, message: str) -> None:

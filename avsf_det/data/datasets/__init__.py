@@ -3,9 +3,6 @@ from . import builtin  # noqa: F401  (registers the built-in datasets)
 from .ava import (
     add_detected_keyframes,
     load_ava_csv,
-    load_excluded,
-    load_label_map,
-    load_person_boxes,
     register_ava_csv,
 )
 from .charades import load_charades, register_charades
@@ -22,12 +19,9 @@ __all__ = [
     "load_charades",
     "load_clip_csv",
     "load_epic_kitchens",
-    "load_excluded",
     "load_hmdb51",
     "load_kinetics",
     "load_kinetics_classes",
-    "load_label_map",
-    "load_person_boxes",
     "load_ucf101",
     "register_ava_csv",
     "register_charades",

@@ -7,7 +7,7 @@ from detectron2.structures import Boxes, Instances
 
 from ava_tools.action_demo.prediction_log import PredictionLog
 from avsf_det.engine.predictor import PredictorError
-from avsf_det.evaluation.ava_map import read_detections
+from avsf_det.structures.ava_csv import read_detections
 
 NAMES = ["sit", "run", "sing"]
 

@@ -9,10 +9,9 @@ from ava_tools.annotation_import.drawn_boxes import (
     relative_box,
     video_id_of,
     write_ava_csv,
-    write_label_map,
 )
-from avsf_det.data.datasets.annotation_files import AnnotationError
-from avsf_det.data.datasets.ava import load_ava_csv, load_label_map
+from avsf_det.data.datasets.ava import load_ava_csv
+from avsf_det.structures import AnnotationError, LabelMap
 
 BOXES = [
     DrawnBox("dir/b.mp4", 2.5, (0.1, 0.2, 0.5, 1.0), ("talk to (e.g., self)",), "1", "p:1"),
@@ -41,16 +40,14 @@ def test_boxes_are_cut_at_the_frame():
 def test_files_are_read_back_by_the_loader(tmp_path, touch):
     id_of = number_actions(BOXES, None, "")
     assert id_of == {'say "hi"': 1, "talk to (e.g., self)": 2, "walk": 3}
-    csv, label_map = str(tmp_path / "a.csv"), str(tmp_path / "a.pbtxt")
+    csv = str(tmp_path / "a.csv")
     write_ava_csv(csv, BOXES, id_of)
-    write_label_map(label_map, id_of)
     assert open(csv).read().splitlines() == [
         "a,2,0.0000,0.2000,0.2500,1.0000,3,",
         "a,10,0.0000,0.2000,0.1235,1.0000,1,",
         "a,10,0.0000,0.2000,0.1235,1.0000,3,",
         "b,2.5,0.1000,0.2000,0.5000,1.0000,2,1",
     ]
-    assert load_label_map(label_map) == ([1, 2, 3], list(id_of))
     videos = touch(["a.mkv", "b.mp4"])
     dicts = load_ava_csv(csv, [1, 2, 3], videos)
     found = [
@@ -61,7 +58,7 @@ def test_files_are_read_back_by_the_loader(tmp_path, touch):
 
 
 def test_ids_of_a_label_map_are_kept_and_complete():
-    label_map = ([7, 9], ["walk", 'say "hi"'])
+    label_map = LabelMap([7, 9], ["walk", 'say "hi"'])
     assert number_actions(BOXES[1:], label_map, "m.pbtxt") == {"walk": 7, 'say "hi"': 9}
     with pytest.raises(AnnotationError, match=r"p:1: action 'talk to .*' is not in m.pbtxt"):
         number_actions(BOXES, label_map, "m.pbtxt")

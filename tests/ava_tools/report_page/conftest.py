@@ -2,7 +2,7 @@ import pytest
 
 from ava_tools.report_page.page import build_report
 from ava_tools.report_page.sources import evaluated_dataset_of_files
-from avsf_det.evaluation import read_detections
+from avsf_det.structures.ava_csv import read_detections
 
 from .small_set import OFFSET, write_small_set
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from ava_tools.report_page.errors import KINDS, analyze_errors, precision_recall
-from avsf_det.evaluation.ava_map import ActionBoxes, average_precision, rank_detections
+from avsf_det.evaluation.ava_map import average_precision, rank_detections
+from avsf_det.structures import ActionBoxes
 
 A, B, C = 1, 2, 3
 LABELS = {A: "sit", B: "talk", C: "sing"}

@@ -8,7 +8,9 @@ import pytest
 
 from ava_tools.report_page.page import PLOT, build_report, curve_path
 from ava_tools.report_page.sources import ReportError, evaluated_dataset_of_files
-from avsf_det.evaluation import evaluate_ava_files, read_label_map
+from avsf_det.evaluation.ava_map import evaluate_ava
+from avsf_det.structures.ava_csv import read_detections, read_ground_truth
+from avsf_det.structures.label_map import read_label_map
 
 from .small_set import LABELS
 
@@ -61,8 +63,9 @@ def words(element) -> str:
 def test_ap_by_class_and_run(page, small_set):
     """Against the evaluation of the files."""
     labels = read_label_map(small_set["labels"])
+    truth = read_ground_truth(small_set["truth"])
     results = {
-        name: evaluate_ava_files(labels, small_set["truth"], small_set[name])
+        name: evaluate_ava(read_detections(small_set[name]), truth, labels)
         for name in ("good", "poor")
     }
     assert [words(e) for e in page.all("dd")[:2]] == [

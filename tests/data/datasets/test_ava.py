@@ -9,15 +9,9 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
 from detectron2.structures import BoxMode
 
-from avsf_det.data.datasets.ava import (
-    AnnotationError,
-    add_detected_keyframes,
-    load_ava_csv,
-    load_excluded,
-    load_label_map,
-    load_person_boxes,
-    register_ava_csv,
-)
+from avsf_det.data.datasets.ava import add_detected_keyframes, load_ava_csv, register_ava_csv
+from avsf_det.structures import AnnotationError
+from avsf_det.structures.ava_csv import read_excluded_keyframes, read_person_boxes
 
 SHARED = Path(__file__).resolve().parents[3] / ".." / "shared" / "data"
 
@@ -33,25 +27,6 @@ _145Aa_xkuE,1798,0.000,0.000,1.000,1.000,17,
 _145Aa_xkuE,0950.5,0.500,0.250,0.750,0.500,79,4
 _145Aa_xkuE,950.50,0.50,0.25,0.75,0.5,80,4
 _145Aa_xkuE,0950.5,0.500,0.250,0.750,0.500,80,5
-"""
-PERSON_BOXES = """\
--5KQ66BBWC4,0902,0.080,0.150,0.280,0.810,,0.996891
--5KQ66BBWC4,0902,0.220,0.030,0.370,0.500,12,0.800000
--5KQ66BBWC4,0902,0.220,0.030,0.370,0.500,80,0.900000
--5KQ66BBWC4,0904,0.220,0.030,0.370,0.500,,0.5
-_145Aa_xkuE,950.5,0.500,0.250,0.750,0.500,0.75
-"""
-PBTXT = """\
-label {
-  name: "bend/bow (at the waist)"
-  label_id: 1
-  label_type: PERSON_MOVEMENT
-}
-item { name: "talk \\"to\\" {self}" id: 80 }
-item {
-  id: 12
-  name: 'stand'
-}
 """
 
 
@@ -144,46 +119,13 @@ def test_order_of_rows_does_not_matter(folder):
             assert {**shuffled, "source": d["source"]} == d
 
 
-def test_order_of_person_boxes_does_not_matter(folder):
-    random = np.random.default_rng(0)
-    rows = [
-        f"unused,{second:04d},0.{a},0.1,0.9,0.9,{action},0.{person + action}\n"
-        for second in range(5)
-        for person, a in enumerate((2, 3, 4))
-        for action in (5, 6)
-    ]
-    rows += ["unused,3,0.2,0.1,0.9,0.9,0.97\n", "unused,3.0,0.50,0.1,0.9,0.9,,0.5\n"]
-    by_score = {}
-    for _ in range(5):
-        for keyframe, (boxes, scores) in load_person_boxes(write(folder, "".join(rows))).items():
-            order = np.argsort(boxes[:, 0])
-            by_score.setdefault(keyframe, []).append((boxes[order], scores[order]))
-        random.shuffle(rows)
-    assert len(by_score) == 5
-    np.testing.assert_allclose(by_score["unused", 0.0][0][1], [0.6, 0.7, 0.8])  # the highest
-    np.testing.assert_allclose(by_score["unused", 3.0][0][1], [0.97, 0.7, 0.8, 0.5])
-    for (boxes, scores), *others in by_score.values():
-        for other in others:
-            np.testing.assert_array_equal(other[0], boxes)
-            np.testing.assert_array_equal(other[1], scores)
-
-
 def test_excluded_keyframes_are_left_out(folder):
-    excluded = load_excluded(write(folder, "-5KQ66BBWC4,902\n_145Aa_xkuE,1798\n", "excluded.csv"))
+    excluded = read_excluded_keyframes(
+        write(folder, "-5KQ66BBWC4,902\n_145Aa_xkuE,1798\n", "excluded.csv")
+    )
     assert excluded == {("-5KQ66BBWC4", 902.0), ("_145Aa_xkuE", 1798.0)}
     dicts = load(folder, ANNOTATIONS, excluded=excluded)
     assert [d["image_id"] for d in dicts] == ["-5KQ66BBWC4,903", "_145Aa_xkuE,950.5"]
-    assert load_excluded(write(folder, "", "none.csv")) == set()
-
-
-def test_person_boxes(folder):
-    boxes = load_person_boxes(write(folder, PERSON_BOXES))
-    assert list(boxes) == [("-5KQ66BBWC4", 902.0), ("-5KQ66BBWC4", 904.0), ("_145Aa_xkuE", 950.5)]
-    xyxy, scores = boxes["-5KQ66BBWC4", 902.0]
-    assert xyxy.dtype == scores.dtype == np.float32
-    np.testing.assert_allclose(xyxy, [[0.08, 0.15, 0.28, 0.81], [0.22, 0.03, 0.37, 0.5]], 1e-6)
-    np.testing.assert_allclose(scores, [0.996891, 0.9], 1e-6)
-    np.testing.assert_allclose(boxes["_145Aa_xkuE", 950.5][1], [0.75])
 
 
 def test_keyframes_with_detections_only(folder, caplog):
@@ -213,23 +155,6 @@ def test_keyframes_with_detections_only(folder, caplog):
     assert "1 videos without annotations: stranger" in caplog.text
 
 
-@pytest.mark.parametrize(
-    ("text", "labels"),
-    [
-        (PBTXT, {1: "bend/bow (at the waist)", 12: "stand", 80: 'talk "to" {self}'}),
-        (
-            "3: crouch/kneel\n1: climb (e.g., a: b)\n",
-            {1: "climb (e.g., a: b)", 3: "crouch/kneel"},
-        ),
-        ('item {\n name: "a"\n id: 0\n}\n\nitem {\n name: "a"\n id: 7\n}', {0: "a", 7: "a"}),
-    ],
-)
-def test_label_map(tmp_path, text, labels):
-    ids, names = load_label_map(write(tmp_path, text, "labels.pbtxt"))
-    assert ids == sorted(labels)
-    assert names == [labels[i] for i in ids]
-
-
 GOOD = "unused,5,0.1,0.1,0.2,0.2,3,0\n"
 
 
@@ -239,17 +164,20 @@ GOOD = "unused,5,0.1,0.1,0.2,0.2,3,0\n"
         ("unused,5,0.1,0.1,0.2,0.2", "6 columns, expected 7 or 8"),
         ("unused,5,0.1,0.1,0.2,0.2,3,0,0", "9 columns, expected 7 or 8"),
         ("unused\t5\t0.1\t0.1\t0.2\t0.2\t3", "1 columns.*commas"),
-        ("video_id,timestamp,x1,y1,x2,y2,action,person", "'timestamp'. Remove any header line"),
+        (
+            "video_id,timestamp,x1,y1,x2,y2,action,person",
+            "timestamp 'timestamp' is not a .*Remove any header line",
+        ),
         ("unused,5,0.1,0.1,1.2,0.2,3,0", "box 0.1,0.1,1.2,0.2.*divide pixels"),
         ("unused,5,-0.1,0.1,0.2,0.2,3,0", "box -0.1"),
         ("unused,5,12,30,200,210,3,0", "box 12,30,200,210.*divide pixels"),
         ("unused,5,0.2,0.1,0.2,0.2,3,0", "0 <= x1 < x2 <= 1"),
         ("unused,5,0.1,0.3,0.2,0.2,3,0", "0 <= y1 < y2 <= 1"),
-        ("unused,5,nan,0.1,0.2,0.2,3,0", "box nan"),
+        ("unused,5,nan,0.1,0.2,0.2,3,0", "x1 'nan' is not a finite number"),
         ("unused,5,a,0.1,0.2,0.2,3,0", "'a'"),
         ("unused,-5,0.1,0.1,0.2,0.2,3,0", "timestamp -5.*at least 0"),
-        ("unused,nan,0.1,0.1,0.2,0.2,3,0", "timestamp nan"),
-        ("unused,inf,0.1,0.1,0.2,0.2,3,0", "timestamp inf"),
+        ("unused,nan,0.1,0.1,0.2,0.2,3,0", "timestamp 'nan' is not a finite number"),
+        ("unused,inf,0.1,0.1,0.2,0.2,3,0", "timestamp 'inf' is not a finite number"),
         ("unused,5,0.1,0.1,0.2,0.2,3.5,0", "action id '3.5' is not an integer"),
         ("unused,5,0.1,0.1,0.2,0.2,,0", "action id '' is not an integer"),
         ("unused,5,0.1,0.1,0.2,0.2,81,0", "action id 81 is not in the label map.*80 ids"),
@@ -269,66 +197,15 @@ def test_bad_annotation_row(folder, row, complaint):
         load(folder, f"{GOOD}{row}\n{GOOD}", offset=2.0, valid_sec=(4, 6))
 
 
-@pytest.mark.parametrize(
-    ("row", "complaint"),
-    [
-        ("unused,5,0.1,0.1,0.2,0.2", "6 columns"),
-        ("unused,5,0.1,0.1,0.2,0.2,3,1.5", "score 1.5 is outside 0..1"),
-        ("unused,5,0.1,0.1,0.2,0.2,3,nan", "score nan"),
-        ("unused,5,0.1,0.1,0.2,0.2,3,", "could not convert"),
-        ("unused,5,0.1,0.1,0.2,0.2,x,0.5", "action id 'x'"),
-        ("unused,5,0.1,0.1,0.2,0.2,12", "score 12 is outside 0..1.*annotation file"),
-        ("unused,5,0.3,0.1,0.2,0.2,,0.5", "box 0.3"),
-        ("..,5,0.1,0.1,0.2,0.2,,0.5", "video id"),
-    ],
-)
-def test_bad_person_box_row(tmp_path, row, complaint):
-    path = write(tmp_path, f"unused,5,0.1,0.1,0.2,0.2,,0.5\n{row}\n")
-    with pytest.raises(AnnotationError, match=rf"file\.csv:2: .*{complaint}"):
-        load_person_boxes(path)
-
-
-@pytest.mark.parametrize(
-    ("text", "complaint"),
-    [
-        (
-            'item { name: "a" id: 1 }\nitem { name: "b" id: 1 }',
-            ":2: id 1 occurs twice.*'a' and 'b'",
-        ),
-        ("\n1: a\n\n1: b", ":4: id 1 occurs twice"),
-        ('item { name: "a" id: 1 }\nitem {\n name: "b"\n}', ":2: .*a name and an id"),
-        ('item { name: "a" id: 1 }\nitem { id: 2 }', ":2: .*a name and an id"),
-        ('item { name: "a" id: -1 }', ":1: .*a name and an id"),
-        ('item { name: "a" id: 1 }\nitem {\n name: "b"\n id: 2', ":2: 'item {' is not a label"),
-        ("sit\nstand", ":1: 'sit' is not a label"),
-        ("  \n", ": no label"),
-    ],
-)
-def test_bad_label_map(tmp_path, text, complaint):
-    with pytest.raises(AnnotationError, match=rf"labels\.pbtxt{complaint}"):
-        load_label_map(write(tmp_path, text, "labels.pbtxt"))
-
-
 def test_bad_files(folder):
     with pytest.raises(AnnotationError, match=r"nowhere\.csv: cannot be read .*another path"):
-        load_person_boxes(str(folder / "nowhere.csv"))
-    with pytest.raises(AnnotationError, match=r"nowhere: cannot be read"):
-        load_label_map(str(folder / "nowhere"))
-    (folder / "binary.csv").write_bytes(b"\xff\xfe\x00\x80" * 10)
-    with pytest.raises(AnnotationError, match=r"binary\.csv: not a text file"):
-        load_excluded(str(folder / "binary.csv"))
-    with pytest.raises(AnnotationError, match=r"file\.csv:2: field larger than field limit"):
-        load_excluded(write(folder, f"a,1\n{'b' * 200_000},1\n"))
+        load_ava_csv(str(folder / "nowhere.csv"), [3], str(folder / "videos"))
     with pytest.raises(AnnotationError, match=r"file\.csv: cannot be read"):
         load_ava_csv(write(folder, GOOD), [3], str(folder / "file.csv"))
-    with pytest.raises(AnnotationError, match=r"excluded\.csv:2: 3 columns, expected 2"):
-        load_excluded(write(folder, "a,1\nb,2,3\n", "excluded.csv"))
     with pytest.raises(AnnotationError, match=r"file\.csv: no keyframe"):
         load(folder, "")
     with pytest.raises(AnnotationError, match=r"file\.csv: no keyframe \(1 boxes before"):
         load(folder, GOOD, excluded={("unused", 5.0)})
-    with pytest.raises(AnnotationError, match=r"file\.csv: the file is empty"):
-        load_person_boxes(write(folder, "\n"))
 
 
 def test_missing_and_ambiguous_videos(folder):
@@ -421,7 +298,7 @@ def oracle(tmp_path_factory):
     for video_id in {row.split(",")[0] for row in annotations.read_text().split()}:
         (videos / f"{video_id}.mp4").touch()
     dicts = load_ava_csv(str(annotations), range(1, 81), str(videos), valid_sec=(902, 1798))
-    boxes = load_person_boxes(str(expected.parent / "D_person_boxes.csv"))
+    boxes = read_person_boxes(str(expected.parent / "D_person_boxes.csv"))
     return dicts, boxes, json.loads(expected.read_text())
 
 
@@ -457,22 +334,3 @@ def test_oracle_counts_of_both(oracle):
     assert len(keyframes) == expected["keyframes"]
     num_annotated = sum(len(d["annotations"]) for d in keyframes)
     assert num_annotated + sum(keep.sum() for keep in kept.values()) == expected["unique_boxes"]
-
-
-def test_official_files():
-    official = SHARED / "ava" / "official_v2.2"
-    if not official.exists():
-        pytest.skip(f"{official} is not there")
-    ids, names = load_label_map(str(official / "ava_action_list_v2.2.pbtxt"))
-    assert ids == list(range(1, 81))
-    assert (names[0], names[79]) == ("bend/bow (at the waist)", "watch (a person)")
-    scored, _ = load_label_map(str(official / "ava_action_list_v2.2_for_activitynet_2019.pbtxt"))
-    assert len(scored) == 60
-    assert set(scored) < set(ids)
-    for split in ("train", "val", "test"):
-        path = official / f"ava_{split}_excluded_timestamps_v2.2.csv"
-        excluded = load_excluded(str(path))
-        assert len(excluded) == len(path.read_text().split())
-        assert all(902 <= second <= 1798 for _, second in excluded)
-    plain = SHARED / "ava" / "labelmaps" / "mmaction2_ava_label_map.txt"
-    assert load_label_map(str(plain))[0] == scored

@@ -6,9 +6,9 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from avsf_det.data.datasets import builtin
-from avsf_det.data.datasets.ava import load_label_map
 from avsf_det.data.datasets.builtin_meta import AVA_LABEL_MAP
 from avsf_det.structures import AnnotationError
+from avsf_det.structures.label_map import read_label_map
 
 SHARED = Path(__file__).resolve().parents[3] / ".." / "shared" / "data"
 AVA_NAMES = [
@@ -60,7 +60,8 @@ def test_class_names_are_the_official_ones():
     official = SHARED / "ava" / "official_v2.2" / "ava_action_list_v2.2.pbtxt"
     if not official.exists():
         pytest.skip(f"{official} is not there")
-    ids, names = load_label_map(str(official))
+    labels = read_label_map(str(official))
+    ids, names = labels.ids, labels.names
     assert dict(zip(ids, names, strict=True)) == AVA_LABEL_MAP
 
 

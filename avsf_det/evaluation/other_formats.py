@@ -1,103 +1,97 @@
-"""Action detections in the pickles of MMAction2, as columns.
+"""Results of MMAction2 as action boxes. Results of PySlowFast are csv files that need no change.
 
-This file needs numpy and nothing else. Reading a pickle is left to the caller, who should not run
-what is in it. Shorthands: N boxes of a keyframe; K classes.
+Unpickling is left to the caller, who should not run what is in a pickle. Shorthands: N boxes of a
+keyframe, K classes.
 """
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-Keyframe = tuple[str, float]  # video id, seconds
-Columns = tuple[list[Keyframe], np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+from ..structures import ActionBoxes, AVSFError, Keyframe
 
 _EXPECTED = "expected what MMAction2 writes: a list with an entry for each keyframe"
 
 
-class ForeignResultsError(ValueError):
-    """Not the results that are known here; says what was got."""
+class ResultFormatError(AVSFError):
+    """Results in an unknown format. The message says what was got."""
 
 
-def read_mmaction2(data: object, keyframes: Sequence[Keyframe]) -> Columns:
-    """Columns of the results of MMAction2's test script.
+def read_mmaction2(data: object, keyframes: Sequence[Keyframe]) -> ActionBoxes:
+    """Convert the results of MMAction2's test script.
 
     An entry of version 0.x is a list of K arrays float32 (N, 5), class 1 first: x1, y1, x2, y2 in
-    0..1, score. It does not say of which keyframe it is. An entry of 1.x is a dict with
-    ``video_id``, ``timestamp`` and ``pred_instances``: ``bboxes`` (N, 4) in 0..1 and ``scores``
-    (N, 1 + K), of which column 0 means nothing.
+    0..1, score. It does not name its keyframe. An entry of 1.x is a dict with ``video_id``,
+    ``timestamp`` and ``pred_instances``: ``bboxes`` (N, 4) in 0..1 and ``scores`` (N, 1 + K), of
+    which column 0 has no meaning.
 
     Args:
-        data: what is in the pickle.
-        keyframes: those of the ground truth, in its order, for results of 0.x.
-
-    Returns:
-        keyframes; and of every row the keyframe's index int32, box float64 (., 4), action id
-        int32 and score float64.
+        data: unpickled results.
+        keyframes: keyframes of the ground truth, in its order, for results of 0.x.
 
     Raises:
-        ForeignResultsError: it is something else, or boxes are not in 0..1 (those that overshoot
-            by a picture pass).
+        ResultFormatError: another format, or boxes beyond -1..2 (pixels).
     """
     if isinstance(data, Mapping):
-        raise ForeignResultsError(
+        raise ResultFormatError(
             f"a dict of {len(data)} entries such as {next(iter(data), None)!r}; if these are "
             f"proposals, they have no actions; {_EXPECTED}"
         )
     if not isinstance(data, Sequence) or isinstance(data, str | bytes) or not data:
-        raise ForeignResultsError(f"{type(data).__name__}; {_EXPECTED}")
+        raise ResultFormatError(f"{type(data).__name__}; {_EXPECTED}")
     if all(isinstance(entry, Mapping) and "pred_instances" in entry for entry in data):
         found = [_keyframe(entry) for entry in data]
         rows = [_rows_of_instances(entry["pred_instances"]) for entry in data]
     elif all(isinstance(entry, Sequence) for entry in data):
         found = list(keyframes)
         if len(found) != len(data):
-            raise ForeignResultsError(
+            raise ResultFormatError(
                 f"results of {len(data)} keyframes, but the ground truth has {len(found)}: give "
                 "the csv that was tested on"
             )
         rows = [_rows_of_classes(entry) for entry in data]
     else:
-        raise ForeignResultsError(
+        raise ResultFormatError(
             f"a list of {type(data[0]).__name__}, which are no detections (a pickle of PySlowFast "
             f"has scores of clips; its detections are detections_*.csv); {_EXPECTED}"
         )
     index = np.repeat(np.arange(len(rows), dtype=np.int32), [len(r) for r in rows])
     table = np.concatenate(rows)
     boxes = table[:, :4]
-    wrong = ~((boxes >= -1) & (boxes <= 2)).all(axis=1)  # also of what is no number
+    wrong = ~((boxes >= -1) & (boxes <= 2)).all(axis=1)  # nan fails the comparison
     if wrong.any():
         i = int(wrong.argmax())
-        raise ForeignResultsError(
+        raise ResultFormatError(
             f"keyframe {found[index[i]]}: box {boxes[i].tolist()} looks like pixels; x1,y1,x2,y2 "
             "must be fractions of width and height (0..1)"
         )
-    return found, index, boxes, table[:, 4].astype(np.int32), table[:, 5]
+    return ActionBoxes(found, index, boxes, table[:, 4].astype(np.int32), table[:, 5])
 
 
 def _keyframe(entry: Mapping) -> Keyframe:
     if "video_id" not in entry or "timestamp" not in entry:
-        raise ForeignResultsError(
+        raise ResultFormatError(
             f"an entry without video_id and timestamp, but with {', '.join(map(str, entry))}"
         )
     return str(entry["video_id"]), float(entry["timestamp"])
 
 
 def _rows_of_instances(instances: Mapping) -> np.ndarray:
-    """float64 (N * K, 6): box, action id, score."""
+    """Return float64 (N * K, 6): box, action id, score."""
     boxes, scores = (np.asarray(instances[k], np.float64) for k in ("bboxes", "scores"))
     if scores.ndim != 2 or boxes.shape != (len(scores), 4):
-        raise ForeignResultsError(f"bboxes {boxes.shape}, scores {scores.shape} of a keyframe")
+        raise ResultFormatError(f"bboxes {boxes.shape}, scores {scores.shape} of a keyframe")
     num, num_classes = len(scores), scores.shape[1] - 1
     ids = np.tile(np.arange(1, num_classes + 1), num)
     return np.column_stack([boxes.repeat(num_classes, axis=0), ids, scores[:, 1:].reshape(-1)])
 
 
 def _rows_of_classes(classes: Sequence) -> np.ndarray:
-    """float64 (rows, 6): box, action id, score."""
+    """Return float64 (rows, 6): box, action id, score."""
     rows = [np.empty((0, 6))]
     for id_, boxes in enumerate(classes, 1):
         boxes = np.asarray(boxes, np.float64)
         if boxes.ndim != 2 or boxes.shape[1] != 5:
-            raise ForeignResultsError(f"an array {boxes.shape} of a class; (N, 5) was expected")
+            raise ResultFormatError(f"an array {boxes.shape} of a class; (N, 5) was expected")
         rows.append(np.insert(boxes, 4, id_, axis=1))
     return np.concatenate(rows)

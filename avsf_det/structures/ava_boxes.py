@@ -1,0 +1,58 @@
+"""Annotations and detections of AVA's kind as plain values."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+Keyframe = tuple[str, float]  # video id, seconds in the csv's clock
+Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in 0..1 of the frame
+
+
+@dataclass(frozen=True)
+class ActionBoxes:
+    """Rows of an AVA csv as columns. Row i is one box with one action.
+
+    Attributes:
+        keyframes: distinct keyframes, in order of first appearance.
+        keyframe: int32 (N,), index into ``keyframes``.
+        boxes: float64 (N, 4), x1 y1 x2 y2 as fractions of width and height.
+        actions: int32 (N,), ids of the label map.
+        scores: float64 (N,), ones for annotations.
+        persons: int32 (N,), rank of the person's name among all names of the file; None if the
+            file was not asked for persons.
+        lines: int64 (N,), line of the file, from 1; None without a file.
+    """
+
+    keyframes: list[Keyframe]
+    keyframe: np.ndarray
+    boxes: np.ndarray
+    actions: np.ndarray
+    scores: np.ndarray
+    persons: np.ndarray | None = None
+    lines: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.keyframe)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelMap(Mapping[int, str]):
+    """Names of the actions, as a mapping from id to name.
+
+    Attributes:
+        ids: ids of the csv, ascending.
+        names: name of each.
+    """
+
+    ids: list[int]
+    names: list[str]
+
+    def __getitem__(self, action_id: int) -> str:
+        return dict(zip(self.ids, self.names, strict=True))[action_id]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.ids)
+
+    def __len__(self) -> int:
+        return len(self.ids)

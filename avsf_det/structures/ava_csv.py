@@ -1,0 +1,324 @@
+"""The csv files of AVA: the one reader and the one writer.
+
+No file has a header line. Boxes are fractions of the frame's width and height, timestamps are
+seconds, and "0902" and "902" are the same keyframe::
+
+    annotations         video_id,timestamp,x1,y1,x2,y2,action_id[,person_id]
+    detections          video_id,timestamp,x1,y1,x2,y2,action_id[,score]
+    person boxes        video_id,timestamp,x1,y1,x2,y2,[action_id,]score
+    excluded keyframes  video_id,timestamp
+
+pyarrow parses whole files in C++. Where it refuses a file, or a value is out of range, the file is
+read again row by row. That pass defines what is valid, and its errors name the line. It gives the
+same values: both parsers round a decimal to the nearest float64.
+"""
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import csv as arrow_csv
+
+from .ava_boxes import ActionBoxes, Box, Keyframe
+from .ava_rows import (
+    ANNOTATIONS,
+    DETECTIONS,
+    GROUND_TRUTH,
+    MAX_ACTION_ID,
+    PERSON_BOXES,
+    RowRules,
+    is_wrong_video_id,
+    parse_keyframe,
+    parse_rows,
+    read_texts,
+)
+from .errors import AnnotationError
+
+DETECTION_DIGITS = 5  # decimals of the coordinates of detections
+
+
+# Reading ------------------------------------------------------------------------------------------
+
+
+def read_action_boxes(path: str | Path, rules: RowRules = ANNOTATIONS) -> ActionBoxes:
+    """Read boxes with actions from csv or csv.gz.
+
+    Args:
+        path: file to read; an empty one holds no row.
+        rules: rows that are valid.
+
+    Raises:
+        AnnotationError: with file, line, value and remedy.
+    """
+    rows = _parse_table(path, rules)
+    return parse_rows(path, rules) if rows is None else rows
+
+
+def read_ground_truth(path: str | Path) -> ActionBoxes:
+    """Read annotations that are scored only: they need no video, and boxes may have no area.
+
+    Raises:
+        AnnotationError: a bad row, or an empty file.
+    """
+    rows = read_action_boxes(path, GROUND_TRUTH)
+    if not len(rows):
+        raise AnnotationError(
+            f"{path}: no ground truth, the file is empty. It needs rows {GROUND_TRUTH.columns}."
+        )
+    return rows
+
+
+def read_detections(path: str | Path) -> ActionBoxes:
+    """Read detections. The score is 1 if the file has no such column.
+
+    Boxes may overshoot the frame or have no area, since detectors produce such boxes.
+
+    Raises:
+        AnnotationError: a bad row.
+    """
+    return read_action_boxes(path, DETECTIONS)
+
+
+def read_person_boxes(path: str | Path) -> dict[Keyframe, tuple[np.ndarray, np.ndarray]]:
+    """Read detected persons.
+
+    The score is the last of 8 or 7 columns. Rows with the same coordinates (published files repeat
+    a box for each of its actions) are one box with the highest score. The actions are not used.
+
+    Returns:
+        For each keyframe boxes (N, 4), x1 y1 x2 y2 in 0..1, and scores (N,), both float32, in
+        order of first appearance.
+
+    Raises:
+        AnnotationError: a bad row, or an empty file.
+    """
+    rows = read_action_boxes(path, PERSON_BOXES)
+    if not len(rows):
+        raise AnnotationError(
+            f"{path}: the file is empty. Person boxes need rows {PERSON_BOXES.columns} (the "
+            "action may be empty)."
+        )
+    # Equal boxes of a keyframe become neighbours, the first in the file first.
+    order = np.lexsort((*rows.boxes.T, rows.keyframe))
+    keys = np.column_stack([rows.keyframe, rows.boxes])[order]
+    start = np.flatnonzero(np.append(True, (keys[1:] != keys[:-1]).any(axis=1)))
+    first, highest = order[start], np.maximum.reduceat(rows.scores[order], start)
+    by_appearance = np.lexsort((first, rows.keyframe[first]))
+    first, highest = first[by_appearance], highest[by_appearance]
+    ends = np.cumsum(np.bincount(rows.keyframe[first]))[:-1]
+    boxes = np.split(rows.boxes[first].astype(np.float32), ends)
+    scores = np.split(highest.astype(np.float32), ends)
+    return dict(zip(rows.keyframes, zip(boxes, scores, strict=True), strict=True))
+
+
+def read_excluded_keyframes(path: str | Path) -> frozenset[Keyframe]:
+    """Read the keyframes that are left out of training and evaluation; the file may be empty.
+
+    Raises:
+        AnnotationError: a bad row.
+    """
+    keyframes = []
+    for place, row in read_texts(path):
+        if row and len(row) != 2:
+            raise AnnotationError(
+                f"{place}: {len(row)} columns, expected 2: video_id,timestamp. Separate them "
+                "with commas."
+            )
+        keyframes += [parse_keyframe(place, row, GROUND_TRUTH)] if row else []
+    return frozenset(keyframes)
+
+
+def _parse_table(path: str | Path, rules: RowRules) -> ActionBoxes | None:
+    """Parse the whole file at once. Return None if any of it needs a closer look."""
+    text_type = pa.dictionary(pa.int32(), pa.utf8())
+    types = {"f0": text_type, **dict.fromkeys([f"f{i}" for i in range(1, 8)], pa.float64())}
+    types["f7"] = pa.float64() if rules.last_is_score else text_type
+    try:
+        table = arrow_csv.read_csv(
+            str(path),
+            read_options=arrow_csv.ReadOptions(autogenerate_column_names=True),
+            # A blank line is a row with too few columns, so that row i is on line i + 1.
+            parse_options=arrow_csv.ParseOptions(ignore_empty_lines=False),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types=types, null_values=[""] if rules.for_persons else []
+            ),
+        )
+    except (pa.ArrowException, OSError):
+        return None
+    num_rows, num_columns = table.num_rows, table.num_columns
+    if num_columns not in (7, 8):
+        return None
+    column = [table[i].combine_chunks() for i in range(1, 6)]
+    # Empty cells of person boxes are nulls, as numbers nan. Only the action may be empty.
+    seconds, *corners = (values.to_numpy(zero_copy_only=False) for values in column)
+    boxes = np.stack(corners, axis=1)
+    boxes += 0.0  # turns -0 into 0
+    actions, scores = _table_actions(table, rules), np.ones(num_rows)
+    if rules.last_is_score and (num_columns == 8 or rules.for_persons):
+        scores = table[num_columns - 1].combine_chunks().to_numpy(zero_copy_only=False)
+    if not _are_valid(seconds, boxes, actions, scores, rules):
+        return None
+    ids, video = _texts_and_codes(table["f0"])
+    if any(_is_unusual(text) or is_wrong_video_id(text, rules) for text in ids):
+        return None
+    keyframes, keyframe = _index_keyframes(ids, video, seconds)
+    persons = np.zeros(num_rows, np.int32)
+    if num_columns == 8 and not rules.last_is_score:
+        names, code = _texts_and_codes(table["f7"])
+        if any(map(_is_unusual, names)):
+            return None
+        persons = np.argsort(np.argsort(names)).astype(np.int32)[code]
+    return ActionBoxes(
+        keyframes,
+        keyframe,
+        boxes,
+        actions.astype(np.int32),
+        scores,
+        persons,
+        np.arange(1, num_rows + 1),
+    )
+
+
+def _table_actions(table: pa.Table, rules: RowRules) -> np.ndarray:
+    """Return the action ids as float64, -1 where a person box has none."""
+    if not rules.for_persons:
+        return table["f6"].combine_chunks().to_numpy()
+    if table.num_columns == 7:
+        return np.full(table.num_rows, -1.0)
+    return table["f6"].fill_null(-1.0).combine_chunks().to_numpy()
+
+
+def _are_valid(
+    seconds: np.ndarray, boxes: np.ndarray, actions: np.ndarray, scores: np.ndarray, rules: RowRules
+) -> bool:
+    """Check all numbers of a file; nan fails every comparison."""
+    low, high = rules.coordinates
+    return bool(
+        np.isfinite(seconds).all()
+        and (not rules.ids_are_files or (seconds >= 0).all())
+        and (boxes >= low).all()
+        and (boxes <= high).all()
+        and (rules.order is None or rules.order(boxes[:, :2], boxes[:, 2:]).all())
+        and (np.abs(actions) <= MAX_ACTION_ID).all()
+        and (actions == np.rint(actions)).all()
+        and np.isfinite(scores).all()
+        and (not rules.for_persons or ((scores >= 0) & (scores <= 1)).all())
+    )
+
+
+def _texts_and_codes(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
+    """Return the distinct texts of a column, and for each row the index of its text."""
+    values = column.unify_dictionaries().combine_chunks()
+    if values.null_count:
+        return [""], np.zeros(len(values), np.int32)
+    return values.dictionary.to_pylist(), values.indices.to_numpy()
+
+
+def _is_unusual(text: str) -> bool:
+    """Return whether a text is left to the csv module and to ``str.strip``."""
+    return '"' in text or text != text.strip()
+
+
+def _index_keyframes(
+    ids: list[str], video: np.ndarray, seconds: np.ndarray
+) -> tuple[list[Keyframe], np.ndarray]:
+    """Number the keyframes in order of first appearance.
+
+    Args:
+        ids: distinct video ids.
+        video: int32 (N,), index into ``ids``.
+        seconds: float64 (N,).
+
+    Returns:
+        the distinct keyframes, and int32 (N,), the index of each row's.
+    """
+    time = pa.array(seconds + 0.0).dictionary_encode()
+    pairs = video.astype(np.int64) * len(time.dictionary) + time.indices.to_numpy()
+    encoded = pa.array(pairs).dictionary_encode()  # its dictionary is in order of appearance
+    videos, times = divmod(encoded.dictionary.to_numpy(), len(time.dictionary))
+    seconds_of = time.dictionary.to_numpy()[times].tolist()
+    keyframes = [(ids[v], t) for v, t in zip(videos.tolist(), seconds_of, strict=True)]
+    return keyframes, encoded.indices.to_numpy()
+
+
+# Writing ------------------------------------------------------------------------------------------
+
+
+def write_action_boxes(
+    file: TextIO,
+    rows: Iterable[tuple[Keyframe, Box, int, str | int]],
+    *,
+    digits: int = 4,
+    second_digits: int = 4,
+) -> None:
+    """Write annotations.
+
+    Args:
+        file: open text file.
+        rows: keyframe, box, action id and person of each box and action.
+        digits: decimals of the coordinates.
+        second_digits: least number of digits of a whole second.
+    """
+    writer = csv.writer(file, lineterminator="\n")
+    for (video_id, second), box, action_id, person in rows:
+        corners = [f"{value:.{digits}f}" for value in box]
+        time = _format_second(second, second_digits)
+        writer.writerow([video_id, time, *corners, action_id, person])
+
+
+def write_detections(
+    file: TextIO,
+    keyframe: Keyframe,
+    boxes: np.ndarray,
+    action_ids: Sequence[int],
+    scores: np.ndarray,
+) -> None:
+    """Write the detections of one keyframe, each box with all actions.
+
+    Nine digits distinguish any two float32 scores, so that writing makes no ties.
+
+    Args:
+        file: open text file.
+        keyframe: where they were detected.
+        boxes: float32 (N, 4) in 0..1.
+        action_ids: K ids.
+        scores: float32 (N, K).
+    """
+    start = f"{keyframe[0]},{_format_second(keyframe[1])}"
+    for box, box_scores in zip(boxes.tolist(), scores.tolist(), strict=True):
+        key = start + "".join(f",{value:.{DETECTION_DIGITS}f}" for value in box)
+        rows = zip(action_ids, box_scores, strict=True)
+        file.writelines(f"{key},{action_id},{score:.9g}\n" for action_id, score in rows)
+
+
+def write_person_boxes(
+    file: TextIO,
+    keyframes: Iterable[tuple[Keyframe, Iterable[Sequence[float]]]],
+    *,
+    digits: int = 4,
+) -> None:
+    """Write detected persons, without actions.
+
+    Args:
+        file: open text file.
+        keyframes: each keyframe with its persons: x1, y1, x2, y2 in 0..1, score.
+        digits: decimals of the coordinates; the score has four.
+    """
+    for (video_id, second), persons in keyframes:
+        for *box, score in persons:
+            corners = ",".join(f"{value:.{digits}f}" for value in box)
+            file.write(f"{video_id},{_format_second(second)},{corners},,{score:.4f}\n")
+
+
+def write_excluded_keyframes(file: TextIO, keyframes: Iterable[Keyframe]) -> None:
+    """Write keyframes to leave out, one a line."""
+    file.writelines(f"{video_id},{_format_second(second)}\n" for video_id, second in keyframes)
+
+
+def _format_second(second: float, digits: int = 4) -> str:
+    """Return whole seconds with four digits, as in the official files, others exactly."""
+    second = float(second)
+    return f"{second:0{digits}.0f}" if second.is_integer() else repr(second)

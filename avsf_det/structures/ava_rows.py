@@ -1,0 +1,204 @@
+"""Rows of AVA's csv files, parsed one by one. This defines which rows are valid."""
+
+import csv
+import math
+import operator
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .ava_boxes import ActionBoxes, Box, Keyframe
+from .errors import AnnotationError
+from .text_file import open_text
+
+MAX_ACTION_ID = np.iinfo(np.int32).max
+_MAX_ID_LENGTH = 1000  # characters; longer ones come from a file of another kind
+# Video ids become file names.
+_NO_FILE_NAME = re.compile(r"^$|\.\.|[/\\,\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True)
+class RowRules:
+    """Rows that a csv of boxes may have.
+
+    Attributes:
+        columns: form of a row, for messages.
+        last_is_score: whether the last column is a score, else it names a person.
+        for_persons: whether scores are those of persons: in 0..1, and in the last column also of
+            rows without an action.
+        coordinates: least and greatest coordinate.
+        order: relation of x1 to x2 and of y1 to y2; None for any.
+        equal_widths: whether all rows have as many columns as the first, and no line is blank.
+        ids_are_files: whether a video id must be a file name and a timestamp at least 0.
+    """
+
+    columns: str
+    last_is_score: bool = False
+    for_persons: bool = False
+    coordinates: tuple[float, float] = (0.0, 1.0)
+    order: Callable[[Any, Any], Any] | None = operator.lt
+    equal_widths: bool = False
+    ids_are_files: bool = True
+
+
+ANNOTATIONS = RowRules("video_id,timestamp,x1,y1,x2,y2,action,person")
+# As annotations, but what is only scored needs no video and may have boxes without area.
+GROUND_TRUTH = RowRules(ANNOTATIONS.columns, order=operator.le, ids_are_files=False)
+# Detectors overshoot the frame and produce boxes without area; beyond -1..2 they are pixels. A row
+# that lacks its score would silently count with score 1, so that widths must be equal.
+DETECTIONS = RowRules(
+    "video_id,timestamp,x1,y1,x2,y2,action_id[,score]",
+    last_is_score=True,
+    coordinates=(-1.0, 2.0),
+    order=None,
+    equal_widths=True,
+    ids_are_files=False,
+)
+PERSON_BOXES = RowRules(
+    "video_id,timestamp,x1,y1,x2,y2,action,score", last_is_score=True, for_persons=True
+)
+
+
+def read_texts(path: str | Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield ("file:line", fields) for every row; a blank line has no field."""
+    with open_text(path) as file:
+        reader = csv.reader(file)
+        try:
+            for row in reader:
+                yield f"{path}:{reader.line_num}", row
+        except csv.Error as error:
+            raise AnnotationError(
+                f"{path}:{reader.line_num}: {error}. Save the file as comma-separated text."
+            ) from None
+
+
+def parse_rows(path: str | Path, rules: RowRules) -> ActionBoxes:
+    """Parse a csv of boxes row by row.
+
+    Raises:
+        AnnotationError: for the first row that is wrong, with file, line, value and remedy.
+    """
+    index: dict[Keyframe, int] = {}
+    columns: list[tuple[int, Box, int, float, str, int]] = []
+    num_columns = 0
+    for place, row in read_texts(path):
+        if not row and not rules.equal_widths:
+            continue
+        num_columns = num_columns or len(row)
+        if len(row) not in (7, 8) or (rules.equal_widths and len(row) != num_columns):
+            expected = num_columns if rules.equal_widths and num_columns in (7, 8) else "7 or 8"
+            raise AnnotationError(
+                f"{place}: {max(len(row), 1)} columns, expected {expected}: {rules.columns}. "
+                "Separate them with commas."
+            )
+        keyframe = parse_keyframe(place, row[:2], rules)
+        box = _parse_box(place, row[2:6], rules)
+        has_action = not rules.for_persons or (len(row) == 8 and row[6] != "")
+        action = _parse_action(place, row[6]) if has_action else -1
+        has_score = rules.for_persons or (rules.last_is_score and len(row) == 8)
+        score = _parse_score(place, row[-1], rules) if has_score else 1.0
+        person = row[7].strip() if len(row) == 8 and not rules.last_is_score else ""
+        line = int(place.rpartition(":")[2])
+        number = index.setdefault(keyframe, len(index))
+        columns.append((number, box, action, score, person, line))
+    keyframes, boxes, actions, scores, persons, lines = (
+        zip(*columns, strict=True) if columns else [()] * 6
+    )
+    return ActionBoxes(
+        list(index),
+        np.array(keyframes, np.int32),
+        np.array(boxes, np.float64).reshape(-1, 4) + 0.0,
+        np.array(actions, np.int32),
+        np.array(scores, np.float64),
+        np.unique(np.array(persons, str), return_inverse=True)[1].astype(np.int32),
+        np.array(lines, np.int64),
+    )
+
+
+def is_wrong_video_id(text: str, rules: RowRules) -> bool:
+    """Return whether a text, without surrounding blanks, cannot be a video id."""
+    if rules.ids_are_files and _NO_FILE_NAME.search(text):
+        return True
+    return not text or "," in text or len(text) > _MAX_ID_LENGTH
+
+
+def parse_keyframe(place: str, texts: Sequence[str], rules: RowRules) -> Keyframe:
+    """Parse the texts of video id and timestamp.
+
+    Raises:
+        AnnotationError: with ``place`` and the value that is wrong.
+    """
+    video_id = texts[0].strip()
+    if len(video_id) > _MAX_ID_LENGTH:
+        raise AnnotationError(
+            f"{place}: a video id of {len(video_id)} characters. A row is {rules.columns}."
+        )
+    if is_wrong_video_id(video_id, rules):
+        raise AnnotationError(
+            f"{place}: video id {video_id!r}. It must be a file's name without folder and "
+            "extension: not empty, no '..', '/', '\\', comma or control character."
+        )
+    second = _parse_number(place, "timestamp", texts[1], rules)
+    if rules.ids_are_files and second < 0:
+        raise AnnotationError(
+            f"{place}: timestamp {texts[1]}. It must be seconds from the start, at least 0."
+        )
+    return video_id, second + 0.0
+
+
+def _parse_box(place: str, texts: Sequence[str], rules: RowRules) -> Box:
+    numbers = (
+        _parse_number(place, *named, rules)
+        for named in zip(("x1", "y1", "x2", "y2"), texts, strict=True)
+    )
+    x1, y1, x2, y2 = box = tuple(numbers)
+    low, high = rules.coordinates
+    ordered = rules.order is None or (rules.order(x1, x2) and rules.order(y1, y2))
+    if not (low <= min(box) and max(box) <= high and ordered):
+        sign = {operator.lt: "<", operator.le: "<=", None: "and"}[rules.order]
+        form = " and ".join(f"{low:g} <= {c}1 {sign} {c}2 <= {high:g}" for c in "xy")
+        raise AnnotationError(
+            f"{place}: box {','.join(texts)}. It must be x1,y1,x2,y2 with {form}, as fractions "
+            "of the frame: divide pixels by its width and height."
+        )
+    return x1, y1, x2, y2
+
+
+def _parse_action(place: str, text: str) -> int:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not (abs(number) <= MAX_ACTION_ID and number.is_integer()):
+        raise AnnotationError(
+            f"{place}: action id '{text}' is not an integer. Use the ids of the label map."
+        )
+    return int(number)
+
+
+def _parse_score(place: str, text: str, rules: RowRules) -> float:
+    score = _parse_number(place, "score", text, rules)
+    if rules.for_persons and not 0 <= score <= 1:
+        raise AnnotationError(
+            f"{place}: person score {text} is outside 0..1. The last column of a person-box file "
+            "is the detector's score; in an annotation file it is a person or an action (to test "
+            "on annotated boxes, set MODEL.LOAD_PROPOSALS False)."
+        )
+    return score
+
+
+def _parse_number(place: str, column: str, text: str, rules: RowRules) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise AnnotationError(
+            f"{place}: {column} '{text}' is not a finite number. A row is {rules.columns}. Remove "
+            "any header line."
+        )
+    return number

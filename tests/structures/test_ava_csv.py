@@ -1,0 +1,314 @@
+"""AVA's csv files: what is read, what is refused and with which words, what is written."""
+
+import gzip
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avsf_det.structures import AnnotationError, ava_csv, ava_rows
+from avsf_det.structures.ava_csv import (
+    read_action_boxes,
+    read_detections,
+    read_excluded_keyframes,
+    read_ground_truth,
+    read_person_boxes,
+    write_action_boxes,
+    write_detections,
+    write_excluded_keyframes,
+    write_person_boxes,
+)
+
+SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
+PERSON_BOXES = """\
+-5KQ66BBWC4,0902,0.080,0.150,0.280,0.810,,0.996891
+-5KQ66BBWC4,0902,0.220,0.030,0.370,0.500,12,0.800000
+-5KQ66BBWC4,0902,0.220,0.030,0.370,0.500,80,0.900000
+-5KQ66BBWC4,0904,0.220,0.030,0.370,0.500,,0.5
+_145Aa_xkuE,950.5,0.500,0.250,0.750,0.500,0.75
+"""
+
+
+def write(path: Path, text: str) -> Path:
+    path = path if path.suffix else path / "file.csv"
+    path.write_text(text)
+    return path
+
+
+# Action boxes ---------------------------------------------------------------
+
+
+def test_reading_equals_python(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    styles = ("{:.3f}", "{:.6f}", "{!r}", "{:.9g}", "{:e}", " {:.2f}", "{:.1f}")
+    lines, expected = [], []
+    for i in range(400):
+        box = [styles[i % len(styles)].format(x) for x in rng.random(4).tolist()]
+        score = rng.choice(styles).format(float(rng.normal() * 10.0 ** rng.integers(-12, 3)))
+        second = rng.choice(["902", "0902", "902.0", "903", "1000.25"])
+        video = rng.choice(["a", "-5KQ66BBWC4", "a long video id of many words"])
+        for action in range(1, rng.integers(2, 5)):
+            lines.append(",".join([video, second, *box, str(action), score]))
+            expected.append((video, float(second), *map(float, box), action, float(score)))
+    with gzip.open(tmp_path / "d.csv.gz", "wt") as file:
+        file.write("\r\n".join(lines))  # no line end after the last row
+    got = read_detections(tmp_path / "d.csv.gz")
+    assert [
+        (*got.keyframes[k], *box, action, score)
+        for k, box, action, score in zip(
+            got.keyframe, got.boxes.tolist(), got.actions, got.scores, strict=True
+        )
+    ] == expected
+    assert len(set(got.keyframes)) == len(got.keyframes)
+
+
+def test_pyarrow_rounds_decimals_as_python(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    texts = [
+        f"0.{rng.integers(10**15):015d}{rng.integers(10**9):09d}"[: rng.integers(4, 26)]
+        for _ in range(8000)
+    ]
+    texts += [repr(float(x)) for x in rng.random(4000)]
+    texts += [f"{x:e}" for x in rng.random(2000) * 10.0 ** rng.integers(-30, 0, 2000)]
+    texts += ["0.30000000000000004", "0.1", "5e-324", "0.99999999999999994", "1.0", "0"]
+    lines = [f"v,{10 * i},0,0,{text},{text},1,{text}\n" for i, text in enumerate(texts)]
+    path = write(tmp_path, "".join(lines))
+    table = ava_csv._parse_table(path, ava_rows.DETECTIONS)
+    rows = ava_rows.parse_rows(path, ava_rows.DETECTIONS)
+    assert table is not None and table.keyframes == rows.keyframes
+    expected = np.array([float(text) for text in texts])
+    for found in (table, rows):
+        assert found.scores.tobytes() == expected.tobytes()
+        assert found.boxes[:, 2].tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("name", ["ANNOTATIONS", "GROUND_TRUTH", "DETECTIONS", "PERSON_BOXES"])
+def test_both_parsers_read_the_same(tmp_path: Path, name: str) -> None:
+    rules, rng = getattr(ava_rows, name), np.random.default_rng(1)
+    lines = []
+    for _ in range(300):
+        x, y = rng.random(2) * 0.5
+        second = rng.choice(["902", "0902", "902.0", "-0" if name != "PERSON_BOXES" else "0"])
+        second = second.replace("-0", "0") if rules.ids_are_files else second
+        last = f"{rng.random():.6f}" if rules.last_is_score else rng.choice(["", "7", "anna", "10"])
+        action = "" if rules.for_persons and rng.random() < 0.3 else rng.integers(1, 5)
+        video = rng.choice(["a", "-5KQ", "b c"])
+        lines.append(f"{video},{second},{x:.3f},{y:.2f},{x + 0.4:.4f},{y + 0.3},{action},{last}\n")
+    path = write(tmp_path, "".join(lines))
+    table, rows = ava_csv._parse_table(path, rules), ava_rows.parse_rows(path, rules)
+    assert table is not None and table.keyframes == rows.keyframes
+    for field in ("keyframe", "boxes", "actions", "scores", "persons", "lines"):
+        found, expected = getattr(table, field), getattr(rows, field)
+        assert found.dtype == expected.dtype and found.tobytes() == expected.tobytes(), field
+
+
+def test_unusual_text_is_read_as_by_the_csv_module(tmp_path: Path) -> None:
+    path = tmp_path / "g.csv"
+    path.write_bytes(b'\xef\xbb\xbf"v" , 902,0,0,1,1,3,"ann, b"\r\n\r\n v,902,0,0, 1,1, 4,ann \r\n')
+    rows = read_action_boxes(path)
+    assert rows.keyframes == [("v", 902.0)]
+    assert rows.actions.tolist() == [3, 4] and rows.lines is not None
+    assert rows.lines.tolist() == [1, 3] and rows.persons is not None
+    assert rows.persons.tolist() == [1, 0]  # "ann" comes before "ann, b"
+
+
+def test_last_column_of_ground_truth_is_no_score(tmp_path: Path) -> None:
+    gt = read_ground_truth(write(tmp_path / "g.csv", "v,0902,0,0,1,1,3,person 7\n"))
+    assert gt.scores.tolist() == [1] and gt.actions.tolist() == [3]
+    assert gt.keyframes == [("v", 902.0)]
+    assert len(read_detections(write(tmp_path / "d.csv", "v,902,0,0,1,1,3\n"))) == 1
+
+
+def test_mixed_widths_and_blank_lines_of_annotations(tmp_path: Path) -> None:
+    rows = read_ground_truth(write(tmp_path, "v,1,0,0,1,1,3\n\nv,1,0,0,1,1,3,5\n"))
+    assert rows.lines is not None and rows.lines.tolist() == [1, 3]
+    assert rows.persons is not None and rows.persons.tolist() == [0, 1]
+    assert len(read_detections(write(tmp_path, ""))) == 0
+
+
+DETECTION = "v,0902,0.1,0.1,0.5,0.5,1,0.5\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("v,0902,0.1,0.1,0.5,0.5,1\n", "7 columns"),
+        ("v,0902,0.1,0.1,0.5,0.5,1,0.5,9\n", "9 columns"),
+        ("\n", "1 columns"),
+        ("v,0902,0.1,nan,0.5,0.5,1,0.5\n", "y1 'nan' is not a finite number"),
+        ("v,0902,0.1,0.1,0.5,0.5,1,inf\n", "score 'inf' is not a finite number"),
+        ("v,0902,0.1,0.1,0.5,,1,0.5\n", "y2 '' is not a finite number"),
+        ("v,0902,0.1,0.1,0.5,1-2,1,0.5\n", "y2 '1-2' is not"),
+        ("v,0902,0.1,0.1,0.5,0.5.1,1,0.5\n", "y2 '0.5.1' is not"),
+        ("v,0902,0.1,0.1,0.5,0.5,1,-\n", "score '-' is not"),
+        ("v,0902,0.1,0.1,0.5,0.5,sit,0.5\n", "action id 'sit' is not an integer"),
+        ("v,0902,0.1,0.1,0.5,0.5,1.5,0.5\n", "action id '1.5' is not an integer"),
+        ("v,0902,32,10,128,200,1,0.5\n", "box 32,10,128,200"),
+        ("v,abc,0.1,0.1,0.5,0.5,1,0.5\n", "timestamp 'abc'"),
+        ("v,nan,0.1,0.1,0.5,0.5,1,0.5\n", "timestamp 'nan'"),
+        (",0902,0.1,0.1,0.5,0.5,1,0.5\n", "video id ''"),
+        ("v" * 2000 + DETECTION, "characters"),
+    ],
+)
+def test_bad_detections(tmp_path: Path, line: str, message: str) -> None:
+    path = write(tmp_path / "d.csv", DETECTION * 2 + line + DETECTION)
+    with pytest.raises(AnnotationError) as error:
+        read_detections(path)
+    assert str(error.value).startswith(f"{path}:3: ") and message in str(error.value)
+
+
+@pytest.mark.parametrize("box", ["0.5,0.1,0.4,0.5", "0.1,0.1,0.5,1.01", "-0.01,0.1,0.5,0.5"])
+def test_bad_ground_truth_boxes(tmp_path: Path, box: str) -> None:
+    path = write(tmp_path / "g.csv", f"v,0902,{box},1,0\n")
+    with pytest.raises(AnnotationError, match=r"g\.csv:1: box"):
+        read_ground_truth(path)
+
+
+# Person boxes ---------------------------------------------------------------
+
+
+def test_order_of_person_boxes_does_not_matter(tmp_path):
+    random = np.random.default_rng(0)
+    rows = [
+        f"unused,{second:04d},0.{a},0.1,0.9,0.9,{action},0.{person + action}\n"
+        for second in range(5)
+        for person, a in enumerate((2, 3, 4))
+        for action in (5, 6)
+    ]
+    rows += ["unused,3,0.2,0.1,0.9,0.9,0.97\n", "unused,3.0,0.50,0.1,0.9,0.9,,0.5\n"]
+    by_score = {}
+    for _ in range(5):
+        for keyframe, (boxes, scores) in read_person_boxes(write(tmp_path, "".join(rows))).items():
+            order = np.argsort(boxes[:, 0])
+            by_score.setdefault(keyframe, []).append((boxes[order], scores[order]))
+        random.shuffle(rows)
+    assert len(by_score) == 5
+    np.testing.assert_allclose(by_score["unused", 0.0][0][1], [0.6, 0.7, 0.8])  # the highest
+    np.testing.assert_allclose(by_score["unused", 3.0][0][1], [0.97, 0.7, 0.8, 0.5])
+    for (boxes, scores), *others in by_score.values():
+        for other in others:
+            np.testing.assert_array_equal(other[0], boxes)
+            np.testing.assert_array_equal(other[1], scores)
+
+
+def test_person_boxes(tmp_path):
+    boxes = read_person_boxes(write(tmp_path, PERSON_BOXES))
+    assert list(boxes) == [("-5KQ66BBWC4", 902.0), ("-5KQ66BBWC4", 904.0), ("_145Aa_xkuE", 950.5)]
+    xyxy, scores = boxes["-5KQ66BBWC4", 902.0]
+    assert xyxy.dtype == scores.dtype == np.float32
+    np.testing.assert_allclose(xyxy, [[0.08, 0.15, 0.28, 0.81], [0.22, 0.03, 0.37, 0.5]], 1e-6)
+    np.testing.assert_allclose(scores, [0.996891, 0.9], 1e-6)
+    np.testing.assert_allclose(boxes["_145Aa_xkuE", 950.5][1], [0.75])
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ("unused,5,0.1,0.1,0.2,0.2", "6 columns"),
+        ("unused,5,0.1,0.1,0.2,0.2,3,1.5", "score 1.5 is outside 0..1"),
+        ("unused,5,0.1,0.1,0.2,0.2,3,nan", "score 'nan' is not a finite number"),
+        ("unused,5,0.1,0.1,0.2,0.2,3,", "score '' is not a finite number"),
+        ("unused,5,0.1,0.1,0.2,0.2,x,0.5", "action id 'x'"),
+        ("unused,5,0.1,0.1,0.2,0.2,12", "score 12 is outside 0..1.*annotation file"),
+        ("unused,5,0.3,0.1,0.2,0.2,,0.5", "box 0.3"),
+        ("..,5,0.1,0.1,0.2,0.2,,0.5", "video id"),
+    ],
+)
+def test_bad_person_box_row(tmp_path, row, complaint):
+    path = write(tmp_path, f"unused,5,0.1,0.1,0.2,0.2,,0.5\n{row}\n")
+    with pytest.raises(AnnotationError, match=rf"file\.csv:2: .*{complaint}"):
+        read_person_boxes(path)
+
+
+# Excluded keyframes, and any file -------------------------------------------
+
+
+def test_excluded(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", "v,0902\nw,1000.5\n")
+    assert read_excluded_keyframes(path) == {("v", 902.0), ("w", 1000.5)}
+    assert read_excluded_keyframes(write(tmp_path / "empty.csv", "")) == set()
+
+
+def test_unreadable_files(tmp_path: Path) -> None:
+    with pytest.raises(AnnotationError, match=r"empty\.csv: no ground truth"):
+        read_ground_truth(write(tmp_path / "empty.csv", ""))
+    with pytest.raises(AnnotationError, match=r"file\.csv: the file is empty"):
+        read_person_boxes(write(tmp_path, "\n"))
+    with pytest.raises(AnnotationError, match="No such file"):
+        read_detections(tmp_path / "missing.csv")
+    with pytest.raises(AnnotationError, match=r"nowhere\.csv: cannot be read .*another path"):
+        read_person_boxes(tmp_path / "nowhere.csv")
+    with pytest.raises(AnnotationError, match="cannot be read"):
+        read_detections(write(tmp_path / "plain.csv.gz", DETECTION))
+    truncated = tmp_path / "truncated.csv.gz"
+    truncated.write_bytes(gzip.compress(DETECTION.encode() * 100)[:-10])
+    with pytest.raises(AnnotationError, match="cannot be read"):
+        read_detections(truncated)
+    with pytest.raises(AnnotationError, match=r"x\.csv:2: "):
+        read_excluded_keyframes(write(tmp_path / "x.csv", "v,0902\nv 0903\n"))
+    with pytest.raises(AnnotationError, match=r"excluded\.csv:2: 3 columns, expected 2"):
+        read_excluded_keyframes(write(tmp_path / "excluded.csv", "a,1\nb,2,3\n"))
+    (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00\x80" * 10)
+    with pytest.raises(AnnotationError, match=r"binary\.csv: not a text file"):
+        read_excluded_keyframes(tmp_path / "binary.csv")
+    with pytest.raises(AnnotationError, match=r"file\.csv:2: field larger than field limit"):
+        read_excluded_keyframes(write(tmp_path, f"a,1\n{'b' * 200_000},1\n"))
+
+
+def test_official_excluded_keyframes() -> None:
+    official = SHARED / "ava" / "official_v2.2"
+    if not official.exists():
+        pytest.skip(f"{official} is not there")
+    for split in ("train", "val", "test"):
+        path = official / f"ava_{split}_excluded_timestamps_v2.2.csv"
+        excluded = read_excluded_keyframes(str(path))
+        assert len(excluded) == len(path.read_text().split())
+        assert all(902 <= second <= 1798 for _, second in excluded)
+
+
+# Writing --------------------------------------------------------------------
+
+
+def test_annotations_are_written() -> None:
+    file = io.StringIO()
+    rows = [
+        (("v", 2.0), (0.0, 0.12345, 0.5, 1.0), 3, "ann, b"),
+        (("v", 2.5), (0.0, 0.25, 0.5, 1.0), 1, 7),
+    ]
+    write_action_boxes(file, rows, digits=3)
+    write_action_boxes(file, rows[:1], second_digits=1)
+    assert file.getvalue() == (
+        'v,0002,0.000,0.123,0.500,1.000,3,"ann, b"\n'
+        "v,2.5,0.000,0.250,0.500,1.000,1,7\n"
+        'v,2,0.0000,0.1235,0.5000,1.0000,3,"ann, b"\n'
+    )
+
+
+def test_detections_are_written_and_read_back(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    boxes, scores = rng.random((9, 4), np.float32), rng.random((9, 3), np.float32)
+    with open(tmp_path / "d.csv", "w") as file:
+        write_detections(file, ("v", 902.0), boxes, [1, 4, 9], scores)
+        write_detections(file, ("v", 903.5), boxes[:0], [1, 4, 9], scores[:0])
+    first, *_ = (tmp_path / "d.csv").read_text().splitlines()
+    corners = ",".join(f"{value:.5f}" for value in boxes[0].tolist())
+    assert first == f"v,0902,{corners},1,{float(scores[0, 0]):.9g}"
+    rows = read_detections(tmp_path / "d.csv")
+    assert rows.keyframes == [("v", 902.0)] and rows.actions.tolist() == [1, 4, 9] * 9
+    np.testing.assert_array_equal(rows.scores.astype(np.float32), scores.reshape(-1))
+    np.testing.assert_allclose(rows.boxes, boxes.repeat(3, axis=0), atol=5.1e-6)
+
+
+def test_person_boxes_and_excluded_keyframes_are_written_and_read_back(tmp_path: Path) -> None:
+    keyframes = [(("v", 2.0), [[0.0, 0.1, 0.5, 1.0, 0.75]]), (("w", 3.25), [])]
+    with open(tmp_path / "p.csv", "w") as file:
+        write_person_boxes(file, keyframes)
+    assert (tmp_path / "p.csv").read_text() == "v,0002,0.0000,0.1000,0.5000,1.0000,,0.7500\n"
+    ((boxes, scores),) = read_person_boxes(tmp_path / "p.csv").values()
+    np.testing.assert_array_equal(boxes, np.float32([[0, 0.1, 0.5, 1]]))
+    assert scores.tolist() == [0.75]
+    with open(tmp_path / "x.csv", "w") as file:
+        write_excluded_keyframes(file, [key for key, _ in keyframes])
+    assert (tmp_path / "x.csv").read_text() == "v,0002\nw,3.25\n"
+    assert read_excluded_keyframes(tmp_path / "x.csv") == {("v", 2.0), ("w", 3.25)}

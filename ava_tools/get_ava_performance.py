@@ -30,10 +30,10 @@ def read_detections(path: str, ground_truth: ava_map.ActionBoxes) -> ava_map.Act
     """
     if not path.endswith(PICKLES):
         return ava_map.read_detections(path)
-    from avsf_det.checkpoint.file_formats import CheckpointError, read_file
+    from avsf_det.checkpoint import CheckpointError, safe_load
 
     try:
-        columns = foreign_results.read_mmaction2(read_file(path), ground_truth.keyframes)
+        columns = foreign_results.read_mmaction2(safe_load(path), ground_truth.keyframes)
     except (CheckpointError, OSError) as error:
         raise ava_map.AVAEvaluationError(str(error)) from error
     except foreign_results.ForeignResultsError as error:

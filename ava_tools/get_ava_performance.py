@@ -38,10 +38,10 @@ def read_detections(path: str, ground_truth: ActionBoxes) -> ActionBoxes:
     """
     if not path.endswith(PICKLES):
         return ava_csv.read_detections(path)
-    from avsf_det.checkpoint.file_formats import read_file  # only pickles need torch
+    from avsf_det.checkpoint import safe_load  # only pickles need torch
 
     try:
-        return read_mmaction2(read_file(path), ground_truth.keyframes)
+        return read_mmaction2(safe_load(path), ground_truth.keyframes)
     except ResultFormatError as error:
         raise AVAEvaluationError(f"{path}: {error}") from error
 

@@ -1,7 +1,7 @@
 from .avsf_checkpoint import AVSFCheckpointer, read_checkpoint
 from .convert_names import convert_to_avsf, convert_to_pyslowfast, detect_format
-from .file_formats import CheckpointError, read_file
-from .fitting import LoadReport, fit_to_model
+from .match_weights import LoadReport, match_weights
+from .safe_load import CheckpointError, find_weights, safe_load
 
 __all__ = [
     "AVSFCheckpointer",
@@ -10,7 +10,8 @@ __all__ = [
     "convert_to_avsf",
     "convert_to_pyslowfast",
     "detect_format",
-    "fit_to_model",
+    "find_weights",
+    "match_weights",
     "read_checkpoint",
-    "read_file",
+    "safe_load",
 ]

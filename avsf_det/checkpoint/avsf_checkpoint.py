@@ -1,4 +1,4 @@
-"""Detectron2's checkpointer, for weights of all the formats that ``convert_names`` knows."""
+"""Detectron2's checkpointer for weights of every format that :mod:`convert_names` knows."""
 
 import re
 
@@ -7,24 +7,24 @@ from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
 from .convert_names import convert_to_avsf, detect_format
-from .file_formats import CheckpointError, find_state, read_file
-from .fitting import NONLOCAL, LoadReport, fit_to_model
+from .match_weights import NONLOCAL, LoadReport, match_weights
+from .safe_load import CheckpointError, find_weights, safe_load
 
 
 def read_checkpoint(path: str) -> tuple[dict[str, torch.Tensor], str, dict]:
-    """Weights of any known format, with our names.
+    """Read weights of any known format, and give them this project's names.
 
     Args:
-        path: of a local file.
+        path: path of a local file.
 
     Returns:
-        the weights by name; the name of their format; and, if that is ours, what else the file
-        holds (of an interrupted training).
+        the weights by name; the name of their format; and, for a file of this project, its other
+        entries (the state of an interrupted training).
 
     Raises:
-        CheckpointError: if the file cannot be used; nothing in it is run.
+        CheckpointError: the file cannot be used; no code in it is run.
     """
-    state, rest = find_state(read_file(path), path)
+    state, rest = find_weights(safe_load(path), path)
     try:
         name_format = detect_format(state)
         converted = convert_to_avsf(state, name_format)
@@ -34,15 +34,20 @@ def read_checkpoint(path: str) -> tuple[dict[str, torch.Tensor], str, dict]:
 
 
 class AVSFCheckpointer(DetectionCheckpointer):
-    """Loads weights of every format that :mod:`convert_names` knows, says what fitted, and refuses
-    those that fill too little of the backbone; then nothing in the model has changed.
+    """Checkpointer that loads weights of every format that :mod:`convert_names` knows.
+
+    It logs which weights match. A file that fills too little of the backbone is an error, and the
+    model stays unchanged.
 
     Args:
-        min_matched: share of the backbone's tensors that a file must fill, 0..1.
-        *args, **kwargs: of :class:`DetectionCheckpointer`.
+        model: model to load into or save.
+        save_dir: folder of the checkpoints that are saved.
+        min_matched: fraction of the backbone's tensors that a file must fill, 0..1.
+        save_to_disk: whether to save; None for the main process alone.
+        **checkpointables: other objects with a state, as :class:`DetectionCheckpointer` takes them.
 
     Attributes:
-        report: of the last :meth:`load`.
+        report: report of the last :meth:`load`.
     """
 
     def __init__(
@@ -53,7 +58,7 @@ class AVSFCheckpointer(DetectionCheckpointer):
         min_matched: float = 0.9,
         save_to_disk: bool | None = None,
         **checkpointables: object,
-    ):
+    ) -> None:
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
         self.min_matched = min_matched
         self.report: LoadReport | None = None
@@ -63,15 +68,17 @@ class AVSFCheckpointer(DetectionCheckpointer):
         return {**rest, "model": state, "__source__": f"{filename} ({name_format} names)"}
 
     def _load_model(self, checkpoint: dict) -> None:
-        """Returns None, by which the base class knows that all is logged."""
+        """Load the matching weights; None tells the base class that everything is logged."""
         source = checkpoint.pop("__source__")
         model_state = self.model.state_dict()
-        fitted, self.report = fit_to_model(checkpoint.pop("model"), model_state)
+        loadable, self.report = match_weights(checkpoint.pop("model"), model_state)
         self.logger.info(f"Weights of {source}:\n{self.report}")
         self.report.check(self.min_matched, source)
+
+        # A non-local block adds its normalised output to its input: a norm of zeros adds nothing.
         blocks = {found[0] for n in self.report.missing if (found := re.match(NONLOCAL, n))}
         for block in sorted(blocks):
             affine = [model_state.get(f"{block}.out.norm.{x}") for x in ("weight", "bias")]
             if all(x is not None and not x.any() for x in affine):
                 self.logger.info(f"{block} is not in the file and starts as the identity")
-        self.model.load_state_dict(fitted, strict=False)
+        self.model.load_state_dict(loadable, strict=False)

@@ -1,10 +1,10 @@
-"""The names that weights have elsewhere, and here.
+"""Convert the names of weights between other projects and this one.
 
-Each format has one table of (regular expression, replacement). The rules are applied to a name in
-their order, each to what the former ones made of it. A name that does not become one of ours by
-that stays as it was.
+Each format has one table of (regular expression, replacement). The rules are applied in order, each
+to the result of the previous ones. A name that does not become one of this project's stays as it
+was.
 
-The names are those of the projects' own files (docs/paper.md).
+The tables follow the projects' own files (docs/paper.md).
 """
 
 import re
@@ -15,14 +15,17 @@ import torch
 
 Rules = list[tuple[str, str]]
 
-JUNCTIONS = ("pool1", "res2", "res3", "res4")
+FUSION_STAGES = ("pool1", "res2", "res3", "res4")
 CLASSIFIER = "head.predictors.action."
 
-# PySlowFast, and the AVSlowFast authors' fork of it: pathway2 and what belongs to audio.
+# PySlowFast, and the AVSlowFast authors' fork, which adds pathway2 (audio) and its laterals.
 PYSLOWFAST: Rules = [
-    # A norm is beside its convolution there, and a part of it here.
+    # A norm is a sibling of its convolution there, and a child of it here.
     (r"_stem\.bn\.", "_stem.conv.norm."),
-    (r"^s1\.pathway2_stem\.conv\.norm\.", "s1.pathway2_stem.norm."),  # one norm of a sum
+    (
+        r"^s1\.pathway2_stem\.conv\.norm\.",
+        "s1.pathway2_stem.norm.",
+    ),  # one norm after the sum of two convolutions
     (r"_fuse\.bn(_f2s)?\.", "_fuse.conv_f2s.norm."),
     (r"_fuse\.bn_a2fs_(\d)\.", r"_fuse.conv_a2fs_\1.norm."),
     (r"(_nonlocal\d+)\.bn\.", r"\1.conv_out.norm."),
@@ -41,7 +44,7 @@ PYSLOWFAST: Rules = [
     (r"^pathway0\.", "backbone.slow."),
     (r"^pathway1\.", "backbone.fast."),
     (r"^pathway2\.", "backbone.audio."),
-    # Laterals; the block after res5 exists for the loss only.
+    # Laterals. The block after res5 is used by the synchronisation loss only.
     (r"^s1_fuse\.", "pool1_fuse."),
     (r"^s(\d)_fuse\.", r"res\1_fuse."),
     (r"^(\w+)_fuse\.avs\.ref_fc\.", r"avsync_head.\1.visual."),
@@ -54,7 +57,7 @@ PYSLOWFAST: Rules = [
     (r"^head\.projection\.", CLASSIFIER),
 ]
 
-# Caffe2 blobs have PySlowFast's structure: first its names, then ours.
+# Caffe2 blobs have PySlowFast's structure: convert to its names first, then to ours.
 CAFFE2: Rules = [
     (r"_[ws]$", ".weight"),
     (r"_b$", ".bias"),
@@ -77,13 +80,13 @@ CAFFE2: Rules = [
     *PYSLOWFAST,
 ]
 
-# PyTorchVideo, with one pathway or two; its detectors have the network under "model".
+# PyTorchVideo, with one pathway or two. Its detectors contain the network as "model".
 PYTORCHVIDEO: Rules = [
     (r"^model\.", ""),
     (r"^(blocks\.\d+|detection_head)\.proj\.", CLASSIFIER),
     *[
-        (rf"^blocks\.{i}\.multipathway_fusion\.", f"backbone.f2s.{junction}.")
-        for i, junction in enumerate(JUNCTIONS)
+        (rf"^blocks\.{i}\.multipathway_fusion\.", f"backbone.f2s.{stage}.")
+        for i, stage in enumerate(FUSION_STAGES)
     ],
     (r"\.conv_fast_to_slow\.", ".conv."),
     (r"^(backbone\.f2s\.\w+)\.norm\.", r"\1.conv.norm."),
@@ -95,6 +98,7 @@ PYTORCHVIDEO: Rules = [
     *[(rf"^(backbone\.\w+)\.{i}\.res_blocks\.", rf"\1.res{i + 1}.") for i in range(1, 5)],
     (r"\.branch1_conv\.", ".shortcut."),
     (r"\.branch1_norm\.", ".shortcut.norm."),
+    # Each convolution and its norm are siblings there.
     *[
         (rf"\.branch2\.{theirs}_{letter}\.", f".conv{i}.{ours}")
         for theirs, ours in (("conv", ""), ("norm", "norm."))
@@ -102,7 +106,7 @@ PYTORCHVIDEO: Rules = [
     ],
 ]
 
-# torchvision's 2-D ResNets are the Slow pathway.
+# torchvision's 2-D ResNets become the Slow pathway.
 TORCHVISION: Rules = [
     (r"^conv1\.", "layer0.conv1."),
     (r"^bn1\.", "layer0.bn1."),
@@ -114,7 +118,7 @@ TORCHVISION: Rules = [
     (r"^fc\.", CLASSIFIER),
 ]
 
-# Ours to PySlowFast's. Names that need to know more than themselves come from _authors_rules.
+# Our names to PySlowFast's. Names that depend on the other weights come from _authors_rules.
 TO_PYSLOWFAST: Rules = [
     (r"^(head\.predictors\.action|roi_heads\.predictor)\.", "head.projection."),
     # Laterals.
@@ -156,7 +160,7 @@ TABLES = {
     "PyTorchVideo": PYTORCHVIDEO,
     "torchvision": TORCHVISION,
 }
-# Names by which the formats are told apart.
+# Names that only one format has.
 SIGNATURES = {
     "avsf_det": r"backbone\.(slow|fast|audio)\.(stem|res\d)\.",
     "PySlowFast": r"s\d\.pathway\d_(stem|res\d+)\.",
@@ -164,20 +168,22 @@ SIGNATURES = {
     "PyTorchVideo": r"(model\.)?blocks\.\d+\.(multipathway_blocks\.\d\.)?(conv|norm|res_blocks)\.",
     "torchvision": r"(conv1\.weight|layer[1-4]\.\d+\.(conv|bn)\d\.\w+)$",
 }
+# State of the optimizer.
 CAFFE2_IGNORED = r"momentum|lr|model_iter"
 OUR_NAMES = r"(backbone|head\.predictors|roi_heads|avsync_head)\."
 THEIR_NAMES = r"(s\d\.pathway\d_|s\d_fuse\.|head\.projection\.)"
-# Convolutions that are 2-D here (time, frequency), and 3-D with a leading 1 in PySlowFast.
+# Modules whose convolutions have kernels (k_t, k_f) here and (1, k_t, k_f) in PySlowFast.
 AUDIO_CONVS = r"(backbone\.(audio|a2fs)|avsync_head\.a2fs)\."
 
 
 def detect_format(names: Iterable[str]) -> str:
-    """Which of TABLES names of weights belong to.
+    """Return the key in TABLES of the format that the names of weights belong to.
 
     Raises:
-        ValueError: if none is near.
+        ValueError: no format has such names.
     """
     names = list(names)
+    # Formats share some names, so the one with the most matches wins.
     votes = {
         name_format: sum(re.match(signature, name) is not None for name in names)
         for name_format, signature in SIGNATURES.items()
@@ -192,7 +198,7 @@ def detect_format(names: Iterable[str]) -> str:
 
 
 def rename(name: str, rules: Rules) -> str:
-    """Apply all rules to ``name``, in order."""
+    """Apply all rules to a name, in order."""
     for pattern, replacement in rules:
         name = re.sub(pattern, replacement, name)
     return name
@@ -201,18 +207,19 @@ def rename(name: str, rules: Rules) -> str:
 def convert_to_avsf(
     state: Mapping[str, torch.Tensor | np.ndarray], name_format: str
 ) -> dict[str, torch.Tensor]:
-    """Weights of another format, with the names and ranks that they have here.
+    """Convert weights of another format to this project's names and ranks.
 
-    Audio convolutions lose the axis of length 1 before time; kernels of torchvision get a time
-    axis. Names that the format's table does not know are kept.
+    Kernels of audio convolutions lose their first axis, of length 1; kernels of torchvision get a
+    time axis. Names that the format's table does not know are kept.
 
     Args:
-        name_format: one of TABLES.
+        state: weights by name.
+        name_format: format of the names, a key of TABLES.
 
     Raises:
-        ValueError: if two weights get the same name.
+        ValueError: two weights get the same name.
     """
-    converted = {}
+    converted: dict[str, torch.Tensor] = {}
     for name, value in state.items():
         if name_format == "Caffe2" and re.search(CAFFE2_IGNORED, name):
             continue
@@ -223,17 +230,20 @@ def convert_to_avsf(
             raise ValueError(f"two weights become {new_name}; one is {name}")
         value = torch.as_tensor(value)
         if name_format == "PySlowFast" and value.dim() == 5 and re.match(AUDIO_CONVS, new_name):
-            value = value.squeeze(2)
+            value = value.squeeze(2)  # (C_out, C_in, k_t, k_f)
         if name_format == "torchvision" and value.dim() == 4:
-            value = value.unsqueeze(2)
+            value = value.unsqueeze(2)  # (C_out, C_in, 1, k_h, k_w)
         converted[new_name] = value
     return converted
 
 
 def convert_to_pyslowfast(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Our weights as PySlowFast has them, or with audio, as the AVSlowFast authors' fork has them.
+    """Convert weights to PySlowFast's format, or, with audio, to the AVSlowFast authors' fork's.
 
-    The inverse of :func:`convert_to_avsf`. Names that only we have are kept.
+    Inverse of :func:`convert_to_avsf`. Names that exist in this project only are kept.
+
+    Args:
+        state: weights by name, with this project's names.
     """
     rules = _authors_rules(state) + TO_PYSLOWFAST
     converted = {}
@@ -242,23 +252,28 @@ def convert_to_pyslowfast(state: Mapping[str, torch.Tensor]) -> dict[str, torch.
         if not re.match(THEIR_NAMES, new_name):
             new_name = name
         elif value.dim() == 4 and re.match(AUDIO_CONVS, name):
-            value = value.unsqueeze(2)
+            value = value.unsqueeze(2)  # (C_out, C_in, 1, k_t, k_f)
         converted[new_name] = value
     return converted
 
 
 def _authors_rules(names: Iterable[str]) -> Rules:
-    """How the authors' fork differs: its own name of a norm, and the blocks of audio res2, res3,
-    where the layers' names depend on the block's kind."""
+    """Return the rules of the authors' fork that PySlowFast does not share.
+
+    They rename the norm of the Fast-to-Slow lateral, and the layers of the audio blocks in res2 and
+    res3, whose names depend on the kind of block.
+    """
     audio = [name for name in names if name.startswith("backbone.audio.")]
     if not audio:
         return []
     block = r"^backbone\.audio\.res([23])\.(\d+)\."
-    reduced = any(re.match(block + r"conv1\.", name) for name in audio)  # v2, with a first 1 x 1
+    is_v2 = any(
+        re.match(block + r"conv1\.", name) for name in audio
+    )  # v2: begins with a 1 x 1 convolution
     in_block = r"backbone.audio.res\1.\2.branch2."
     return [
         (r"^backbone\.f2s\.(\w+)\.conv\.norm\.", r"\1_fuse.bn_f2s."),
         (r"^avsync_head\.f2s\.conv\.norm\.", "res5_fuse.bn_f2s."),
-        (block + r"conv_([tf])\.", in_block + (r"b_\3." if reduced else r"\3.")),
-        (block + r"conv3\.", in_block + ("c." if reduced else "out.")),
+        (block + r"conv_([tf])\.", in_block + (r"b_\3." if is_v2 else r"\3.")),
+        (block + r"conv3\.", in_block + ("c." if is_v2 else "out.")),
     ]

@@ -12,7 +12,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from torch import nn
 
-from avsf_det.checkpoint.file_formats import CheckpointError, find_state, read_file
+from avsf_det.checkpoint import CheckpointError, find_weights, safe_load
 from avsf_det.structures import AVSFError
 from avsf_det.utils.detectron2_zoo import import_detectron2_model_zoo
 
@@ -131,7 +131,7 @@ class _StrictCheckpointer(DetectionCheckpointer):
     """Checkpointer that runs no code in a file, and refuses weights that lack a model's part."""
 
     def _load_file(self, filename: str) -> dict:
-        state, rest = find_state(read_file(filename), filename)
+        state, rest = find_weights(safe_load(filename), filename)
         return {**rest, "model": state}
 
     def _load_model(self, checkpoint: dict) -> object:

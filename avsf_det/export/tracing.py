@@ -1,7 +1,7 @@
-"""Models with plain tensors in and out, as torch.export and ONNX want them.
+"""Models with plain tensors as inputs and outputs, as torch.export and ONNX require.
 
-Shorthands: N clips of T frames; T_a columns and F mel bins of the log-mel spectrogram; R person
-boxes of all clips; K classes. N and R stay free in an exported file, all else is fixed.
+Shorthands: N clips of T frames; T_a time steps and F mel bins of the log-mel spectrogram; R person
+boxes of all clips; K classes. An exported file accepts any N and R; all other sizes are fixed.
 """
 
 from pathlib import Path
@@ -18,21 +18,26 @@ Tensors = dict[str, torch.Tensor]
 
 
 class ExportError(AVSFError):
-    """What was asked for cannot be exported, or came out wrong."""
+    """Model that cannot be exported, or exported file that is wrong."""
 
 
 class TensorModel(nn.Module):
-    """An :class:`ActionDetector` or a :class:`ClipClassifier` for inference.
+    """:class:`ActionDetector` or :class:`ClipClassifier` for inference.
 
-    Clips of a batch have the same size: nothing is padded.
+    The clips of a batch have the same size; nothing is padded.
+
+    Args:
+        model: the model; it is set to evaluation mode.
 
     Attributes:
-        input_names: those of :meth:`forward`'s arguments that the model looks at.
-        output_names: of the scores that it gives.
+        input_names: names of the arguments of :meth:`forward` that the model uses.
+        output_names: names of the scores that :meth:`forward` returns.
+
+    Raises:
+        ExportError: the model is of another class.
     """
 
-    def __init__(self, model: nn.Module):
-        """Raises: ExportError if ``model`` is of another kind."""
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         if not isinstance(model, (ActionDetector, ClipClassifier)):
             raise ExportError(
@@ -50,7 +55,7 @@ class TensorModel(nn.Module):
             }.items()
             if is_used
         )
-        self.output_names = ("action_scores",)
+        self.output_names: tuple[str, ...] = ("action_scores",)
         if isinstance(model, ClipClassifier):
             self.output_names = tuple(f"scores_{task}" for task in model.head.predictors)
 
@@ -61,27 +66,31 @@ class TensorModel(nn.Module):
         has_audio: torch.Tensor | None = None,
         boxes: torch.Tensor | None = None,
     ) -> Tensors:
-        """
+        """Compute the scores of a batch.
+
         Args:
-            frames: (N, 3, T, H, W) uint8, RGB, or float32 in 0..255.
-            audio: (N, 1, T_a, F) float32, log-mel.
-            has_audio: (N,) bool, False where ``audio`` must have no effect.
-            boxes: (R, 5) float32: index of the clip, and x1, y1, x2, y2 in pixels of ``frames``.
+            frames: RGB frames (N, 3, T, H, W), uint8, or float32 in 0..255.
+            audio: log-mel spectrograms (N, 1, T_a, F), float32.
+            has_audio: mask (N,), bool; False where ``audio`` must have no effect.
+            boxes: person boxes (R, 5), float32: index of the clip, then x1, y1, x2, y2 in pixels
+                of ``frames``.
 
         Returns:
-            of a detector "action_scores" (R, K); of a classifier "scores_<task>" (N, K) for each
-            task. float32, 0..1.
+            scores, float32, 0..1: "action_scores" (R, K) of a detector; "scores_<task>" (N, K) for
+            each task of a classifier.
         """
-        model, x = self.model, {}
+        model = self.model
+        x: Tensors = {}
         if frames is not None:
             frames = (frames - model.pixel_mean) / model.pixel_std
             x["frames"] = frames.contiguous(memory_format=model.memory_format)
         if audio is not None:
             x["audio"] = (audio - model.audio_mean) / model.audio_std
+            assert has_audio is not None
             x["has_audio"] = has_audio
         with model.autocast():
             features = model.backbone(x)
-            if boxes is None:
+            if boxes is None:  # a classifier
                 scores = model.head.scores(model.head(features))
                 return {f"scores_{task}": rows for task, rows in scores.items()}
             heads = model.roi_heads
@@ -89,9 +98,12 @@ class TensorModel(nn.Module):
             return {"action_scores": logits.float().sigmoid()}
 
     def eager(self, inputs: Tensors) -> Tensors:
-        """As :meth:`forward`, by the model's own way from dicts to dicts. Boxes come clip by
-        clip."""
-        num_clips = len(inputs.get("frames", inputs.get("audio")))
+        """Return what :meth:`forward` returns, computed by the model's own forward on dicts.
+
+        Args:
+            inputs: arguments of :meth:`forward` by name; the boxes are sorted by clip.
+        """
+        num_clips = len(inputs["frames"] if "frames" in inputs else inputs["audio"])
         clips = [
             {name: inputs[name][i] for name in self.input_names if name != "boxes"}
             for i in range(num_clips)
@@ -121,19 +133,21 @@ def make_inputs(
     num_boxes: int = 3,
     seed: int = 0,
 ) -> Tensors:
-    """Random inputs of :class:`TensorModel`; of the clips every other one, from the second on, is
-    silent.
+    """Make random inputs of :class:`TensorModel`, in which every second clip has no audio.
 
     Args:
-        cfg: of the model.
-        names: of the inputs wanted.
-        size: (height, width) of the frames.
-        num_boxes: of all clips together.
+        cfg: config of the model.
+        names: names of the inputs to return.
+        size: (height, width) of the frames in pixels.
+        num_clips: number of clips N.
+        num_boxes: number of boxes R of all clips together.
+        seed: seed of the random numbers.
     """
     generator = torch.Generator().manual_seed(seed)
-    columns, mels = cfg.INPUT.AUDIO.NUM_FRAMES, cfg.INPUT.AUDIO.NUM_MELS
-    noise = torch.randn(num_clips, 1, columns, mels, generator=generator)
+    num_steps, num_mels = cfg.INPUT.AUDIO.NUM_FRAMES, cfg.INPUT.AUDIO.NUM_MELS
+    noise = torch.randn(num_clips, 1, num_steps, num_mels, generator=generator)
     shape = (num_clips, 3, cfg.INPUT.CLIP.NUM_FRAMES, *size)
+    # (R, 2, 2): sorted along axis 1, so that x1 < x2 and y1 < y2.
     corners = torch.rand(num_boxes, 2, 2, generator=generator).sort(dim=1).values
     corners = corners * torch.tensor([size[1], size[0]])
     clip_of = torch.arange(num_boxes) * num_clips // max(num_boxes, 1)
@@ -151,8 +165,9 @@ def export_program(model: TensorModel, inputs: Tensors) -> torch.export.Exported
     """Trace the model.
 
     Args:
-        inputs: two clips or more and, if any, two boxes or more: torch.export takes a number of one
-            for fixed.
+        model: the model.
+        inputs: inputs with two or more clips and, if any, two or more boxes: torch.export treats an
+            axis of length 1 as fixed.
     """
     clips, persons = torch.export.Dim("clips", min=1), torch.export.Dim("persons", min=0)
     free = {name: {0: persons if name == "boxes" else clips} for name in inputs}
@@ -160,10 +175,15 @@ def export_program(model: TensorModel, inputs: Tensors) -> torch.export.Exported
 
 
 def export_onnx(model: TensorModel, program: torch.export.ExportedProgram, path: Path) -> None:
-    """Write what :func:`export_program` made of the model, with its weights, to one ONNX file. Its
-    inputs and outputs have the names of the model's."""
-    axes = dict.fromkeys(model.input_names)
-    axes[model.input_names[0]] = {0: "clips"}  # the others of that size share the name
+    """Write a traced model, with its weights, to one ONNX file.
+
+    Args:
+        model: the model, which gives the names of inputs and outputs.
+        program: result of :func:`export_program` for the model.
+        path: file to write.
+    """
+    axes: dict[str, dict[int, str] | None] = dict.fromkeys(model.input_names)
+    axes[model.input_names[0]] = {0: "clips"}  # inputs of the same length share this name
     if "boxes" in axes:
         axes["boxes"] = {0: "persons"}
     torch.onnx.export(
@@ -179,10 +199,18 @@ def export_onnx(model: TensorModel, program: torch.export.ExportedProgram, path:
 
 @torch.no_grad()
 def run_file(path: Path, inputs: Tensors) -> Tensors:
-    """Run an exported file, .pt2 or .onnx, on the CPU."""
+    """Run an exported file on the CPU.
+
+    Args:
+        path: file that ends in .pt2 or .onnx.
+        inputs: inputs by name.
+
+    Returns:
+        the scores by name.
+    """
     if path.suffix == ".pt2":
         return torch.export.load(path).module()(**inputs)
-    import onnxruntime  # an extra: only those who export to ONNX need it
+    import onnxruntime  # in the extra "export", needed for ONNX only
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     outputs = session.run(None, {name: x.numpy() for name, x in inputs.items()})
@@ -192,13 +220,18 @@ def run_file(path: Path, inputs: Tensors) -> Tensors:
 
 @torch.no_grad()
 def compare_with_eager(model: TensorModel, path: Path, inputs: Tensors) -> float:
-    """The largest absolute difference between the scores of an exported file and the model's.
+    """Return the largest absolute difference between the scores of an exported file and the model.
+
+    Args:
+        model: the model, which computes the expected scores by :meth:`TensorModel.eager`.
+        path: exported file.
+        inputs: inputs by name.
 
     Raises:
-        ExportError: if the file has other outputs.
+        ExportError: the outputs of the file have other names.
     """
     expected, found = model.eager(inputs), run_file(path, inputs)
     if expected.keys() != found.keys():
-        raise ExportError(f"{path}: gives {list(found)}, and the model {list(expected)}")
+        raise ExportError(f"{path}: returns {list(found)}, the model {list(expected)}")
     differences = [(found[name] - expected[name]).abs() for name in expected]
     return max(x.max().item() for x in differences if x.numel())

@@ -54,19 +54,19 @@ def test_there_and_back(main, state, tmp_path: Path, capsys):
     assert all(torch.equal(back[name], value) for name, value in theirs.items())
 
 
-def test_with_a_config_the_weights_are_fitted(main, state, config_file, tmp_path: Path, capsys):
+def test_with_a_config_the_weights_are_matched(main, state, config_file, tmp_path: Path, capsys):
     source, output = str(tmp_path / "a.pyth"), str(tmp_path / "b.pth")
     torch.save({"model_state": convert_to_pyslowfast(state)}, source)
     classes = ["MODEL.ROI_ACTION_HEAD.NUM_CLASSES", "6"]
     assert main([source, output, "--config-file", config_file, *classes]) == 0
-    assert "input columns of the lateral after pool1 cut" in capsys.readouterr().out
-    fitted, _, _ = read_checkpoint(output)
-    assert fitted["backbone.slow.res2.0.conv1.weight"].shape[1] == 8
+    assert "input channels of the lateral after pool1 cut" in capsys.readouterr().out
+    matched, _, _ = read_checkpoint(output)
+    assert matched["backbone.slow.res2.0.conv1.weight"].shape[1] == 8
     lost = ("backbone.f2s.pool1.", "backbone.f2s.res2.", "roi_heads.predictor.")
-    assert fitted.keys() == {name for name in state if not name.startswith(lost)}
+    assert matched.keys() == {name for name in state if not name.startswith(lost)}
 
 
-def test_the_share_of_the_backbone(main, state, config_file, tmp_path: Path, capsys):
+def test_the_fraction_of_the_backbone(main, state, config_file, tmp_path: Path, capsys):
     source, output = str(tmp_path / "a.pth"), tmp_path / "b.pth"
     torch.save({k: v for k, v in state.items() if "fast" not in k}, source)
     args = [source, str(output), "--config-file", config_file]

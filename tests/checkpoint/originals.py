@@ -1,5 +1,7 @@
-"""The names that the layers of a R50 have in each project, written down layer by layer: an account
-of its own, which shares nothing with the tables under test."""
+"""Names of the layers of an R50 in each project, written down layer by layer.
+
+They share nothing with the tables under test.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ NONLOCAL = ((3, 1), (4, 2))  # stage, block
 
 @dataclass
 class Layer:
-    """A convolution and its norm: (convolution, norm) here and elsewhere; None where absent."""
+    """Names of a convolution and its norm in each project; None where one is absent."""
 
     ours: tuple[str | None, str | None]
     pyslowfast: tuple[str | None, str | None]
@@ -34,7 +36,7 @@ class Layer:
 
 
 def visual_layers(pathways: int = 2) -> Iterator[Layer]:
-    """Slow, and with 2 also Fast; PyTorchVideo names them otherwise when Slow is alone."""
+    """Yield Slow, and with 2 pathways Fast; PyTorchVideo has other names for Slow alone."""
     for p in range(pathways):
         t = ("", "t_")[p]
         path = f".multipathway_blocks.{p}" if pathways == 2 else ""
@@ -72,11 +74,11 @@ def visual_layers(pathways: int = 2) -> Iterator[Layer]:
 
 
 def fast_to_slow_layers(norm: str = "bn") -> Iterator[Layer]:
-    """All four; ``norm`` is "bn_f2s" in the authors' files."""
+    """Yield all four laterals; ``norm`` is "bn_f2s" in the authors' files."""
     caffe2 = ("t_pool1_subsample", "t_res2_2_branch2c_bn_subsample")
     caffe2 += ("t_res3_3_branch2c_bn_subsample", "t_res4_5_branch2c_bn_subsample")
-    for i, junction in enumerate(("pool1", "res2", "res3", "res4")):
-        ours = f"backbone.f2s.{junction}.conv"
+    for i, stage in enumerate(("pool1", "res2", "res3", "res4")):
+        ours = f"backbone.f2s.{stage}.conv"
         fusion = f"blocks.{i}.multipathway_fusion"
         yield Layer(
             (ours, f"{ours}.norm"),
@@ -130,9 +132,9 @@ def audio_layers(block_kind: str) -> Iterator[Layer]:
 
 
 def audio_to_visual_layers() -> Iterator[Layer]:
-    for i, junction in enumerate(("pool1", "res2", "res3", "res4")):
+    for i, stage in enumerate(("pool1", "res2", "res3", "res4")):
         for j in range(2):
-            ours = f"backbone.a2fs.{junction}.conv{j + 1}"
+            ours = f"backbone.a2fs.{stage}.conv{j + 1}"
             yield Layer(
                 (ours, f"{ours}.norm"),
                 (f"s{i + 1}_fuse.conv_a2fs_{j}", f"s{i + 1}_fuse.bn_a2fs_{j}"),
@@ -151,7 +153,7 @@ def classifier(ours: str = "head.predictors.action", *, slow_only: bool = False)
 
 
 def pairs(layers: list[Layer], project: str) -> dict[str, str]:
-    """Our name to theirs, of all tensors but num_batches_tracked."""
+    """Map our name to the other project's, for all tensors except num_batches_tracked."""
     return {
         ours: theirs
         for layer in layers
@@ -164,5 +166,5 @@ def random_like(tensor: torch.Tensor, seed: int) -> torch.Tensor:
 
 
 def tensors_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The state that formats have in common."""
+    """Return the state that all formats have: without num_batches_tracked."""
     return {k: v for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")}

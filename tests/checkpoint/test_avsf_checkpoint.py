@@ -1,4 +1,4 @@
-"""Loading weights that do not quite fit, and resuming."""
+"""Loading weights that match a model in part, and resuming."""
 
 import logging
 from pathlib import Path
@@ -10,7 +10,7 @@ from detectron2.modeling import build_model
 from fvcore.common.param_scheduler import CosineParamScheduler
 from torch import nn
 
-from avsf_det.checkpoint import AVSFCheckpointer, CheckpointError, LoadReport, fit_to_model
+from avsf_det.checkpoint import AVSFCheckpointer, CheckpointError, LoadReport, match_weights
 
 from ..modeling.builders import make_cfg, make_features, randomize
 from .originals import tensors_of
@@ -69,14 +69,14 @@ def test_too_little_of_the_backbone_is_an_error_and_changes_nothing(tmp_path: Pa
         load(model, state, tmp_path)
     assert all(torch.equal(x, before[name]) for name, x in tensors_of(model).items())
 
-    # Exactly the share that there is will do.
+    # Exactly the fraction that is loaded is enough.
     report = load(model, state, tmp_path, min_matched=loaded / len(backbone))
     assert set(report.missing) == set(missing)
     for name, x in tensors_of(model).items():
         assert torch.equal(x, before[name] if name in missing else state[name]), name
 
 
-def test_slowfast_into_avslowfast_asks_for_a_lower_share(tmp_path: Path):
+def test_slowfast_into_avslowfast_asks_for_a_lower_fraction(tmp_path: Path):
     state, model = make_model().state_dict(), make_model(audio=True)
     with pytest.raises(CheckpointError, match=r"shape: backbone\.audio\.res4 \(\d+\), "):
         load(model, state, tmp_path)
@@ -85,7 +85,7 @@ def test_slowfast_into_avslowfast_asks_for_a_lower_share(tmp_path: Path):
     assert all(name.split(".")[1] in ("audio", "a2fs") for name in report.missing)
 
 
-def test_classes_of_another_number_are_dropped_alone(tmp_path: Path):
+def test_another_number_of_classes_leaves_out_the_classifier_alone(tmp_path: Path):
     source, model = make_model(), make_model()
     state = source.state_dict()
     state["roi_heads.predictor.weight"] = torch.zeros(
@@ -102,12 +102,12 @@ def test_classes_of_another_number_are_dropped_alone(tmp_path: Path):
         assert torch.equal(x, expected[name]), name
 
 
-def test_a_classifier_of_other_features_is_dropped_as_a_whole():
+def test_a_classifier_of_other_features_is_left_out_as_a_whole():
     name = "head.predictors.action"
     state = {f"{name}.weight": torch.zeros(5, 3), f"{name}.bias": torch.zeros(5)}
     model = {f"{name}.weight": torch.ones(5, 4), f"{name}.bias": torch.ones(5)}
-    fitted, report = fit_to_model(state, model)
-    assert not fitted and not report.matched
+    loadable, report = match_weights(state, model)
+    assert not loadable and not report.matched
     assert list(report.misshaped) == [f"{name}.weight", f"{name}.bias"]
 
 
@@ -151,7 +151,7 @@ def test_nonlocal_blocks_that_the_file_lacks_start_as_the_identity(tmp_path: Pat
 FIRST_LAYERS = [f"backbone.slow.res{i}.0.{x}.weight" for i in (2, 3) for x in ("shortcut", "conv1")]
 
 
-def test_columns_of_laterals_that_the_model_lacks_are_cut(tmp_path: Path):
+def test_input_channels_of_laterals_that_the_model_lacks_are_cut(tmp_path: Path):
     source, model = make_model(), make_model(FUSION_STAGES=["res3", "res4"])
     state = source.state_dict()
     report = load(model, state, tmp_path)
@@ -163,16 +163,16 @@ def test_columns_of_laterals_that_the_model_lacks_are_cut(tmp_path: Path):
         channels = ours[name].shape[1]
         assert channels == (8 if "res2" in name else 32)
         assert torch.equal(ours[name], state[name][:, :channels])
-    assert "input columns of the lateral after pool1 cut: backbone.slow.res2.0." in str(report)
+    assert "input channels of the lateral after pool1 cut: backbone.slow.res2.0." in str(report)
 
 
-def test_columns_of_laterals_that_the_file_lacks_are_zero(tmp_path: Path):
+def test_input_channels_of_laterals_that_the_file_lacks_are_zero(tmp_path: Path):
     source, model = make_model(FUSION_STAGES=["res3", "res4"]), make_model()
     report = load(model, source.state_dict(), tmp_path)
     assert sorted(report.adapted) == sorted(FIRST_LAYERS)
     assert {name.split(".")[2] for name in report.missing} == {"pool1", "res2"}
     assert not (report.unexpected or report.misshaped)
-    with torch.no_grad():  # so that the new laterals change nothing
+    with torch.no_grad():  # the new laterals have no effect
         x = make_features()
         for name, y in model.backbone(x).items():
             torch.testing.assert_close(y, source.backbone(x)[name])
@@ -196,24 +196,24 @@ def test_kernels_of_one_frame_are_inflated(tmp_path: Path):
         assert flat.shape[2] == 1 and kernel.shape[2] == 3
         for i in range(3):
             torch.testing.assert_close(kernel[:, :, i], flat[:, :, 0] / 3)
-    # The other way there is no answer.
+    # The inverse conversion is not well defined.
     report = load(source, model.state_dict(), tmp_path)
     assert sorted(report.misshaped) == sorted(names)
 
 
-def test_columns_and_frames_at_once():
+def test_input_channels_and_frames_at_once():
     name = "backbone.slow.res4.0.conv1.weight"
     flat = torch.arange(1.0, 5).view(2, 2, 1, 1, 1)
     model = {name: torch.empty(2, 3, 3, 1, 1), "backbone.f2s.res3.conv.weight": torch.empty(1)}
-    fitted, report = fit_to_model({name: flat}, model)
+    loadable, report = match_weights({name: flat}, model)
     expected = torch.tensor([[1.0, 2, 0], [3, 4, 0]])[:, :, None, None, None] / 3
-    assert torch.equal(fitted[name], expected.expand(2, 3, 3, 1, 1))
+    assert torch.equal(loadable[name], expected.expand(2, 3, 3, 1, 1))
     assert report.adapted[name] == (
-        "input columns of the lateral after res3 set to zero, temporal kernel inflated from 1 to 3"
+        "input channels of the lateral after res3 set to zero, temporal kernel inflated from 1 to 3"
     )
 
 
-def test_frozen_norms_and_counters_are_not_worth_a_word(tmp_path: Path, caplog):
+def test_frozen_norms_and_counters_are_not_reported(tmp_path: Path, caplog):
     source, model = make_model(), make_model(NORM="FrozenBN")
     for x, y in ((source, model), (model, source)):
         with caplog.at_level(logging.INFO):

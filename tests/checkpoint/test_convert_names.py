@@ -1,4 +1,4 @@
-"""Every rename table against names written down layer by layer, and against the originals'."""
+"""Rename tables against names written down layer by layer, and against files of the projects."""
 
 import importlib.util
 import json
@@ -58,14 +58,14 @@ def random_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def original_state(names: dict[str, str], state: dict[str, torch.Tensor]) -> dict:
-    """What a file of the other project holds, if ours is ``state``."""
+    """Return the content of the other project's file for our ``state``."""
     assert names.keys() == state.keys()
     assert len(set(names.values())) == len(names)
     return {names[name]: value for name, value in state.items()}
 
 
 def add_first_axis(name: str, x: torch.Tensor) -> torch.Tensor:
-    """The authors' audio convolutions are 3-D, with 1 on the first axis."""
+    """Return an audio convolution as in the authors' files: 3-D, with a first axis of length 1."""
     audio = name.startswith(("backbone.audio.", "backbone.a2fs."))
     return x[:, :, None] if audio and x.dim() == 4 else x
 
@@ -114,7 +114,7 @@ def test_nonlocal_blocks(project: str, tmp_path: Path):
     assert_same(tensors_of(model), state)
 
 
-def test_caffe2_blobs_that_are_no_weights_and_blobs_of_lower_rank(tmp_path: Path):
+def test_caffe2_blobs_of_the_optimizer_and_blobs_of_lower_rank(tmp_path: Path):
     model = make_model()
     state = random_state(model)
     blobs = {"lr": np.float32([0.1]), "model_iter": 5}
@@ -213,15 +213,15 @@ def test_torchvision_resnet50_as_a_slow_pathway(tmp_path: Path):
     assert len(inflated) == 9  # the first convolutions of the blocks of res4 and res5
     assert not (report.missing or report.unexpected or report.misshaped)
 
-    picture = random_like(torch.empty(1, 3, 64, 64), 0)
+    image = random_like(torch.empty(1, 3, 64, 64), 0)
     with torch.no_grad():
-        x = resnet.maxpool(resnet.relu(resnet.bn1(resnet.conv1(picture))))
+        x = resnet.maxpool(resnet.relu(resnet.bn1(resnet.conv1(image))))
         flat = resnet.layer2(resnet.layer1(x))
         slow = model.backbone.slow
-        clip = slow["stem"](picture[:, :, None].repeat(1, 1, 4, 1, 1))
+        clip = slow["stem"](image[:, :, None].repeat(1, 1, 4, 1, 1))
         torch.testing.assert_close(clip, x[:, :, None].expand_as(clip))
-        # Until res3 nothing looks at neighbouring frames; in res4, the first and the last see
-        # zeros beyond the clip, and those between them nothing but the picture.
+        # Up to res3, no layer uses neighbouring frames. In res4, the first and the last frame
+        # have zero padding as neighbours, the others only copies of the image.
         clip = slow["res3"](slow["res2"](clip))
         torch.testing.assert_close(clip, flat[:, :, None].expand_as(clip), rtol=1e-4, atol=1e-4)
         clip = slow["res4"][0](clip)
@@ -276,6 +276,6 @@ def test_real_originals_both_ways(oracle: str, tmp_path: Path):
     assert all(name.startswith("avsync_head.") for name in report.unexpected)
     back = convert_to_pyslowfast(convert_to_avsf(theirs, "PySlowFast"))
     assert_same(back, theirs)
-    # What the loss alone uses is no part of our model.
+    # Weights that only the synchronisation loss uses are not part of this model.
     used = {n: x for n, x in theirs.items() if not n.startswith("s5_fuse.") and ".avs." not in n}
     assert_same(convert_to_pyslowfast(model.state_dict()), used)

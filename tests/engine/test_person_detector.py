@@ -159,7 +159,7 @@ def test_weights_and_configs_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(PersonDetectorError, match=r"w\.pth: 1 weights .* such as weight, are not"):
         PersonDetector(cfg)
     (tmp_path / "w.pth").write_bytes(b"nothing")
-    with pytest.raises(PersonDetectorError, match=r"w\.pth: neither a whole file of torch.save"):
+    with pytest.raises(PersonDetectorError, match=r"w\.pth: neither a complete file of torch.save"):
         PersonDetector(cfg)
     (tmp_path / "c.yaml").write_text("MODEL:\n  NO_SUCH_KEY: 1\n")
     with pytest.raises(PersonDetectorError, match=r"c\.yaml: is no config of Detectron2"):

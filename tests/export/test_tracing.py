@@ -1,4 +1,4 @@
-"""Exported files against the model's own way from dicts to dicts, and the wrapper against both."""
+"""Exported files and TensorModel against the model's own forward on dicts."""
 
 import onnxruntime
 import pytest
@@ -30,7 +30,7 @@ def build(cfg) -> TensorModel:
     torch.manual_seed(0)
     model = randomize(build_model(cfg))
     for name, weight in model.named_parameters():
-        if "predictor" in name:  # scores of all sizes
+        if "predictor" in name:  # scores over the whole range
             weight.data.normal_()
     return TensorModel(model)
 
@@ -40,7 +40,7 @@ def classifier_cfg(backbone: str):
     cfg.MODEL.META_ARCHITECTURE = "ClipClassifier"
     cfg.MODEL.BACKBONE.NAME = backbone
     cfg.MODEL.CLIP_HEAD.TASKS, cfg.MODEL.CLIP_HEAD.NUM_CLASSES = ["verb", "noun"], [4, 3]
-    cfg.MODEL.CLIP_HEAD.POOL_WINDOW = 2  # slides over maps of 3 x 4
+    cfg.MODEL.CLIP_HEAD.POOL_WINDOW = 2  # sliding windows on maps of 3 x 4
     return cfg
 
 
@@ -66,18 +66,18 @@ def test_files_give_the_scores_of_the_model(make, names, tmp_path):
     program = export_program(model, make_inputs(cfg, names, SIZE))
     torch.export.save(program, tmp_path / "x.pt2")
     export_onnx(model, program, tmp_path / "x.onnx")
-    # Other numbers of clips and boxes than it was traced with; one clip of three is silent.
+    # Other numbers of clips and boxes than those of the trace; one clip of three has no audio.
     for clips, boxes, file in ((3, 5, "x.pt2"), (3, 5, "x.onnx"), (1, 1, "x.onnx")):
         inputs = make_inputs(cfg, names, SIZE, num_clips=clips, num_boxes=boxes, seed=clips)
         assert compare_with_eager(model, tmp_path / file, inputs) < 1e-5, (clips, file)
-    nobody = make_inputs(cfg, names, SIZE, num_boxes=0)
-    assert run_file(tmp_path / "x.onnx", nobody)["action_scores"].shape == (0, 5)
+    no_boxes = make_inputs(cfg, names, SIZE, num_boxes=0)
+    assert run_file(tmp_path / "x.onnx", no_boxes)["action_scores"].shape == (0, 5)
     session = onnxruntime.InferenceSession(tmp_path / "x.onnx")
     sizes = {x.name: x.shape[0] for x in session.get_inputs()}
     assert sizes == {name: "persons" if name == "boxes" else "clips" for name in names}
 
 
-def test_a_wrong_file_is_seen(tmp_path):
+def test_a_wrong_file_is_detected(tmp_path):
     cfg = classifier_cfg("build_audio_backbone")
     model = build(cfg)
     inputs = make_inputs(cfg, model.input_names, SIZE)
@@ -109,10 +109,10 @@ def test_wrapper_of_a_classifier_with_sliding_windows():
         expected, found = model.eager(inputs), model(**inputs)
     assert list(found) == list(model.output_names) == ["scores_verb", "scores_noun"]
     torch.testing.assert_close(found, expected)
-    deaf = {**inputs, "audio": inputs["audio"].flip(2)}
+    other_audio = {**inputs, "audio": inputs["audio"].flip(2)}
     with torch.no_grad():
-        change = (model(**deaf)["scores_noun"] - found["scores_noun"]).abs().amax(dim=1)
-    assert change[1] == 0 and change[[0, 2]].min() > 1e-4  # the second clip is silent
+        change = (model(**other_audio)["scores_noun"] - found["scores_noun"]).abs().amax(dim=1)
+    assert change[1] == 0 and change[[0, 2]].min() > 1e-4  # the second clip has no audio
     torch.testing.assert_close(found["scores_noun"].sum(dim=1), torch.ones(3))
 
 

@@ -19,7 +19,7 @@ from avsf_det.checkpoint import (
     convert_to_avsf,
     convert_to_pyslowfast,
     detect_format,
-    fit_to_model,
+    match_weights,
 )
 
 from .builders import make_cfg
@@ -50,7 +50,7 @@ class Oracle:
     def load(self, model: torch.nn.Module) -> None:
         """All that the original has, but the layers of its synchronisation loss."""
         assert detect_format(self.state) == "PySlowFast"
-        state, report = fit_to_model(convert_to_avsf(self.state, "PySlowFast"), model.state_dict())
+        state, report = match_weights(convert_to_avsf(self.state, "PySlowFast"), model.state_dict())
         assert not report.missing and not report.misshaped and not report.adapted
         assert all(name.startswith("avsync_head.") for name in report.unexpected)
         model.load_state_dict(state)

@@ -1,8 +1,8 @@
-"""Reading checkpoint files of any origin without running what is in them.
+"""Read checkpoint files of any origin without running code that they contain.
 
-What a file is, is told from its content. PyTorch's files, zip and older, go through
-``torch.load(weights_only=True)``; all others are taken for plain pickles, and through an unpickler
-that knows tensors, numpy arrays and containers only.
+The content of a file decides how it is read, not its name. Files of torch.save (zip and older) go
+through ``torch.load(weights_only=True)``. All others are read as plain pickles, by an unpickler
+that accepts tensors, NumPy arrays and containers only.
 """
 
 import _codecs
@@ -13,6 +13,7 @@ import re
 import struct
 from collections.abc import Mapping
 from numbers import Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,18 +26,20 @@ LEGACY_MAGIC = torch.serialization.MAGIC_NUMBER.to_bytes(10, "little")
 
 
 def _load_storage(data: bytes) -> object:
-    """The numbers of a tensor in a plain pickle, which hold a file of torch.save themselves."""
+    """Load the storage of a tensor in a plain pickle, which is itself a file of torch.save."""
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
-_reconstruct = np.zeros(1).__reduce__()[0]
-_scalar = np.float64(0).__reduce__()[0]
-_frombuffer = np.zeros(1).__reduce_ex__(5)[0]
-# (module, name) of a pickle to the object. numpy.core became numpy._core in numpy 2.
+# The functions that pickles of NumPy arrays call. NumPy itself returns them, because their module
+# differs between versions.
+_reconstruct: Any = np.zeros(1).__reduce__()[0]
+_scalar: Any = np.float64(0).__reduce__()[0]
+_frombuffer: Any = np.zeros(1).__reduce_ex__(5)[0]
+# (module, name) in a pickle to the object. numpy.core became numpy._core in NumPy 2.
 SAFE_GLOBALS = {
     ("_codecs", "encode"): _codecs.encode,  # bytes in pickles of protocol 2
     ("collections", "OrderedDict"): collections.OrderedDict,
-    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
+    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,  # noqa: SLF001
     ("torch.storage", "_load_from_bytes"): _load_storage,
     **{("builtins", t.__name__): t for t in (bytes, bytearray, set, frozenset, complex)},
     ("numpy", "ndarray"): np.ndarray,
@@ -51,44 +54,51 @@ SAFE_GLOBALS = {
         )
     },
 }
-# The state of hooks and schedulers in a checkpoint may hold numpy numbers.
+# The state of hooks and schedulers in a checkpoint may hold NumPy numbers.
 torch.serialization.add_safe_globals(
     [_reconstruct, _scalar, np.ndarray, np.dtype]
     + [type(np.dtype(code)) for code in np.typecodes["AllInteger"] + "?efd"]
 )
 
-# What torch.load and unpickling raise for bytes that are something else, or damaged.
-_UNREADABLE = (pickle.UnpicklingError, ArithmeticError, AssertionError, AttributeError, EOFError)
-_UNREADABLE += (ImportError, LookupError, RuntimeError, TypeError, ValueError, struct.error)
+# Exceptions of torch.load and of unpickling for bytes in another format, or damaged ones.
+_UNREADABLE = (
+    *(pickle.UnpicklingError, ArithmeticError, AssertionError, AttributeError, EOFError),
+    *(ImportError, LookupError, RuntimeError, TypeError, ValueError, struct.error),
+)
+
+# Keys of the weights in a file, in the order of the search: PySlowFast and PyTorchVideo, Caffe2,
+# Detectron2 and this project, many others.
+CONTAINERS = ("model_state", "blobs", "model", "state_dict")
 
 
 class CheckpointError(AVSFError):
-    """A checkpoint that cannot be used; the message names the file and says why."""
+    """Checkpoint that cannot be used; the message names the file and the reason."""
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """An unpickler that cannot run anything: of all globals it knows SAFE_GLOBALS only.
+    """Unpickler that cannot run code: it accepts no global outside SAFE_GLOBALS.
 
     Raises:
-        pickle.UnpicklingError: in :meth:`load`, for any other.
+        pickle.UnpicklingError: in :meth:`load`, for any other global.
     """
 
     def find_class(self, module: str, name: str) -> object:
-        module = {"__builtin__": "builtins"}.get(module, module)  # as Python 2 calls it
+        """Return the object of a global in SAFE_GLOBALS."""
+        module = {"__builtin__": "builtins"}.get(module, module)  # its name in Python 2
         if (module, name) not in SAFE_GLOBALS:
             raise pickle.UnpicklingError(f"GLOBAL {module}.{name} is not allowed")
         return SAFE_GLOBALS[module, name]
 
 
-def read_file(path: str) -> object:
-    """The object in a file of torch.save or pickle; tensors on the CPU.
+def safe_load(path: str) -> object:
+    """Load the object in a file of torch.save or pickle, with tensors on the CPU.
 
     Args:
-        path: of a local file; its name does not matter.
+        path: path of a local file; the extension does not matter.
 
     Raises:
-        CheckpointError: if it is neither, is damaged, or holds more than data.
-        OSError: if it cannot be opened.
+        CheckpointError: the file is in another format, damaged, or contains more than data.
+        OSError: the file cannot be opened.
     """
     with open(path, "rb") as f:
         head = f.read(64)
@@ -98,7 +108,7 @@ def read_file(path: str) -> object:
                 return torch.load(f, map_location="cpu", weights_only=True)
             return ArrayUnpickler(f, encoding="latin1").load()
         except _UNREADABLE as error:
-            # Both readers call what they refuse "GLOBAL module.name".
+            # Both readers report a refused global as "GLOBAL module.name".
             forbidden = re.search(r"GLOBAL ([\w.]+)", str(error))
             reason = str(error).strip().partition("\n")[0]
             kind = type(error).__name__
@@ -108,30 +118,26 @@ def read_file(path: str) -> object:
             "it is read. Data need nothing but tensors, arrays and plain containers"
         )
     raise CheckpointError(
-        f"{path}: neither a whole file of torch.save nor a whole pickle ({kind}: {reason})"
+        f"{path}: neither a complete file of torch.save nor a complete pickle ({kind}: {reason})"
     )
 
 
-# Where the weights are, in the order of looking: PySlowFast and PyTorchVideo, Caffe2, Detectron2
-# and ours, many others.
-CONTAINERS = ("model_state", "blobs", "model", "state_dict")
-
-
-def find_state(data: object, path: str) -> tuple[dict[str, torch.Tensor | np.ndarray], dict]:
-    """The weights in what a file holds.
+def find_weights(data: object, path: str) -> tuple[dict[str, torch.Tensor | np.ndarray], dict]:
+    """Find the weights in the content of a file.
 
     Args:
-        data: what :func:`read_file` gives.
-        path: for error messages.
+        data: content of the file, as :func:`safe_load` returns it.
+        path: path of the file, for error messages.
 
     Returns:
-        the weights by name, without the "module." of a distributed model; and the rest of the
-        container around them, if there is one.
+        the weights by name, without the "module." of a distributed model; and the other entries
+        of the dict around the weights, if there is one.
 
     Raises:
-        CheckpointError: if there are no weights.
+        CheckpointError: there are no weights.
     """
-    state, rest = data, {}
+    state: object = data
+    rest: dict = {}
     if isinstance(data, Mapping):
         for key in CONTAINERS:
             if isinstance(data.get(key), Mapping):
@@ -139,12 +145,12 @@ def find_state(data: object, path: str) -> tuple[dict[str, torch.Tensor | np.nda
                 break
     if not isinstance(state, Mapping) or not state:
         raise CheckpointError(
-            f"{path}: holds no weights: expected a dict of arrays by name, or one under "
+            f"{path}: contains no weights: expected a dict of arrays by name, or one under "
             f"{', '.join(CONTAINERS)}; it is {_describe(data)}"
         )
     for name, value in state.items():
-        array = isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
-        if not isinstance(name, str) or not (array or isinstance(value, torch.Tensor | Real)):
+        is_array = isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
+        if not isinstance(name, str) or not (is_array or isinstance(value, torch.Tensor | Real)):
             raise CheckpointError(
                 f"{path}: entry {name!r} of the weights is no array of numbers, but "
                 f"{_describe(value)}"

@@ -1,4 +1,4 @@
-"""Files are read by their content, and nothing in them is run."""
+"""Files are recognised by their content, and no code in them is run."""
 
 import collections
 import os
@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from avsf_det.checkpoint import CheckpointError, read_checkpoint, read_file
-from avsf_det.checkpoint.file_formats import find_state
+from avsf_det.checkpoint import CheckpointError, find_weights, read_checkpoint, safe_load
 
 WEIGHTS = {"layer1.0.conv1.weight": torch.arange(6.0).view(1, 2, 3)}
 
 
 class Evil:
-    """Makes a file when it is unpickled."""
+    """Object that creates a file when it is unpickled."""
 
     def __init__(self, marker: Path):
         self.marker = marker
@@ -54,7 +53,7 @@ def test_a_file_that_would_run_code_is_refused(kind: str, name: str, tmp_path: P
     WRITERS[kind]({"model": dict.fromkeys(WEIGHTS, Evil(marker))}, path)
     message = rf"{re.escape(str(path))}: refused, because it asks for (posix|nt)\.system: .* code"
     with pytest.raises(CheckpointError, match=message):
-        read_file(str(path))
+        safe_load(str(path))
     assert not marker.exists()
     pickle.loads(pickle.dumps(Evil(marker)))  # else this test proves nothing
     assert marker.exists()
@@ -75,7 +74,7 @@ def test_a_file_that_would_run_code_is_refused(kind: str, name: str, tmp_path: P
 def test_handwritten_pickles_are_refused(code: bytes, name: str, tmp_path: Path):
     (tmp_path / "w.pkl").write_bytes(code)
     with pytest.raises(CheckpointError, match=f"asks for {re.escape(name)}: "):
-        read_file(str(tmp_path / "w.pkl"))
+        safe_load(str(tmp_path / "w.pkl"))
 
 
 @pytest.mark.parametrize("protocol", range(6))
@@ -89,7 +88,7 @@ def test_pickles_of_arrays_and_containers(protocol: int, tmp_path: Path):
     )
     path = tmp_path / "w"
     path.write_bytes(pickle.dumps(data, protocol=protocol))
-    got = read_file(str(path))
+    got = safe_load(str(path))
     assert got.keys() == data.keys() and got["others"] == data["others"]
     for key in ("a", "transposed", "names"):
         np.testing.assert_array_equal(got[key], data[key])
@@ -105,7 +104,7 @@ def test_arrays_of_numpy_1_and_2_and_of_python_2(core: bytes, tmp_path: Path):
     )
     values = rb"\x00\x00\x80?\x00\x00\x00\xc0"
     (tmp_path / "w").write_bytes(array % (core, values))
-    np.testing.assert_array_equal(read_file(str(tmp_path / "w")), np.float32([1, -2]))
+    np.testing.assert_array_equal(safe_load(str(tmp_path / "w")), np.float32([1, -2]))
 
 
 @pytest.mark.parametrize("kind", ["zip", "legacy"])
@@ -113,7 +112,7 @@ def test_numpy_numbers_in_a_training_checkpoint(kind: str, tmp_path: Path):
     path = tmp_path / "w"
     data = {"best": np.float64(0.25), "step": np.int64(3), "ap": np.float32([1, 2])}
     WRITERS[kind]({"model": WEIGHTS, "hooks": data}, path)
-    hooks = read_file(str(path))["hooks"]
+    hooks = safe_load(str(path))["hooks"]
     assert hooks["best"] == 0.25 and hooks["step"] == 3
     np.testing.assert_array_equal(hooks["ap"], [1, 2])
 
@@ -127,32 +126,32 @@ def test_a_truncated_file_is_an_error(kind: str, tmp_path: Path):
     for size in (len(whole) - 1, len(whole) // 2, 70, 3):
         if size < len(whole):
             path.write_bytes(whole[:size])
-            with pytest.raises(CheckpointError, match=rf"{path}: neither a whole file"):
-                read_file(str(path))
+            with pytest.raises(CheckpointError, match=rf"{path}: neither a complete file"):
+                safe_load(str(path))
 
 
 @pytest.mark.parametrize("content", [b"", b"hello\n", b"<html>", bytes(100), b"PK\x03\x04", b"."])
 def test_other_files_are_an_error(content: bytes, tmp_path: Path):
     (tmp_path / "w.pth").write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"neither a whole file of torch\.save nor a"):
-        read_file(str(tmp_path / "w.pth"))
+    with pytest.raises(CheckpointError, match=r"neither a complete file of torch\.save nor a"):
+        safe_load(str(tmp_path / "w.pth"))
 
 
 def test_containers_and_prefixes():
     array = np.zeros(2)
     for key in ("model_state", "blobs", "model", "state_dict"):
-        state, rest = find_state({"epoch": 1, key: {"a": array}}, "f")
+        state, rest = find_weights({"epoch": 1, key: {"a": array}}, "f")
         assert state == {"a": array} and rest == {"epoch": 1}
-    assert find_state({"module.a": array, "module.b": array}, "f")[0].keys() == {"a", "b"}
-    assert find_state({"module.a": array, "b": array}, "f")[0].keys() == {"module.a", "b"}
+    assert find_weights({"module.a": array, "module.b": array}, "f")[0].keys() == {"a", "b"}
+    assert find_weights({"module.a": array, "b": array}, "f")[0].keys() == {"module.a", "b"}
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ([1, 2], "f: holds no weights: .*; it is of type list"),
-        ({}, "f: holds no weights: .*; it is a dict with nothing"),
-        ({"model": {}}, "f: holds no weights: .*; it is a dict with 'model'"),
+        ([1, 2], "f: contains no weights: .*; it is of type list"),
+        ({}, "f: contains no weights: .*; it is a dict with nothing"),
+        ({"model": {}}, "f: contains no weights: .*; it is a dict with 'model'"),
         ({"cfg": "x"}, "f: entry 'cfg' of the weights is no array of numbers, but of type str"),
         ({"a": np.array(["x"])}, "f: entry 'a' of the weights is no array of numbers, but an ar"),
         ({"model": {1: np.zeros(1)}}, "f: entry 1 of the weights"),
@@ -160,7 +159,7 @@ def test_containers_and_prefixes():
 )
 def test_files_without_weights_are_an_error(data: object, message: str):
     with pytest.raises(CheckpointError, match=message):
-        find_state(data, "f")
+        find_weights(data, "f")
 
 
 def test_unknown_names_name_the_file(tmp_path: Path):

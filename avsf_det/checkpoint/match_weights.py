@@ -1,0 +1,224 @@
+"""Match the weights of a file with a model: what is loaded, with which changes, and what is not.
+
+Shorthand: kt is the length of a convolution kernel in frames.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from .convert_names import FUSION_STAGES
+from .safe_load import CheckpointError
+
+CLASSIFIER = r"(head\.predictors\.\w+|roi_heads\.predictor)\.(?:weight|bias)"
+NONLOCAL = r"backbone\.slow\.res\d\.nonlocal\d+"
+# Layers of the Slow pathway whose input has the channels of a lateral appended; group 1 is their
+# stage.
+AFTER_LATERAL = r"backbone\.slow\.(res\d)\.0\.(?:conv1|shortcut)\.weight"
+FUSION_STAGE_BEFORE = dict(zip(("res2", "res3", "res4", "res5"), FUSION_STAGES, strict=True))
+UNCOUNTED = "num_batches_tracked"  # not in all formats and without effect
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """Result of loading the weights of a file.
+
+    Attributes:
+        matched: names of the model's tensors that are loaded unchanged.
+        adapted: name of a tensor that is loaded after a change, to the change.
+        missing: names of the tensors that only the model has.
+        unexpected: names, after conversion, of the weights that only the file has.
+        misshaped: name of a tensor that is not loaded, to the reason: the two shapes.
+    """
+
+    matched: tuple[str, ...]
+    adapted: Mapping[str, str]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    misshaped: Mapping[str, str]
+
+    def count_backbone_tensors(self) -> tuple[int, int]:
+        """Return how many of the backbone's tensors are loaded, and how many it has.
+
+        Non-local blocks that the file lacks do not count.
+        """
+        loaded = [n for n in (*self.matched, *self.adapted) if n.startswith("backbone.")]
+        return len(loaded), len(loaded) + len(self._backbone_tensors_not_loaded())
+
+    def _backbone_tensors_not_loaded(self) -> list[str]:
+        missing = [name for name in self.missing if not re.match(NONLOCAL, name)]
+        return [n for n in (*missing, *self.misshaped) if n.startswith("backbone.")]
+
+    def check(self, min_matched: float, source: str) -> None:
+        """Check that enough of the backbone was loaded.
+
+        Args:
+            min_matched: required fraction of the backbone's tensors, 0..1.
+            source: name of the file, for the message.
+
+        Raises:
+            CheckpointError: a smaller fraction was loaded.
+        """
+        loaded, total = self.count_backbone_tensors()
+        if loaded >= min_matched * total:
+            return
+        not_loaded = self._backbone_tensors_not_loaded()
+        parts = Counter(".".join(name.split(".")[:3]) for name in not_loaded)
+        listed = ", ".join(f"{part} ({count})" for part, count in parts.most_common(6))
+        raise CheckpointError(
+            f"{source}: fills {loaded} of the {total} tensors of the backbone, "
+            f"{loaded / total:.1%}; {min_matched:.1%} are required. Most of the tensors that are "
+            f"missing or have another shape: {listed}. Check that the config matches these "
+            "weights. If this is intended, lower MODEL.WEIGHTS_MIN_MATCHED "
+            "(convert_checkpoint.py: --min-matched)"
+        )
+
+    def __str__(self) -> str:
+        """List all names, on several lines; "prefix.*" replaces all names with that prefix."""
+        model = {*self.matched, *self.adapted, *self.missing, *self.misshaped}
+        groups: dict[str, tuple[tuple[str, ...], set[str]]] = {
+            "matched": (self.matched, model),
+            "missing": (self.missing, model),
+            "unexpected": (self.unexpected, model | set(self.unexpected)),
+        }
+        lines = []
+        for title, (group, universe) in groups.items():
+            if group:
+                lines += [f"{title} {len(group)}: {', '.join(_abbreviate(group, universe))}"]
+        for title, changes in (("adapted", self.adapted), ("misshaped, left out", self.misshaped)):
+            for change in dict.fromkeys(changes.values()):
+                names = [name for name in changes if changes[name] == change]
+                lines += [f"{title} {len(names)}, {change}: {', '.join(names)}"]
+        return "\n".join(lines)
+
+
+def _abbreviate(names: Collection[str], universe: Collection[str], prefix: str = "") -> list[str]:
+    """Replace three or more names by "prefix.*" if they are all of that prefix in ``universe``."""
+    names = set(names)
+    inside = sorted(name for name in universe if name.startswith(prefix))
+    if not names.intersection(inside):
+        return []
+    if prefix and len(inside) > 2 and names.issuperset(inside):
+        return [f"{prefix}* ({len(inside)})"]
+    # The next component of each name, with its dot unless it is the last.
+    parts = dict.fromkeys("".join(n[len(prefix) :].partition(".")[:2]) for n in inside)
+    result = []
+    for part in parts:
+        if part.endswith("."):
+            result += _abbreviate(names, inside, prefix + part)
+        elif prefix + part in names:
+            result.append(prefix + part)
+    return result
+
+
+def match_weights(
+    state: Mapping[str, torch.Tensor], model_state: Mapping[str, torch.Tensor]
+) -> tuple[dict[str, torch.Tensor], LoadReport]:
+    """Select the weights that a model can load, in its shapes where a conversion is well defined.
+
+    - Trailing axes of length 1 are added or removed (Caffe2 blobs).
+    - kt from 1 to more: the kernel is repeated and divided by kt (Carreira and Zisserman 2017),
+      so that a clip of one repeated frame gives the same features.
+    - A lateral to Slow that only the file has: the next stage's weights lose its input channels.
+      One that only the model has: the weights of these input channels are zero.
+    - If the file has one classifier and the model has one, they match whatever their names are.
+      If the shapes differ, weight and bias are both left out.
+
+    Args:
+        state: weights of the file by name, with this project's names.
+        model_state: state of the model; not changed.
+
+    Returns:
+        the weights to load, and the report.
+    """
+    state = _rename_classifier(state, model_state)
+    # Tensors of the same name: load them, adapt them, or leave them out.
+    loadable, adapted, misshaped = {}, {}, {}
+    for name in [name for name in model_state if name in state]:
+        old_shape, new_shape = state[name].shape, model_state[name].shape
+        tensor, changes = _adapt_tensor(name, state, model_state)
+        if tensor.shape != new_shape:
+            misshaped[name] = f"{tuple(old_shape)} in the file, {tuple(new_shape)} in the model"
+            continue
+        loadable[name] = tensor
+        if changes:
+            adapted[name] = ", ".join(changes)
+
+    # A bias alone would belong to the classes of another classifier, even where its shape matches.
+    for name in [n for n in loadable if re.fullmatch(CLASSIFIER, n)]:
+        weight = name.rpartition(".")[0] + ".weight"
+        if weight in misshaped:
+            del loadable[name]
+            adapted.pop(name, None)
+            misshaped[name] = "of another classifier"
+
+    def counted(names: Iterable[str]) -> tuple[str, ...]:
+        return tuple(name for name in names if not name.endswith(UNCOUNTED))
+
+    return loadable, LoadReport(
+        matched=counted(name for name in model_state if name in loadable and name not in adapted),
+        adapted=adapted,
+        missing=counted(name for name in model_state if name not in state),
+        unexpected=counted(name for name in state if name not in model_state),
+        misshaped=misshaped,
+    )
+
+
+def _classifiers(names: Iterable[str]) -> set[str]:
+    return {found[1] for name in names if (found := re.fullmatch(CLASSIFIER, name))}
+
+
+def _rename_classifier(
+    state: Mapping[str, torch.Tensor], model_state: Mapping[str, torch.Tensor]
+) -> Mapping[str, torch.Tensor]:
+    """Give the only classifier of the file the name of the only classifier of the model."""
+    in_file, in_model = _classifiers(state), _classifiers(model_state)
+    if len(in_file) != 1 or len(in_model) != 1:
+        return state
+    (old_name,), (new_name,) = in_file, in_model
+    return {
+        new_name + name.removeprefix(old_name) if re.fullmatch(CLASSIFIER, name) else name: value
+        for name, value in state.items()
+    }
+
+
+def _adapt_tensor(
+    name: str, state: Mapping[str, torch.Tensor], model_state: Mapping[str, torch.Tensor]
+) -> tuple[torch.Tensor, list[str]]:
+    """Return the tensor, as near to the model's shape as is well defined, and the changes made."""
+    x, shape = state[name], model_state[name].shape
+    changes: list[str] = []
+    # Caffe2 stores a 1 x 1 x 1 convolution as (C_out, C_in), here it is (C_out, C_in, 1, 1, 1).
+    if x.dim() != len(shape) and _strip_ones(x.shape) == _strip_ones(shape):
+        return x.reshape(shape), ["trailing axes of length 1"]
+
+    # Only 3-D kernels (C_out, C_in, kt, kh, kw) that differ in C_in and kt have an adaptation.
+    if x.dim() != 5 or len(shape) != 5 or x.shape[0] != shape[0] or x.shape[3:] != shape[3:]:
+        return x, changes
+
+    # C_in = channels of Slow, then those of the lateral: cutting or padding the end is exact.
+    if found := re.fullmatch(AFTER_LATERAL, name):
+        stage = FUSION_STAGE_BEFORE[found[1]]
+        lateral = f"backbone.f2s.{stage}.conv.weight"
+        if x.shape[1] > shape[1] and lateral not in model_state:
+            x = x[:, : shape[1]]
+            changes.append(f"input channels of the lateral after {stage} cut")
+        elif x.shape[1] < shape[1] and lateral not in state:
+            x = torch.cat([x, x.new_zeros(x.shape[0], shape[1] - x.shape[1], *x.shape[2:])], dim=1)
+            changes.append(f"input channels of the lateral after {stage} set to zero")
+
+    # Inflation: kt equal slices whose sum is the 2-D kernel.
+    if x.shape[2] == 1 and shape[2] > 1:
+        x = x.repeat(1, 1, shape[2], 1, 1) / shape[2]
+        changes.append(f"temporal kernel inflated from 1 to {shape[2]}")
+    return x, changes
+
+
+def _strip_ones(shape: torch.Size) -> tuple[int, ...]:
+    sizes = list(shape)
+    while sizes and sizes[-1] == 1:
+        sizes.pop()
+    return tuple(sizes)

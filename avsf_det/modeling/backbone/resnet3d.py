@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from detectron2.modeling.backbone import ResNet
 from torch import nn
 
-from ...layers import Conv3d, NonLocalBlock, Norm, get_norm, max_pool3d
-from ...layers.wrappers import BATCH_NORMS
+from ...layers import BatchNormBase, Conv3d, NonLocalBlock, Norm, get_norm, max_pool3d
 
 BLOCKS_PER_STAGE = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # of res2..res5, by depth
 RESIDUAL_STAGES = ("res2", "res3", "res4", "res5")
@@ -118,7 +117,7 @@ def make_stage(
     strides = [stride] + [1] * (num_blocks - 1)
     blocks = ResNet.make_stage(block_class, num_blocks, stride_per_block=strides, **kwargs)
     for block in blocks:
-        if isinstance(block.conv3.norm, BATCH_NORMS):
+        if isinstance(block.conv3.norm, BatchNormBase):
             nn.init.zeros_(block.conv3.norm.weight)
     return blocks
 

@@ -235,9 +235,7 @@ def test_auxiliary_losses(architecture, muted):
     assert losses.keys() == {"loss_action", *(f"loss_avs_{level}" for level in LEVELS)}
     sum(losses.values()).backward()
     assert all(p.grad.isfinite().all() for p in model.parameters())
-    assert (losses["loss_avs_res3"].item() > 0) == (
-        not muted
-    )  # easy negatives cross
+    assert (losses["loss_avs_res3"].item() > 0) == (not muted)  # easy negatives cross
 
 
 @pytest.mark.parametrize("fusion_type", ["a_fs", "a_f_s", "av_nonlocal"])

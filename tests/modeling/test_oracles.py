@@ -6,6 +6,7 @@ again after a change of the layers or of the oracles:
     AVSF_MEASURE_SPREAD=1 python -m pytest tests/modeling/test_oracles.py
 """
 
+import copy
 import importlib.util
 import json
 import os
@@ -138,7 +139,7 @@ def classifier_cfg(**kwargs) -> CfgNode:
 
 
 def noisy(x: torch.Tensor, noise: float) -> torch.Tensor:
-    return x * (1 + noise * torch.randn_like(x))
+    return x * (1 + noise * torch.randn_like(x)) if noise else x
 
 
 def add_noise(model: torch.nn.Module, noise: float) -> torch.nn.Module:
@@ -165,29 +166,25 @@ def test_slowfast_of_pyslowfast():
     frames = oracle.input("input")
     labels = [{"action": torch.tensor(label)} for label in oracle.info["train_labels"]]
 
-    def loaded() -> torch.nn.Module:
-        model = build_model(classifier_cfg())
-        oracle.load(model)
-        return model
-
-    model = loaded().eval()
+    model = build_model(classifier_cfg()).eval()
+    oracle.load(model)
     with torch.no_grad():
         features = model.backbone({"frames": frames})
         assert_equal(model.head.pool(features), oracle.arrays["eval_head_in"])
         assert_equal(model.head(features)["action"], oracle.arrays["eval_logits"])
 
     def step(noise: float, dtype: torch.dtype) -> torch.nn.Module:
-        model = add_noise(loaded().train().to(dtype), noise)
+        trained = add_noise(copy.deepcopy(model).train().to(dtype), noise)
         if not noise:
-            assert_logits(model, oracle.arrays["train_out"])
+            assert_logits(trained, oracle.arrays["train_out"])
         clips = [
             {"frames": x, "labels": y}
             for x, y in zip(noisy(frames.to(dtype), noise), labels, strict=True)
         ]
-        loss = model(clips)["loss_action"]
+        loss = trained(clips)["loss_action"]
         assert loss.item() == pytest.approx(oracle.info["train_loss"], rel=1e-3)
         loss.backward()
-        return model
+        return trained
 
     oracle.assert_same_gradients("slowfast", step, oracle.info["grad_norm"])
 
@@ -232,17 +229,16 @@ def test_ava_detector_of_pyslowfast():
     assert_equal(scores.logit(), oracle.arrays["eval_logits"])
 
     def step(noise: float, dtype: torch.dtype) -> torch.nn.Module:
-        model = build_model(oracle_cfg()).train()
-        oracle.load(model)
-        add_noise(model, noise).backbone.to(dtype)  # the head always computes in float32
+        trained = add_noise(copy.deepcopy(model).train(), noise)
+        trained.backbone.to(dtype)  # the head always computes in float32
         inputs = make_inputs(noise, dtype)
         for x in inputs:
             del x["proposals"]
         with EventStorage():
-            loss = model(inputs)["loss_action"]
+            loss = trained(inputs)["loss_action"]
         assert loss.item() == pytest.approx(oracle.info["train_loss"], rel=1e-3)
         loss.backward()
-        return model
+        return trained
 
     oracle.assert_same_gradients("detector", step, oracle.info["grad_norm"])
 
@@ -256,22 +252,18 @@ def test_avslowfast_of_the_authors(case, rate):
     frames, audio = oracle.input("frames"), oracle.input("audio").squeeze(2)
     expected = oracle.info[case]
 
-    def loaded() -> torch.nn.Module:
-        model = build_model(cfg)
-        oracle.load(model)
-        return model
-
     x = {"frames": frames, "audio": audio, "has_audio": torch.ones(2, dtype=torch.bool)}
-    model = loaded().eval()
+    model = build_model(cfg).eval()
+    oracle.load(model)
     with torch.no_grad():
         features = model.backbone(x)
         assert_equal(model.head.pool(features), oracle.arrays["eval_head_in"])
         assert_equal(model.head(features)["action"], oracle.arrays["eval_logits"])
 
     def step(noise: float, dtype: torch.dtype) -> torch.nn.Module:
-        model = add_noise(loaded().train().to(dtype), noise)
+        trained = add_noise(copy.deepcopy(model).train().to(dtype), noise)
         if not noise:
-            assert_logits(model, oracle.arrays[f"{case}_out"])
+            assert_logits(trained, oracle.arrays[f"{case}_out"])
         clips = [
             {"frames": f, "audio": a, "has_audio": True, "labels": {"action": torch.tensor(label)}}
             for f, a, label in zip(
@@ -281,10 +273,10 @@ def test_avslowfast_of_the_authors(case, rate):
                 strict=True,
             )
         ]
-        loss = model(clips)["loss_action"]
+        loss = trained(clips)["loss_action"]
         assert loss.item() == pytest.approx(expected["ce"], rel=1e-3)
         loss.backward()
-        return model
+        return trained
 
     oracle.assert_same_gradients(f"avslowfast_{case}", step, expected["grad_norm"])
 
@@ -306,5 +298,6 @@ def test_checkpoint_file_of_the_authors(tmp_path):
     AVSFCheckpointer(model).load(str(tmp_path / "a.pyth"))
     expected = build_model(classifier_cfg(audio=True))
     oracle.load(expected)
+    state = model.state_dict()
     for name, value in expected.state_dict().items():
-        assert torch.equal(model.state_dict()[name], value), name
+        assert torch.equal(state[name], value), name

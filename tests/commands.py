@@ -1,12 +1,16 @@
 """Command lines run by processes that start with torch and Detectron2 already imported.
 
-The imports take most of a short command's time. A fork server does them once per test session; each
-command then runs in a fork of its own, which has imported nothing of this project yet.
+The imports take most of a short command's time. A server does them once per test session. Each
+command then runs in a fork of the server, which has imported nothing of this project yet.
 """
 
+import functools
+import importlib
+import json
 import multiprocessing
 import os
 import runpy
+import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -14,11 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# Modules of others that the commands import, and that keep no setting of the first import.
+# Modules of others that the commands import.
 PRELOADED = (
     "av",
     "cv2",
     "pyarrow.csv",
+    "scipy.signal",
     "torch.optim",
     "torchvision.ops",
     "detectron2.engine",
@@ -44,28 +49,47 @@ def run_script(script: str, *arguments: str, environment: Mapping[str, str]) -> 
         *arguments: the command line after the script.
         environment: all environment variables of the command.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(PRELOADED))
+    server = start_server()
     with tempfile.TemporaryDirectory() as folder:
-        outputs = [Path(folder) / name for name in ("stdout", "stderr")]
-        process = context.Process(
-            target=_run, args=(script, arguments, dict(environment), [str(x) for x in outputs])
-        )
+        outputs = [f"{folder}/stdout", f"{folder}/stderr"]
+        request = [script, arguments, dict(environment), outputs]
+        print(json.dumps(request), file=server.stdin, flush=True)
+        returncode = int(server.stdout.readline())
+        return Done(returncode, *(Path(path).read_text() for path in outputs))
+
+
+@functools.cache
+def start_server() -> subprocess.Popen:
+    """Start the server; it ends with its standard input, so at the latest with this process."""
+    command = [sys.executable, __file__]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def serve() -> None:
+    """Answer each request, a line of JSON, with a line that holds the exit code."""
+    for module in PRELOADED:
+        importlib.import_module(module)
+    while line := sys.stdin.readline():
+        # Such a process ends without the interpreter's clean-up, which takes seconds with torch.
+        process = multiprocessing.get_context("fork").Process(target=run, args=json.loads(line))
         process.start()
         process.join()
-        assert process.exitcode is not None
-        return Done(process.exitcode, *(path.read_text() for path in outputs))
+        print(process.exitcode, flush=True)
 
 
-def _run(script: str, arguments: tuple[str, ...], environment: dict, outputs: list[str]) -> None:
-    """Run the script in this process, as the interpreter would."""
-    for descriptor, path in enumerate(outputs, start=1):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
+def run(script: str, arguments: list[str], environment: dict, outputs: list[str]) -> None:
+    """Run a script in this process, as the interpreter would."""
+    for descriptor, path in enumerate(["/dev/null", *outputs]):
+        opened = os.open(path, os.O_RDWR | os.O_CREAT)
+        os.dup2(opened, descriptor)
+        os.close(opened)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(ROOT)
-    assert not any(name.split(".")[0] in ("avsf_det", "ava_tools") for name in sys.modules)
-    path = ROOT / script
-    sys.argv = [str(path), *arguments]
-    sys.path[0] = str(path.parent)
-    runpy.run_path(str(path), run_name="__main__")
+    sys.argv = [script, *arguments]
+    sys.path[0] = str((ROOT / script).parent)
+    runpy.run_path(script, run_name="__main__")
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,16 +1,15 @@
 """train_net.py as a user runs it: two generated movies, a tiny model, one AP; stop and resume."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from .commands import Done, run_script
+
 pytestmark = pytest.mark.xdist_group("end_to_end")  # its data set is made once
 
-ROOT = Path(__file__).resolve().parents[1]
 OPTIONS = [
     *("MODEL.SLOWFAST.WIDTH", "8", "MODEL.AUDIO.FUSION_WIDTH", "4", "INPUT.MIN_SIZE_TEST", "64"),
     *("INPUT.MIN_SIZE_TRAIN", "(64, 64)", "INPUT.CROP.SIZE", "[64, 64]"),
@@ -19,21 +18,14 @@ OPTIONS = [
 ]
 
 
-def run(script: str, *arguments: str, datasets: Path, check: bool = True):
+def run(script: str, *arguments: str, datasets: Path, check: bool = True) -> Done:
     environment = {
         "PATH": "/usr/bin:/bin",
         "HOME": str(datasets),
         "OMP_NUM_THREADS": "1",
         "DETECTRON2_DATASETS": str(datasets),
     }
-    done = subprocess.run(
-        [sys.executable, str(ROOT / script), *arguments],
-        env=environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_script(script, *arguments, environment=environment)
     if check:
         assert done.returncode == 0, done.stdout + done.stderr
     return done

@@ -1,7 +1,6 @@
 """The command-line tools: help with an example, and the parts that a test can call."""
 
-import subprocess
-import sys
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +8,16 @@ import pytest
 
 from ava_tools.experiments import mini_demo_results as demo
 
+from .commands import run_script
+
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = sorted((ROOT / "ava_tools").glob("[a-z]*.py"))
 
 
 @pytest.mark.parametrize("script", [*TOOLS, ROOT / "train_net.py"], ids=lambda p: p.name)
 def test_help_shows_an_example(script):
-    done = subprocess.run(
-        [sys.executable, str(script), "--help"], capture_output=True, text=True, check=True
-    )
+    done = run_script(str(script.relative_to(ROOT)), "--help", environment=os.environ)
+    assert done.returncode == 0, done.stderr
     assert script.name in done.stdout.split("xample")[-1]
 
 

@@ -93,12 +93,14 @@ class ClipHead(nn.Module):
         pooled = [self._pool_windows(x) for name, x in features.items() if name != "audio_res5"]
         if "audio_res5" in features:
             audio = features["audio_res5"].mean(dim=(2, 3)).unsqueeze(1)  # (N, 1, C_a)
+            # Audio has no position in the frame: each window gets the same features.
             num_positions = pooled[0].shape[1] if pooled else 1
             pooled.append(audio.expand(-1, num_positions, -1))
         return torch.cat(pooled, dim=2)
 
     def _pool_windows(self, x: torch.Tensor) -> torch.Tensor:
         """Map (N, C, T, H, W) to (N, P, C), the means over all frames and over each window."""
+        # Maps smaller than the window are pooled whole.
         size = [min(self.window, side) for side in x.shape[3:]]
         return F.avg_pool2d(x.mean(dim=2), size, stride=1).flatten(2).transpose(1, 2)
 
@@ -118,7 +120,7 @@ class ClipHead(nn.Module):
         losses = {}
         for task, x in logits.items():
             target = torch.stack([clip[task] for clip in labels]).to(x.device)
-            losses[f"loss_{task}"] = criterion(x.mean(dim=1), target)
+            losses[f"loss_{task}"] = criterion(x.mean(dim=1), target)  # P = 1 in training
         return losses
 
     def scores(self, logits: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

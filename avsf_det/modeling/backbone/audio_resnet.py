@@ -84,7 +84,7 @@ class TimeFrequencyBlock(nn.Module):
             )
         if reduce:
             self.conv1 = _conv(in_channels, bottleneck_channels, (1, 1), norm=norm)
-            in_channels = bottleneck_channels
+            in_channels = bottleneck_channels  # both branches follow the reduction
         self.conv_t = _conv(in_channels, bottleneck_channels, (3, 1), norm=norm, stride=stride)
         self.conv_f = _conv(in_channels, bottleneck_channels, (1, 3), norm=norm, stride=stride)
         joined = bottleneck_channels if reduce else 2 * bottleneck_channels
@@ -92,7 +92,7 @@ class TimeFrequencyBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (N, C_in, T, F) to (N, C_out, T / stride, F / stride)."""
-        shortcut = x if self.shortcut is None else self.shortcut(x)
+        shortcut = x if self.shortcut is None else self.shortcut(x)  # (N, C_out, T', F')
         if self.conv1 is None:
             x = torch.cat([self.conv_t(x), self.conv_f(x)], dim=1)  # (N, 2 C_mid, T', F')
         else:

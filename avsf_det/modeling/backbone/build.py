@@ -88,6 +88,7 @@ def build_avslowfast_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SlowFast:
         # Slow has its Fast channels when audio joins it; Fast gets audio on its own channels.
         joined = _f2s_channels(f2s, name) if target == "slow" else 0
         a2fs[name] = _make_audio_lateral(cfg, name, widths[name] + joined, c.FUSION_TYPE)
+    # The Audio pathway ends where it is last used: DDP allows no parameter without a gradient.
     last_stage = [stage for stage in STAGES if FUSION_STAGES[stage] in c.FUSION_STAGES][-1]
     pathways["audio"] = _make_audio(cfg, last_stage)
     means = {name: lateral.out_channels for name, lateral in a2fs.items()}
@@ -143,9 +144,9 @@ def _make_fusion(
     # Audio that goes through Fast must be there before Fast goes to Slow.
     order = "f2s_after" if target == "fast" else "f2s_before"
     fusion: dict[str, FusionStage] = {}
-    is_first = True
+    is_first = True  # no audio in the visual maps yet
     for i, (stage, name) in enumerate(FUSION_STAGES.items()):
-        if i > STAGES.index(last_stage):
+        if i > STAGES.index(last_stage):  # the Audio pathway has ended
             fusion[stage] = VisualFusion(f2s.get(name))
             continue
         audio: AudioFusion = MaskAudio(drop_pathway) if name == POOLED else NoAudioFusion()
@@ -226,7 +227,7 @@ def _make_audio_lateral(cfg: CfgNode, name: str, visual_channels: int, fusion_ty
     c, alpha = cfg.MODEL.AUDIO, cfg.MODEL.SLOWFAST.ALPHA
     target, get_lateral, _ = _get_fusion_type(fusion_type)
     reduction = math.prod(c.STRIDES[: list(FUSION_STAGES.values()).index(name)])
-    reduction *= alpha if target == "fast" else 1
+    reduction *= alpha if target == "fast" else 1  # Fast has alpha_F frames per Slow frame
     if c.ALPHA % reduction:
         raise ValueError(
             f"MODEL.AUDIO.ALPHA {c.ALPHA} is not a multiple of {reduction}: by then "
@@ -325,7 +326,7 @@ def _divide_width(cfg: CfgNode, key: str, beta_inv: int) -> int:
 
 def _stage_channels(width: int) -> dict[str, int]:
     """Return the channels of a pathway at each fusion stage, from those of its stem."""
-    factors = (1, 4, 8, 16, 32)
+    factors = (1, 4, 8, 16, 32)  # a bottleneck's output is 4 times its width
     names = FUSION_STAGES.values()
     return {name: width * factor for name, factor in zip(names, factors, strict=True)}
 

@@ -180,6 +180,7 @@ class DropPathway(nn.Module):
         audible = has_audio.float()
         if not self.training:
             return DropMasks(audible, audible)
+        # One draw for the whole batch of a process.
         kept = audible * (torch.rand((), device=audible.device) >= self.rate)
         return DropMasks(kept, kept if self.scope == "all" else audible)
 
@@ -207,6 +208,7 @@ class DropPathway(nn.Module):
         """Move ``mean`` (C,) towards the mean of the clips of ``x`` with mask 1, if any."""
         count = mask.sum()
         now = (mask @ x.flatten(2).mean(dim=2).to(mask.dtype)) / count.clamp(min=1)
+        # A factor instead of a branch: a step that drops everything leaves the mean as it is.
         mean += self.momentum * (count > 0) * (now - mean)
 
     def extra_repr(self) -> str:

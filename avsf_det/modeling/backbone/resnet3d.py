@@ -102,7 +102,7 @@ class BottleneckBlock3d(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (N, C_in, T, H, W) to (N, C_out, T, H / stride, W / stride)."""
-        shortcut = x if self.shortcut is None else self.shortcut(x)
+        shortcut = x if self.shortcut is None else self.shortcut(x)  # (N, C_out, T, H', W')
         return F.relu_(self.conv3(self.conv2(self.conv1(x))).add_(shortcut))
 
 
@@ -122,6 +122,7 @@ def make_stage(
     strides = [stride] + [1] * (num_blocks - 1)
     blocks = ResNet.make_stage(block_class, num_blocks, stride_per_block=strides, **kwargs)
     for block in blocks:
+        # Frozen norms keep their weights.
         if isinstance(block.conv3.norm, BatchNormBase):
             nn.init.zeros_(block.conv3.norm.weight)
     return blocks
@@ -169,7 +170,7 @@ def make_visual_pathway(
     stages: dict[str, nn.Module] = {
         "stem": VisualStem(in_channels, width, temporal_kernel=temporal_kernels[0], norm=norm)
     }
-    channels = width
+    channels = width  # of the pathway itself, without lateral channels
     for i, name in enumerate(RESIDUAL_STAGES):
         num_blocks = BLOCKS_PER_STAGE[depth][i]
         out_channels = width * 4 * 2**i

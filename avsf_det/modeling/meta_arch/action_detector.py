@@ -60,6 +60,7 @@ class ActionDetector(ClipModel):
         elif proposals is None:
             raise ValueError("person boxes are missing: every clip needs 'proposals'")
         features, sync_losses = self.extract(x)
+        # In training proposals may be None; ground-truth boxes replace them.
         results, losses = self.roi_heads(clips, features, proposals, targets)
         if self.training:
             return {**losses, **sync_losses}
@@ -77,6 +78,6 @@ def _rescale(result: Instances, height: int | None, width: int | None) -> Instan
     old_height, old_width = result.image_size
     height, width = height or old_height, width or old_width
     x_scale, y_scale = width / old_width, height / old_height
-    boxes = result.pred_boxes.tensor
+    boxes = result.pred_boxes.tensor  # (R, 4)
     boxes = boxes * boxes.new_tensor([x_scale, y_scale, x_scale, y_scale])
     return Instances((height, width), **{**result.get_fields(), "pred_boxes": Boxes(boxes)})

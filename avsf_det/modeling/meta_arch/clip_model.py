@@ -78,11 +78,13 @@ class ClipModel(nn.Module):
         self.memory_format = torch.contiguous_format
         if channels_last:
             self.memory_format = torch.channels_last_3d
+            # Module.to on the whole backbone would fail on the 4-D kernels of the Audio pathway.
             for conv in backbone.modules():
                 if isinstance(conv, Conv3d):
                     conv.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.backbone = backbone
         self.avsync_head = avsync_head
+        # Not persistent: the config decides, and checkpoints of other projects lack them.
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1, 1), False)
         self.register_buffer("audio_mean", torch.tensor(audio_mean), False)
@@ -93,6 +95,7 @@ class ClipModel(nn.Module):
         """Read MODEL."""
         backbone = build_backbone(cfg)
         if cfg.MODEL.COMPILE:
+            # In place, so that names in checkpoints stay; a graph break raises.
             backbone.compile(fullgraph=True)
         return {
             "backbone": backbone,
@@ -136,6 +139,7 @@ class ClipModel(nn.Module):
         """
         clips = frames = None
         if "frames" in batched_inputs[0]:
+            # Normalised before padding, so that padding is the mean colour.
             clips = _pad(
                 [
                     (x["frames"].to(self.device) - self.pixel_mean) / self.pixel_std
@@ -177,6 +181,7 @@ class ClipModel(nn.Module):
             The backbone's features; and, in training with a synchronisation head, its losses,
             "loss_avs_<level>".
         """
+        # At test the head is not run, so that its models equal those without it.
         if self.avsync_head is None or not self.training:
             return self.backbone(x), {}
         features, taps = self.backbone(x, with_taps=True)

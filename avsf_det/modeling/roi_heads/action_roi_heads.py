@@ -60,12 +60,12 @@ class ActionROIHeads(ROIHeads):
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
         """Read MODEL.ROI_HEADS and MODEL.ROI_ACTION_HEAD."""
         head = cfg.MODEL.ROI_ACTION_HEAD
-        visual = [name for name in input_shape if name != "audio_res5"]
+        visual = [name for name in input_shape if name != "audio_res5"]  # Slow, Fast
         if not visual:
             raise ValueError("person boxes need a visual pathway: the backbone has Audio alone")
         return {
             **super().from_config(cfg),
-            "num_classes": 1,
+            "num_classes": 1,  # box categories: person
             "in_features": visual,
             "in_channels": sum(shape.channels for shape in input_shape.values()),
             "num_actions": head.NUM_CLASSES,
@@ -115,6 +115,7 @@ class ActionROIHeads(ROIHeads):
         Unlike in Detectron2, proposals may be missing; see also :meth:`_sample_proposals`.
         """
         if proposals is None:
+            # Ground-truth boxes join below: by Detectron2's APPEND_GT, or here if that is off.
             proposals = [
                 Instances(
                     x.image_size,
@@ -154,6 +155,7 @@ class ActionROIHeads(ROIHeads):
         """Return the features (R, C) of ``rois`` (R, 5): index of the clip, x1, y1, x2, y2."""
         # RoIAlign casts boxes to the dtype of the map, and float16 is too coarse for pixels.
         maps = cat([features[name].mean(dim=2).float() for name in self.in_features], 1)
+        # All maps have one stride, so the pooler has one level, which accepts boxes as a tensor.
         (align,) = self.pooler.level_poolers
         pooled = align(maps, rois).amax(dim=(2, 3))  # (R, C_visual)
         if "audio_res5" not in features:
@@ -170,6 +172,7 @@ class ActionROIHeads(ROIHeads):
         """
         actions = [x.gt_actions for x in proposals if len(x)]
         targets = cat(actions) if actions else torch.zeros_like(logits)
+        # A sum divided by at least 1: the mean of no boxes would be NaN.
         loss = F.binary_cross_entropy_with_logits(logits, targets, reduction="sum")
         return loss / max(logits.numel(), 1)
 

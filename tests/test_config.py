@@ -11,7 +11,7 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 
 from avsf_det import add_avsf_config
-from avsf_det.layers.wrappers import BATCH_NORMS
+from avsf_det.layers import BatchNormBase
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
@@ -104,7 +104,7 @@ def train_classifier(cfg, model, clip: dict) -> dict:
     losses = model([clip, clip])
     # Fixed batch norms leave the features of an untrained backbone at any scale.
     normalized = any(
-        isinstance(module, BATCH_NORMS) and module.training for module in model.modules()
+        isinstance(module, BatchNormBase) and module.training for module in model.modules()
     )
     for task, k in sizes.items():
         loss = losses[f"loss_{task}"].item()

@@ -13,7 +13,7 @@ from detectron2.modeling import build_model
 from detectron2.solver import build_lr_scheduler, build_optimizer
 
 from avsf_det import add_avsf_config
-from avsf_det.layers import wrappers
+from avsf_det.layers import BatchNormBase
 from avsf_det.utils.analysis import build_without_data
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -255,7 +255,7 @@ def test_linear_probe_trains_the_classifier_alone(path):
     model = build_without_data(load(path, "MODEL.SLOWFAST.WIDTH", 8)).train()
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
     assert trained == ["head.predictors.action.weight", "head.predictors.action.bias"]
-    assert not any(isinstance(m, wrappers.BATCH_NORMS) for m in model.modules())
+    assert not any(isinstance(m, BatchNormBase) for m in model.modules())
 
 
 def test_a_step_of_the_linear_probe_moves_the_classifier_and_nothing_else():
@@ -356,5 +356,5 @@ def test_supervised_recipes_compare_with_the_laterals_of_all_levels():
 
 def test_batch_norm_is_fixed_on_epic():
     model = build_without_data(load("EPIC/avsf_r101_8x8_verb.yaml", "MODEL.SLOWFAST.WIDTH", 8))
-    assert not any(isinstance(m, wrappers.BATCH_NORMS) for m in model.modules())
+    assert not any(isinstance(m, BatchNormBase) for m in model.modules())
     assert all(p.requires_grad for p in model.parameters())  # all else is trained

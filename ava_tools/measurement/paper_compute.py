@@ -65,7 +65,7 @@ def synchronisation_gflops(cfg: CfgNode) -> float:
     with torch.device("meta"):
         visual_map = torch.empty(1, fast, cfg.INPUT.CLIP.NUM_FRAMES, size, size)
         audio_map = torch.empty(1, audio, time_steps, 1)
-    macs = count_macs(head.f2s, visual_map)[""] + count_macs(head.a2fs, audio_map, None)[""]
+    macs = count_macs(head.f2s, visual_map)[""] + count_macs(head.a2fs, audio_map)[""]
     return macs / 1e9
 
 

@@ -1,25 +1,30 @@
-from .nonlocal_block import NonLocalBlock
-from .wrappers import (
-    Conv3d,
+from .batch_norm import (
+    BatchNormBase,
     FrozenBatchNorm3d,
     Norm,
     SubBatchNorm,
     fold_batch_norms,
     freeze,
     get_norm,
-    is_channels_last,
-    max_pool3d,
+    zero_init,
 )
+from .conv3d import Conv3d
+from .cpu_conv import is_channels_last, max_pool3d
+from .nonlocal_block import NonLocalBlock, attend, check_attention
 
 __all__ = [
+    "BatchNormBase",
     "Conv3d",
     "FrozenBatchNorm3d",
     "NonLocalBlock",
     "Norm",
     "SubBatchNorm",
+    "attend",
+    "check_attention",
     "fold_batch_norms",
     "freeze",
     "get_norm",
     "is_channels_last",
     "max_pool3d",
+    "zero_init",
 ]

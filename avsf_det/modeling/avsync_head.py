@@ -1,11 +1,12 @@
 """Hierarchical audiovisual synchronisation, AVS (paper, section 3.5; docs/paper.md).
 
-Shorthands: N clips; D dimensions of an embedding. A level is a stage after which sight and sound
-are compared.
+Shorthands: N clips; D dimensions of an embedding. A level is a stage after which visual and audio
+features are compared.
 """
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,26 +15,34 @@ from detectron2.utils.events import get_event_storage
 from torch import nn
 
 from .backbone.build import build_sync_laterals
+from .backbone.fusion import SyncTap
 from .backbone.lateral import AudioToVisual, FastToSlow
-from .backbone.slowfast import Junction, SlowFast
-from .losses import margin_contrastive_loss, pair_distances, sync_classification_loss, tell_apart
+from .backbone.slowfast import SlowFast
+from .losses import (
+    are_distinct,
+    margin_contrastive_loss,
+    pair_distances,
+    sync_classification_loss,
+)
 
 LOSSES = ("contrastive", "bce")
 
 
 class AVSyncHead(nn.Module):
-    """Is this the sound of this clip? Asked at each level, of its own sound and of a negative.
+    """Head that learns, at each level, whether audio belongs to a clip's frames; for training.
 
-    A negative is hard, sound of the same video at another time, or easy, sound of another video:
-    then it is the hard negative of the previous clip in the batch, or its own sound if that has no
-    hard one.
+    Each clip is compared with its own audio and with a negative. A hard negative is audio of the
+    same video at another time. An easy one is audio of another video: the hard negative of the
+    previous clip in the batch, or that clip's own audio if it has no hard negative.
 
-    A level counts only for clips whose sight has no audio in it already, and only where two sounds
-    can be told apart; a factor of 0 takes the others out, so that every parameter is in every
-    step's graph.
+    The loss of a level is masked for clips whose visual features already contain fused audio (the
+    answer would leak) and for clips whose positive and negative audio are silent or identical.
+    Masking by 0 instead of indexing keeps all parameters in the graph, as DDP requires.
 
-    It is for training: models for inference have none. The attribute ``easy_ratio``, the share of
-    a batch, from its start, that gets easy negatives (rounded down), is there to be changed.
+    Attributes:
+        levels: names of the levels.
+        easy_ratio: fraction of a batch, from its start, with easy negatives (rounded down). A
+            curriculum may change it between steps.
     """
 
     @configurable
@@ -49,20 +58,23 @@ class AVSyncHead(nn.Module):
         max_similarity: float,
         f2s: FastToSlow | None = None,
         a2fs: AudioToVisual | None = None,
-    ):
-        """
+    ) -> None:
+        """Create the head.
+
         Args:
-            channels: level ("res3", ...) to channels of sight and of sound.
-            dim: D.
+            channels: level ("res3", ...) to the numbers of visual and of audio channels.
+            dim: number of dimensions, D.
             loss: "contrastive", or "bce": a binary classification of the cosine similarity.
-            margin: of the contrastive loss. Distances are at most 1.
-            weight: of the loss of each level.
-            min_variance, max_similarity: see :func:`avsf_det.modeling.losses.tell_apart`.
-            f2s, a2fs: laterals at res5, for the comparison alone. Without them the pooled maps of
-                the pathways are compared.
+            margin: margin of the contrastive loss. Distances are at most 1.
+            weight: weight of the loss of each level.
+            min_variance: see :func:`avsf_det.modeling.losses.are_distinct`.
+            max_similarity: see :func:`avsf_det.modeling.losses.are_distinct`.
+            f2s: Fast-to-Slow lateral after res5, for the comparison alone.
+            a2fs: audio lateral after res5, for the comparison alone; given if ``f2s`` is. Without
+                them the pooled maps of the pathways are compared.
 
         Raises:
-            ValueError: if there is no such loss.
+            ValueError: ``loss`` is another name.
         """
         super().__init__()
         if loss not in LOSSES:
@@ -73,35 +85,36 @@ class AVSyncHead(nn.Module):
         self.easy_ratio = 1.0
         self.f2s, self.a2fs = f2s, a2fs
         for level, (visual, audio) in channels.items():
-            layers = nn.ModuleDict(
-                {"visual": nn.Linear(visual, dim), "audio": nn.Linear(audio, dim)}
-            )
+            layers = {"visual": nn.Linear(visual, dim), "audio": nn.Linear(audio, dim)}
             for layer in layers.values():
                 nn.init.normal_(layer.weight, std=0.01)
                 nn.init.zeros_(layer.bias)
             if loss == "bce":
                 layers["sync"] = nn.Linear(1, 1)
-                nn.init.constant_(layers["sync"].weight, 5.0)  # certain (0.993) is within reach
+                # Cosines reach from -1 to 1: a weight of 5 allows probabilities up to 0.993.
+                nn.init.constant_(layers["sync"].weight, 5.0)
                 nn.init.zeros_(layers["sync"].bias)
-            self.add_module(level, layers)
+            self.add_module(level, nn.ModuleDict(layers))
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, backbone: SlowFast) -> dict:
-        """
+    def from_config(cls, cfg: CfgNode, backbone: SlowFast) -> dict[str, Any]:
+        """Read MODEL.AVSYNC.
+
         Raises:
-            ValueError: if one of MODEL.AVSYNC.LEVELS is not a stage of ``backbone`` with audio and
-                sight; or if MODEL.AUDIO.ALPHA is too small for the laterals at res5.
+            ValueError: one of the levels is not a stage of ``backbone`` with audio and visual
+                features, or MODEL.AUDIO.ALPHA is too small for the laterals at res5.
         """
         c = cfg.MODEL.AVSYNC
-        known = backbone.junction_channels()
+        known = backbone.tap_channels()
         if not c.LEVELS or not set(c.LEVELS) <= set(known):
             raise ValueError(
                 f"MODEL.AVSYNC.LEVELS is {c.LEVELS}; stages where {cfg.MODEL.BACKBONE.NAME} has "
-                f"sight and sound: {', '.join(known) or 'none'}. MODEL.AUDIO.FUSION_STAGES "
-                f"{cfg.MODEL.AUDIO.FUSION_STAGES} says how far the Audio pathway goes"
+                f"visual and audio features: {', '.join(known) or 'none'}. "
+                f"MODEL.AUDIO.FUSION_STAGES {cfg.MODEL.AUDIO.FUSION_STAGES} says how far the Audio "
+                "pathway goes"
             )
         channels = {level: known[level] for level in known if level in c.LEVELS}
-        laterals = {}
+        laterals: dict[str, Any] = {}
         if c.RES5_LATERALS and "res5" in channels:
             laterals = build_sync_laterals(cfg)
             channels["res5"] = (laterals["a2fs"].out_channels,) * 2
@@ -117,60 +130,65 @@ class AVSyncHead(nn.Module):
         }
 
     def is_easy(self, num_clips: int) -> torch.Tensor:
-        """Which of N clips have easy negatives: (N,) bool. A clip that is alone has none."""
+        """Return which of N clips have easy negatives, (N,) bool; a single clip has none."""
         num_easy = math.floor(self.easy_ratio * num_clips) if num_clips > 1 else 0
         return torch.arange(num_clips) < num_easy
 
-    def choose_negatives(self, x: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """
+    def choose_negatives(self, x: Mapping[str, Any]) -> dict[str, Any]:
+        """Replace hard negatives by easy ones, for the clips of :meth:`is_easy`.
+
         Args:
-            x: a backbone's input; "audio_negative" and "has_audio_negative" are hard.
+            x: inputs of a backbone, with hard "audio_negative" and "has_audio_negative".
 
         Returns:
-            the same, some of them easy.
+            The inputs with the chosen negatives.
         """
         easy = self.is_easy(len(x["audio"])).to(x["audio"].device)
         hard, has_hard = x["audio_negative"], x["has_audio_negative"]
-        # A file that is too short for a hard negative lends its own sound.
-        lent = torch.where(has_hard.view(-1, 1, 1, 1), hard, x["audio"])
-        has_lent = has_hard | x["has_audio"]
+        # A video that is too short for a hard negative gives its own audio to the next clip.
+        given = torch.where(has_hard.view(-1, 1, 1, 1), hard, x["audio"])
+        has_given = has_hard | x["has_audio"]
         return {
             **x,
-            "audio_negative": torch.where(easy.view(-1, 1, 1, 1), lent.roll(1, 0), hard),
-            "has_audio_negative": torch.where(easy, has_lent.roll(1, 0), has_hard),
+            "audio_negative": torch.where(easy.view(-1, 1, 1, 1), given.roll(1, 0), hard),
+            "has_audio_negative": torch.where(easy, has_given.roll(1, 0), has_hard),
         }
 
-    def embed(
-        self, junctions: Mapping[str, Junction]
-    ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        """
+    def embed(self, taps: Mapping[str, SyncTap]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """Embed the features of each level.
+
         Args:
-            junctions: stage to N clips, with or without negatives; see :class:`SlowFast`.
+            taps: taps of N clips by stage, with or without negatives; see :class:`SlowFast`.
 
         Returns:
-            level to embeddings of sight (N, D) and of sound (N, D), or (2N, D) with the negatives
-            behind. They are float32 and of length 0.5.
+            Level to visual embeddings (N, D) and audio embeddings (N, D), or (2N, D) with the
+            negatives behind. They are float32 and of length 0.5.
         """
         embeddings = {}
         for level in self.levels:
-            visual, audio, _ = junctions[level]
-            if level == "res5" and self.f2s is not None:
-                slow, fast = visual
+            visual, audio, _ = taps[level]
+            if level == "res5" and self.f2s is not None and self.a2fs is not None:
+                slow, fast = visual  # (N, C, T / alpha_F, H, W), (N, C, T, H, W)
                 visual = (torch.cat([slow, self.f2s(fast)], dim=1),)
-                audio = self.a2fs(audio, slow)
+                audio = self.a2fs(audio)  # (2N, C, T / alpha_F, 1, 1)
             layers = getattr(self, level)
+            pooled = torch.cat([x.flatten(2).mean(dim=2) for x in visual], 1)  # (N, C_visual)
             embeddings[level] = (
-                _embed(layers["visual"], torch.cat([x.flatten(2).mean(dim=2) for x in visual], 1)),
+                _embed(layers["visual"], pooled),
                 _embed(layers["audio"], audio.flatten(2).mean(dim=2)),
             )
         return embeddings
 
-    def valid(self, x: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Which clips of a backbone's input have two sounds that can be told apart: (N,) bool."""
+    def is_valid(self, x: Mapping[str, Any]) -> torch.Tensor:
+        """Return which clips have two audio tracks that can be distinguished, (N,) bool.
+
+        Args:
+            x: inputs of a backbone, with negatives.
+        """
         return (
             x["has_audio"]
             & x["has_audio_negative"]
-            & tell_apart(
+            & are_distinct(
                 x["audio"],
                 x["audio_negative"],
                 min_variance=self.min_variance,
@@ -178,39 +196,37 @@ class AVSyncHead(nn.Module):
             )
         )
 
-    def forward(
-        self, junctions: Mapping[str, Junction], x: Mapping[str, torch.Tensor]
-    ) -> dict[str, torch.Tensor]:
-        """The losses. Into Detectron2's event storage go "avs/<level>_acc_easy" and "_acc_hard":
-        the share of clips, of those that count, which are nearer to their own sound than to that
-        negative.
+    def forward(self, taps: Mapping[str, SyncTap], x: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        """Compute the losses.
+
+        "avs/<level>_acc_easy" and "_acc_hard" go into Detectron2's event storage: the fraction of
+        clips, of those that count, that are closer to their own audio than to that negative.
 
         Args:
-            junctions: of N clips with negatives; see :class:`SlowFast`.
-            x: what the backbone made them of.
+            taps: taps of N clips with negatives by stage; see :class:`SlowFast`.
+            x: inputs of the backbone, with negatives.
 
         Returns:
             "loss_avs_<level>" of each level.
         """
-        valid = self.valid(x)
+        valid = self.is_valid(x)
         easy = self.is_easy(len(valid)).to(valid.device)
         losses = {}
-        for level, (visual, audio) in self.embed(junctions).items():
-            own, other = (pair_distances(visual, sound) for sound in audio.chunk(2))
-            counts = valid * junctions[level].unfused
+        for level, (visual, audio) in self.embed(taps).items():
+            positive, negative = (pair_distances(visual, part) for part in audio.chunk(2))  # (N,)
+            mask = valid * taps[level].unfused
             layers = getattr(self, level)
             if "sync" in layers:
-                # Of two vectors of length 0.5 the cosine is 1 - 2 * distance^2.
-                logits = [
-                    layers["sync"](1 - 2 * distance.square().unsqueeze(1)).squeeze(1).float()
-                    for distance in (own, other)
-                ]
-                loss = sync_classification_loss(*logits, counts)
+                loss = sync_classification_loss(
+                    _sync_logits(layers["sync"], positive),
+                    _sync_logits(layers["sync"], negative),
+                    mask,
+                )
             else:
-                loss = margin_contrastive_loss(own, other, counts, self.margin)
+                loss = margin_contrastive_loss(positive, negative, mask, self.margin)
             losses[f"loss_avs_{level}"] = self.weight * loss
-            for kind, mask in (("easy", easy), ("hard", ~easy)):
-                _log_share(f"avs/{level}_acc_{kind}", own < other, counts * mask)
+            for kind, chosen in (("easy", easy), ("hard", ~easy)):
+                _log_fraction(f"avs/{level}_acc_{kind}", positive < negative, mask * chosen)
         return losses
 
 
@@ -218,8 +234,14 @@ def _embed(layer: nn.Linear, pooled: torch.Tensor) -> torch.Tensor:
     return 0.5 * F.normalize(layer(pooled).float(), dim=1)
 
 
-def _log_share(name: str, correct: torch.Tensor, counts: torch.Tensor) -> None:
-    """Of what ``counts`` (N,), the share that is ``correct`` (N,); nothing if nothing counts."""
-    total = counts.sum().item()
+def _sync_logits(layer: nn.Linear, distances: torch.Tensor) -> torch.Tensor:
+    """Return the logits (N,) of "in sync" from the cosines of pairs of embeddings."""
+    # The cosine of two vectors of length 0.5 is 1 - 2 * distance^2.
+    return layer(1 - 2 * distances.square().unsqueeze(1)).squeeze(1).float()
+
+
+def _log_fraction(name: str, correct: torch.Tensor, mask: torch.Tensor) -> None:
+    """Log the fraction of the clips with ``mask`` (N,) 1 that is ``correct`` (N,), if any."""
+    total = mask.sum().item()
     if total:
-        get_event_storage().put_scalar(name, (counts * correct).sum().item() / total)
+        get_event_storage().put_scalar(name, (mask * correct).sum().item() / total)

@@ -1,10 +1,11 @@
-"""Classes of whole clips (paper, sections 3.1 and 4: "pool5" and the classifier).
+"""Classification of whole clips (paper, sections 3.1 and 4: "pool5" and the classifier).
 
 Shorthands: N clips; K classes of a task; C channels of all pathways together; P positions at which
 the classifier is applied, 1 in training.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,10 +17,11 @@ LOSSES = ("softmax", "sigmoid")
 
 
 class ClipHead(nn.Module):
-    """Pool each pathway over time and space, concatenate, dropout, one linear layer per task.
+    """Classifier with one linear layer per task on the pooled features of all pathways.
 
-    At test on frames larger than in training it is fully convolutional: the pooling window keeps
-    its training size and slides, the pooled audio is repeated, and the scores of all positions are
+    Each pathway is pooled over time and space; then come concatenation and dropout. At test on
+    frames larger than in training the head is fully convolutional: the pooling window keeps its
+    training size and slides, the pooled audio is repeated, and the scores of all positions are
     averaged.
     """
 
@@ -32,17 +34,18 @@ class ClipHead(nn.Module):
         loss: str,
         dropout: float,
         window: int,
-    ):
-        """
+    ) -> None:
+        """Create the head.
+
         Args:
-            in_channels: C.
-            num_classes: K of each task.
+            in_channels: number of channels of all pathways, C.
+            num_classes: task to its number of classes, K.
             loss: "softmax" (one class per clip) or "sigmoid" (any number of classes).
-            dropout: probability, before the linear layers.
+            dropout: probability of dropout before the linear layers.
             window: height and width of the visual maps of a training crop.
 
         Raises:
-            ValueError: if there is no such loss.
+            ValueError: ``loss`` is another name.
         """
         super().__init__()
         if loss not in LOSSES:
@@ -50,15 +53,15 @@ class ClipHead(nn.Module):
         self.multi_label = loss == "sigmoid"
         self.window = window
         self.dropout = nn.Dropout(dropout)
-        self.predictors = nn.ModuleDict(
-            {task: nn.Linear(in_channels, k) for task, k in num_classes.items()}
-        )
-        for predictor in self.predictors.values():
+        predictors = {task: nn.Linear(in_channels, k) for task, k in num_classes.items()}
+        for predictor in predictors.values():
             nn.init.normal_(predictor.weight, std=0.01)
             nn.init.zeros_(predictor.bias)
+        self.predictors = nn.ModuleDict(predictors)
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        """Read MODEL.CLIP_HEAD."""
         head = cfg.MODEL.CLIP_HEAD
         if len(head.TASKS) != len(head.NUM_CLASSES):
             raise ValueError(
@@ -74,18 +77,19 @@ class ClipHead(nn.Module):
         }
 
     def forward(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """
+        """Compute logits.
+
         Args:
-            features: of :class:`avsf_det.modeling.SlowFast`.
+            features: features of :class:`avsf_det.modeling.SlowFast`.
 
         Returns:
-            (N, P, K) float32 logits of each task.
+            Task to (N, P, K) float32 logits.
         """
         x = self.dropout(self.pool(features))
         return {task: predictor(x).float() for task, predictor in self.predictors.items()}
 
     def pool(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
-        """As :meth:`forward`. Returns: (N, P, C), channels of Slow, Fast, Audio."""
+        """Return the pooled features (N, P, C): channels of Slow, Fast, Audio."""
         pooled = [self._pool_windows(x) for name, x in features.items() if name != "audio_res5"]
         if "audio_res5" in features:
             audio = features["audio_res5"].mean(dim=(2, 3)).unsqueeze(1)  # (N, 1, C_a)
@@ -94,33 +98,31 @@ class ClipHead(nn.Module):
         return torch.cat(pooled, dim=2)
 
     def _pool_windows(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, C, T, H, W) to (N, P, C): means over all frames and windows of neighbours."""
+        """Map (N, C, T, H, W) to (N, P, C), the means over all frames and over each window."""
         size = [min(self.window, side) for side in x.shape[3:]]
         return F.avg_pool2d(x.mean(dim=2), size, stride=1).flatten(2).transpose(1, 2)
 
     def losses(
         self, logits: Mapping[str, torch.Tensor], labels: Sequence[Mapping[str, torch.Tensor]]
     ) -> dict[str, torch.Tensor]:
-        """Mean cross-entropy over clips, or binary cross-entropy over clips and classes.
+        """Compute the mean cross-entropy over clips, or binary one over clips and classes.
 
         Args:
-            logits: (N, 1, K) of each task.
-            labels: of N clips: a class (int64 scalar) or (K,) float32 of 0 and 1, by task.
+            logits: task to (N, 1, K) logits.
+            labels: for each of N clips, task to a class (int64 scalar) or (K,) float32 of 0 and 1.
 
         Returns:
             "loss_<task>" of each task.
         """
+        criterion = F.binary_cross_entropy_with_logits if self.multi_label else F.cross_entropy
         losses = {}
         for task, x in logits.items():
             target = torch.stack([clip[task] for clip in labels]).to(x.device)
-            criterion = F.cross_entropy
-            if self.multi_label:
-                criterion = F.binary_cross_entropy_with_logits
             losses[f"loss_{task}"] = criterion(x.mean(dim=1), target)
         return losses
 
     def scores(self, logits: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """(N, P, K) logits to (N, K) probabilities of each task, the mean over positions."""
+        """Map logits (N, P, K) to probabilities (N, K) of each task, their mean over positions."""
         return {
             task: (x.sigmoid() if self.multi_label else x.softmax(dim=2)).mean(dim=1)
             for task, x in logits.items()

@@ -1,9 +1,9 @@
 """Losses of audiovisual synchronisation (paper, section 3.5; docs/paper.md), as pure functions.
 
-Shorthands: N clips; D dimensions of an embedding. Each clip has a positive pair, its sight and its
-own sound, and a negative pair, its sight and a sound that is not in sync with it. Both losses are
-sums over the clips that count, divided by the 2N pairs of all clips. So a clip weighs the same
-whatever it shares the batch with, and several processes have the gradients of one.
+Shorthands: N clips; D dimensions of an embedding. Each clip has a positive pair, its visual and
+its own audio features, and a negative pair, its visual features and audio that is not in sync with
+them. Both losses are sums over the clips that count, divided by the 2N pairs of all clips. So a
+clip weighs the same whatever else is in its batch, and several processes have the gradients of one.
 """
 
 import torch
@@ -11,19 +11,23 @@ import torch.nn.functional as F
 
 
 def pair_distances(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Euclidean distances of two (N, D), row by row: (N,). The gradient is finite at 0 too."""
+    """Return the Euclidean distances (N,) of two (N, D), row by row, with finite gradients."""
+    # The square root has an infinite gradient at 0, where embeddings are equal.
     return (a - b).square().sum(dim=1).clamp(min=1e-12).sqrt()
 
 
 def margin_contrastive_loss(
     positive: torch.Tensor, negative: torch.Tensor, mask: torch.Tensor, margin: float
 ) -> torch.Tensor:
-    """Positive pairs are drawn together, negative ones driven apart up to ``margin``:
-    sum of mask * (positive^2 + max(0, margin - negative)^2), over 2N.
+    """Pull positive pairs together, and push negative ones apart up to ``margin``.
+
+    The loss is the sum of mask * (positive^2 + max(0, margin - negative)^2), over 2N.
 
     Args:
-        positive, negative: (N,) distances.
+        positive: (N,) distances of the positive pairs.
+        negative: (N,) distances of the negative pairs.
         mask: (N,) float, 1 for clips that count, 0 for others.
+        margin: distance from which a negative pair has no loss.
     """
     pairs = positive.square() + (margin - negative).clamp(min=0).square()
     return (mask * pairs).sum() / (2 * len(mask))
@@ -32,30 +36,33 @@ def margin_contrastive_loss(
 def sync_classification_loss(
     positive: torch.Tensor, negative: torch.Tensor, mask: torch.Tensor
 ) -> torch.Tensor:
-    """Binary cross-entropy of "in sync": of positive pairs 1, of negative ones 0.
+    """Compute the binary cross-entropy of "in sync": 1 for positive pairs, 0 for negative ones.
 
     Args:
-        positive, negative: (N,) logits.
+        positive: (N,) logits of the positive pairs.
+        negative: (N,) logits of the negative pairs.
         mask: (N,) float, 1 for clips that count, 0 for others.
     """
     pairs = F.softplus(-positive) + F.softplus(negative)
     return (mask * pairs).sum() / (2 * len(mask))
 
 
-def tell_apart(
+def are_distinct(
     audio: torch.Tensor, negative: torch.Tensor, *, min_variance: float, max_similarity: float
 ) -> torch.Tensor:
-    """Which clips have two sounds that can be told apart: neither is silent nor monotonous, and
-    they are not the same.
+    """Return for which clips the own audio and the negative can be distinguished.
+
+    Neither may be silent or monotonous, and they must differ.
 
     Args:
-        audio, negative: (N, 1, T_a, F) normalised spectrograms.
-        min_variance: what the variance of each must exceed.
-        max_similarity: what their cosine similarity must fall short of.
+        audio: (N, 1, T_a, F) normalised spectrograms.
+        negative: (N, 1, T_a, F) normalised spectrograms.
+        min_variance: variance that each must exceed.
+        max_similarity: cosine similarity that they must stay below.
 
     Returns:
         (N,) bool.
     """
-    audio, negative = audio.flatten(1), negative.flatten(1)
+    audio, negative = audio.flatten(1), negative.flatten(1)  # (N, T_a * F)
     varied = [x.var(dim=1, correction=0) > min_variance for x in (audio, negative)]
     return varied[0] & varied[1] & (F.cosine_similarity(audio, negative) < max_similarity)

@@ -19,9 +19,9 @@ class ActionBoxes:
         boxes: float64 (N, 4), x1 y1 x2 y2 as fractions of width and height.
         actions: int32 (N,), ids of the label map.
         scores: float64 (N,), ones for annotations.
-        persons: int32 (N,), rank of the person's name among all names of the file; None if the
-            file was not asked for persons.
-        lines: int64 (N,), line of the file, from 1; None without a file.
+        persons: int32 (N,), rank of the person's name among all names of the file; None if these
+            are no annotations.
+        lines: int64 (N,), line of the file, from 1; None if these are no annotations of a file.
     """
 
     keyframes: list[Keyframe]

@@ -151,44 +151,43 @@ def _parse_table(path: str | Path, rules: RowRules) -> ActionBoxes | None:
     num_rows, num_columns = table.num_rows, table.num_columns
     if num_columns not in (7, 8):
         return None
-    column = [table[i].combine_chunks() for i in range(1, 6)]
     # Empty cells of person boxes are nulls, as numbers nan. Only the action may be empty.
-    seconds, *corners = (values.to_numpy(zero_copy_only=False) for values in column)
-    boxes = np.stack(corners, axis=1)
+    seconds = table["f1"].to_numpy()
+    boxes = np.empty((num_rows, 4))
+    for i in range(4):
+        boxes[:, i] = table[2 + i].to_numpy()
     boxes += 0.0  # turns -0 into 0
     actions, scores = _table_actions(table, rules), np.ones(num_rows)
     if rules.last_is_score and (num_columns == 8 or rules.for_persons):
-        scores = table[num_columns - 1].combine_chunks().to_numpy(zero_copy_only=False)
+        scores = table[num_columns - 1].to_numpy()
+    videos, names = table["f0"], None
+    if num_columns == 8 and not rules.last_is_score:
+        names = table["f7"]
+    del table  # half of the memory
     if not _are_valid(seconds, boxes, actions, scores, rules):
         return None
-    ids, video = _texts_and_codes(table["f0"])
+    ids, video = _texts_and_codes(videos)
     if any(_is_unusual(text) or is_wrong_video_id(text, rules) for text in ids):
         return None
     keyframes, keyframe = _index_keyframes(ids, video, seconds)
-    persons = np.zeros(num_rows, np.int32)
-    if num_columns == 8 and not rules.last_is_score:
-        names, code = _texts_and_codes(table["f7"])
-        if any(map(_is_unusual, names)):
+    persons = lines = None
+    if not rules.last_is_score:
+        persons, lines = np.zeros(num_rows, np.int32), np.arange(1, num_rows + 1)
+    if names is not None:
+        texts, code = _texts_and_codes(names)
+        if any(map(_is_unusual, texts)):
             return None
-        persons = np.argsort(np.argsort(names)).astype(np.int32)[code]
-    return ActionBoxes(
-        keyframes,
-        keyframe,
-        boxes,
-        actions.astype(np.int32),
-        scores,
-        persons,
-        np.arange(1, num_rows + 1),
-    )
+        persons = np.argsort(np.argsort(texts)).astype(np.int32)[code]
+    return ActionBoxes(keyframes, keyframe, boxes, actions.astype(np.int32), scores, persons, lines)
 
 
 def _table_actions(table: pa.Table, rules: RowRules) -> np.ndarray:
     """Return the action ids as float64, -1 where a person box has none."""
     if not rules.for_persons:
-        return table["f6"].combine_chunks().to_numpy()
+        return table["f6"].to_numpy()
     if table.num_columns == 7:
         return np.full(table.num_rows, -1.0)
-    return table["f6"].fill_null(-1.0).combine_chunks().to_numpy()
+    return table["f6"].fill_null(-1.0).to_numpy()
 
 
 def _are_valid(

@@ -108,14 +108,15 @@ def parse_rows(path: str | Path, rules: RowRules) -> ActionBoxes:
     keyframes, boxes, actions, scores, persons, lines = (
         zip(*columns, strict=True) if columns else [()] * 6
     )
+    names = np.unique(np.array(persons, str), return_inverse=True)[1].astype(np.int32)
     return ActionBoxes(
         list(index),
         np.array(keyframes, np.int32),
         np.array(boxes, np.float64).reshape(-1, 4) + 0.0,
         np.array(actions, np.int32),
         np.array(scores, np.float64),
-        np.unique(np.array(persons, str), return_inverse=True)[1].astype(np.int32),
-        np.array(lines, np.int64),
+        None if rules.last_is_score else names,
+        None if rules.last_is_score else np.array(lines, np.int64),
     )
 
 

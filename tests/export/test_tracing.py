@@ -16,7 +16,7 @@ from avsf_det.export import (
 )
 from avsf_det.modeling.backbone.resnet3d import BLOCKS_PER_STAGE
 
-from ..modeling.builders import NUM_COLUMNS, NUM_FRAMES, NUM_MELS, SIZE, make_cfg, randomize
+from ..modeling.builders import NUM_FRAMES, NUM_MELS, NUM_TIME_STEPS, SIZE, make_cfg, randomize
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def few_blocks(monkeypatch):
 
 def build(cfg) -> TensorModel:
     cfg.INPUT.CLIP.NUM_FRAMES = NUM_FRAMES
-    cfg.INPUT.AUDIO.NUM_FRAMES, cfg.INPUT.AUDIO.NUM_MELS = NUM_COLUMNS, NUM_MELS
+    cfg.INPUT.AUDIO.NUM_FRAMES, cfg.INPUT.AUDIO.NUM_MELS = NUM_TIME_STEPS, NUM_MELS
     torch.manual_seed(0)
     model = randomize(build_model(cfg))
     for name, weight in model.named_parameters():

@@ -7,7 +7,7 @@ from torch import nn
 
 from avsf_det import add_avsf_config
 
-NUM_FRAMES, NUM_COLUMNS, NUM_MELS = 8, 32, 8
+NUM_FRAMES, NUM_TIME_STEPS, NUM_MELS = 8, 32, 8
 SIZE = (48, 64)  # height and width of the frames
 
 
@@ -38,7 +38,7 @@ def make_cfg(*, audio: bool = False, **slowfast) -> CfgNode:
 
 
 def randomize(model: nn.Module) -> nn.Module:
-    """Give norms other values than those they start with; zero would hide half of the network."""
+    """Give norms random values; those that start at zero would hide half of the network."""
     generator = torch.Generator().manual_seed(0)
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -50,17 +50,17 @@ def randomize(model: nn.Module) -> nn.Module:
 
 
 def make_features(num_clips: int = 2, seed: int = 0) -> dict[str, torch.Tensor]:
-    """What a backbone takes, all clips with sound."""
+    """Inputs of a backbone, all clips with audio."""
     generator = torch.Generator().manual_seed(seed)
     return {
         "frames": torch.randn(num_clips, 3, NUM_FRAMES, *SIZE, generator=generator),
-        "audio": torch.randn(num_clips, 1, NUM_COLUMNS, NUM_MELS, generator=generator),
+        "audio": torch.randn(num_clips, 1, NUM_TIME_STEPS, NUM_MELS, generator=generator),
         "has_audio": torch.ones(num_clips, dtype=torch.bool),
     }
 
 
 def add_negatives(x: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Hard negatives to what a backbone takes."""
+    """Add hard negatives to the inputs of a backbone."""
     generator = torch.Generator().manual_seed(9)
     negative = torch.randn(x["audio"].shape, generator=generator)
     has_audio = torch.ones(len(negative), dtype=torch.bool)
@@ -68,16 +68,16 @@ def add_negatives(x: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def make_inputs(num_clips: int = 2, num_boxes: int = 2, num_actions: int = 5) -> list[dict]:
-    """What a model takes, in training or not."""
+    """Inputs of a model, for training and inference."""
     generator = torch.Generator().manual_seed(1)
     boxes = torch.tensor([[4.0, 6, 40, 44], [10, 3, 60, 30], [30, 20, 50, 45]])[:num_boxes]
     actions = torch.rand(num_clips, num_boxes, num_actions, generator=generator).round()
     return [
         {
             "frames": torch.randint(256, (3, NUM_FRAMES, *SIZE), generator=generator).byte(),
-            "audio": 4 * torch.randn(1, NUM_COLUMNS, NUM_MELS, generator=generator) - 7,
+            "audio": 4 * torch.randn(1, NUM_TIME_STEPS, NUM_MELS, generator=generator) - 7,
             "has_audio": True,
-            "audio_negative": 4 * torch.randn(1, NUM_COLUMNS, NUM_MELS, generator=generator) - 7,
+            "audio_negative": 4 * torch.randn(1, NUM_TIME_STEPS, NUM_MELS, generator=generator) - 7,
             "has_audio_negative": True,
             "proposals": Instances(
                 SIZE,

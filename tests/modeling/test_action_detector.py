@@ -43,12 +43,12 @@ def test_box_features_are_means_over_time_and_maxima_over_the_box():
         assert torch.allclose(features[i], torch.cat(expected), atol=1e-6)
 
 
-def test_every_box_gets_the_sound_of_its_own_clip():
+def test_every_box_gets_the_audio_of_its_own_clip():
     maps = make_maps(3)
     boxes = [Boxes(torch.rand(n, 4).cumsum(1) * 20) for n in (2, 0, 3)]
     features = make_heads().box_features(maps, boxes)
-    sound = maps["audio_res5"].mean((2, 3))
-    assert torch.equal(features[:, 5:], sound[[0, 0, 2, 2, 2]])
+    audio = maps["audio_res5"].mean((2, 3))
+    assert torch.equal(features[:, 5:], audio[[0, 0, 2, 2, 2]])
     del maps["audio_res5"]
     assert make_heads(audio=False).box_features(maps, boxes).shape == (5, 5)
 
@@ -74,7 +74,7 @@ def test_loss_is_the_mean_over_boxes_and_actions():
     assert heads.loss(logits, labelled).item() == pytest.approx(expected)
 
 
-def test_training_keeps_what_matches_a_true_box():
+def test_training_keeps_proposals_that_match_a_ground_truth_box():
     heads = make_heads()
     (target,) = (x["instances"] for x in make_inputs(num_clips=1))
     true = target.gt_boxes.tensor

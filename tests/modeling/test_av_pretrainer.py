@@ -8,12 +8,12 @@ from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 from torch import nn
 
-from avsf_det.modeling.meta_arch.av_pretrainer import turn
+from avsf_det.modeling.meta_arch.av_pretrainer import rotate
 
 from .builders import make_cfg, make_inputs, randomize
 
 LEVELS = ("res3", "res4", "res5")
-LEAVES = ("visual", "audio", "audio_negative")
+NAMES = ("visual", "audio", "audio_negative")
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def make_model(cfg) -> nn.Module:
 
 
 def make_clips(num_clips: int = 2) -> list[dict]:
-    """Square, and nothing but sight and sound."""
+    """Square clips with frames and audio alone."""
     names = ("frames", "audio", "has_audio", "audio_negative", "has_audio_negative")
     clips = [{name: clip[name] for name in names} for clip in make_inputs(num_clips)]
     for clip in clips:
@@ -57,7 +57,7 @@ def test_training_step(avsync, rotation, laterals):
     assert list(losses) == expected + (["loss_rotation"] if rotation else [])
     assert all(loss.item() > 0 for loss in losses.values())
     sum(losses.values()).backward()
-    for name, parameter in model.named_parameters():  # as DDP needs it
+    for name, parameter in model.named_parameters():  # as DDP requires
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
     trained = {
         name for name in ("slow", "fast", "audio") if has_gradient(getattr(model.backbone, name))
@@ -79,7 +79,7 @@ def test_levels_below_the_last_one_leave_no_parameter_without_a_gradient():
         assert not any(p.grad.any() for p in model.backbone.audio[stage].parameters())
 
 
-def test_rotation_needs_no_sound():
+def test_rotation_needs_no_audio():
     """SlowFast (ROT)."""
     cfg = make_pretrainer_cfg(avsync=False)
     cfg.MODEL.BACKBONE.NAME = "build_slowfast_backbone"
@@ -94,7 +94,7 @@ def test_rotation_needs_no_sound():
 
 
 def test_rotation_loss_and_accuracy(storage, monkeypatch):
-    """The head says turn 1 with probability 1/2 and each other one with 1/6, whatever it sees."""
+    """The head gives rotation 1 the probability 1/2 and the others 1/6, for any clip."""
     cfg = make_pretrainer_cfg(avsync=False)
     cfg.MODEL.ROTATION.WEIGHT = 0.5
     model = make_model(cfg)
@@ -108,8 +108,8 @@ def test_rotation_loss_and_accuracy(storage, monkeypatch):
     assert storage.latest()["train/rotation_accuracy"][0] == 0.75
 
 
-def test_each_clip_is_turned_by_its_own_label(monkeypatch):
-    """In training the head sees what it sees of a clip turned by hand."""
+def test_each_clip_is_rotated_by_its_own_label(monkeypatch):
+    """In training, the head gets the features of a clip rotated by hand."""
     model = make_model(make_pretrainer_cfg(avsync=False)).eval()
     model.backbone.train = lambda mode: model.backbone  # its norms stay as they are
     seen = []
@@ -126,19 +126,19 @@ def test_each_clip_is_turned_by_its_own_label(monkeypatch):
         assert torch.allclose(row, result["rotation"][k], atol=1e-5)
 
 
-def test_turns_are_counter_clockwise():
+def test_rotations_are_counter_clockwise():
     frame = torch.tensor([[1.0, 2], [3, 4]])
     frames = frame.expand(4, 3, 5, 2, 2)
-    turned = turn(frames, torch.tensor([0, 1, 2, 3]))
+    rotated = rotate(frames, torch.tensor([0, 1, 2, 3]))
     expected = [[[1, 2], [3, 4]], [[2, 4], [1, 3]], [[4, 3], [2, 1]], [[3, 1], [4, 2]]]
-    assert turned[:, 2, 4].tolist() == expected
-    assert torch.equal(turned, turned[:, :1, :1].expand_as(turned))
-    with pytest.raises(ValueError, match="2 x 3 cannot be turned"):
-        turn(torch.zeros(1, 3, 5, 2, 3), torch.tensor([0]))
+    assert rotated[:, 2, 4].tolist() == expected
+    assert torch.equal(rotated, rotated[:, :1, :1].expand_as(rotated))
+    with pytest.raises(ValueError, match="2 x 3 cannot be rotated"):
+        rotate(torch.zeros(1, 3, 5, 2, 3), torch.tensor([0]))
 
 
 @pytest.mark.parametrize("laterals", [False, True])
-def test_inference_says_what_can_be_judged(laterals):
+def test_inference_gives_what_can_be_scored(laterals):
     model = make_model(make_pretrainer_cfg(laterals=laterals)).eval()
     clips = make_clips(3)
     clips[2]["has_audio_negative"] = False
@@ -152,16 +152,16 @@ def test_inference_says_what_can_be_judged(laterals):
         assert torch.allclose(result["rotation"], single["rotation"], atol=1e-5)
         assert tuple(result["embeddings"]) == LEVELS
         for level in LEVELS:
-            assert tuple(result["embeddings"][level]) == LEAVES
-            for name in LEAVES:
+            assert tuple(result["embeddings"][level]) == NAMES
+            for name in NAMES:
                 vector = result["embeddings"][level][name]
                 assert vector.shape == (64,)
                 assert vector.norm().item() == pytest.approx(0.5, abs=1e-5)
                 assert torch.allclose(vector, single["embeddings"][level][name], atol=1e-5)
 
 
-def test_no_sound_is_in_what_inference_sees():
-    """Swap the sounds: sight stays, at all levels, and the sounds change places."""
+def test_visual_embeddings_of_inference_contain_no_audio():
+    """Swap the two audio tracks: visual embeddings stay at all levels, audio ones are swapped."""
     model = make_model(make_pretrainer_cfg(laterals=True)).eval()
     clip = make_clips(1)[0]
     swapped = {**clip, "audio": clip["audio_negative"], "audio_negative": clip["audio"]}
@@ -184,6 +184,6 @@ def test_inference_without_negatives():
     assert tuple(result["embeddings"]["res4"]) == ("visual", "audio")
 
 
-def test_nothing_to_learn_from():
+def test_a_model_without_heads():
     with pytest.raises(ValueError, match="AVPretrainer needs"):
         build_model(make_pretrainer_cfg(avsync=False, rotation=False))

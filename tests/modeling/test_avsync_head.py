@@ -1,4 +1,4 @@
-"""Synchronisation of sight and sound, as a head and in models."""
+"""Audiovisual synchronisation, as a head and in models."""
 
 import math
 
@@ -9,7 +9,7 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 
 from avsf_det.modeling import AVSyncHead
-from avsf_det.modeling.backbone.slowfast import Junction
+from avsf_det.modeling.backbone.fusion import SyncTap
 
 from .builders import make_cfg, make_inputs, randomize
 
@@ -18,13 +18,13 @@ LEVELS = ("res3", "res4", "res5")
 
 @pytest.fixture(autouse=True)
 def storage():
-    """Training writes to it, as in Detectron2."""
+    """Storage that training writes to, as in Detectron2."""
     with EventStorage() as storage:
         yield storage
 
 
 def make_avs_cfg(**avsync):
-    """A detector, always with sound."""
+    """Config of a detector whose audio is never dropped."""
     cfg = make_cfg(audio=True)
     cfg.MODEL.AVSYNC.ENABLED = True
     cfg.MODEL.AUDIO.DROP_PATHWAY = 0.0
@@ -43,7 +43,7 @@ def sync_losses(model, clips) -> dict[str, torch.Tensor]:
 
 
 def make_head(**kwargs) -> AVSyncHead:
-    """One level, where (x, y) of sight and of sound are embedded as they are."""
+    """A head with one level, which embeds visual and audio vectors (x, y) as they are."""
     args = dict(dim=2, loss="contrastive", margin=0.99, weight=1.0)
     args |= dict(channels={"res3": (2, 2)}, min_variance=0.01, max_similarity=0.99999)
     head = AVSyncHead(**{**args, **kwargs})
@@ -52,16 +52,16 @@ def make_head(**kwargs) -> AVSyncHead:
     return head
 
 
-def make_junction(visual, audio, unfused) -> dict[str, Junction]:
-    """From vectors, the means of maps that are not constant."""
+def make_taps(visual, audio, unfused) -> dict[str, SyncTap]:
+    """Taps of maps that are not constant, and whose means are these vectors."""
     visual, audio = torch.tensor(visual)[:, :, None], torch.tensor(audio)[:, :, None]
     spread = torch.tensor([-1.0, 1.0])
     visual, audio = visual + spread, audio + spread
     maps = visual.view(-1, 2, 2, 1, 1), audio.view(-1, 2, 1, 2)
-    return {"res3": Junction((maps[0],), maps[1], torch.tensor(unfused))}
+    return {"res3": SyncTap((maps[0],), maps[1], torch.tensor(unfused))}
 
 
-def make_sounds(num_clips: int) -> dict[str, torch.Tensor]:
+def make_tracks(num_clips: int) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     tracks = torch.randn(2, num_clips, 1, 4, 4, generator=generator)
     known = torch.ones(2, num_clips, dtype=torch.bool)
@@ -73,7 +73,7 @@ def make_sounds(num_clips: int) -> dict[str, torch.Tensor]:
     }
 
 
-# Sight (1, 0) of three clips; their own sounds at distances 0, sqrt(0.5), 1, their negatives at
+# Visual (1, 0) of three clips; their own audio at distances 0, sqrt(0.5), 1, their negatives at
 # sqrt(0.5), 1, 0: all vectors have length 0.5.
 THREE = ([[3.0, 0]] * 3, [[2.0, 0], [0, 1], [-1, 0], [0, -4], [-2, 0], [5, 0]])
 HINGE = (0.99 - math.sqrt(0.5)) ** 2
@@ -82,7 +82,7 @@ HINGE = (0.99 - math.sqrt(0.5)) ** 2
 def test_loss_and_accuracies_in_closed_form(storage):
     head = make_head(weight=2.0)
     head.easy_ratio = 0.7  # of three clips two, rounded down
-    losses = head(make_junction(*THREE, [1.0, 1, 1]), make_sounds(3))
+    losses = head(make_taps(*THREE, [1.0, 1, 1]), make_tracks(3))
     expected = (0 + HINGE) + (0.5 + 0) + (1 + 0.99**2)
     assert losses.keys() == {"loss_avs_res3"}
     assert losses["loss_avs_res3"].item() == pytest.approx(2 * expected / 6, abs=1e-5)
@@ -90,38 +90,38 @@ def test_loss_and_accuracies_in_closed_form(storage):
     assert logged == {"avs/res3_acc_easy": 1.0, "avs/res3_acc_hard": 0.0}
 
 
-@pytest.mark.parametrize("change", ["fused", "has_audio", "has_audio_negative", "same", "silent"])
+@pytest.mark.parametrize("change", ["fused", "has_audio", "has_audio_negative", "same", "sigiven"])
 def test_the_third_clip_does_not_count(change, storage):
-    head, unfused, x = make_head(), [1.0, 1, 1], make_sounds(3)
+    head, unfused, x = make_head(), [1.0, 1, 1], make_tracks(3)
     if change == "fused":
         unfused[2] = 0.0
     elif change == "same":
         x["audio_negative"][2] = x["audio"][2]
-    elif change == "silent":
+    elif change == "sigiven":
         x["audio"][2] = -1.5
     else:
         x[change][2] = False
-    loss = head(make_junction(*THREE, unfused), x)["loss_avs_res3"]
+    loss = head(make_taps(*THREE, unfused), x)["loss_avs_res3"]
     assert loss.item() == pytest.approx((HINGE + 0.5) / 6, abs=1e-5)  # of 2N pairs, all of them
     assert storage.latest()["avs/res3_acc_easy"][0] == 1
 
 
 def test_classification_of_pairs():
-    """Cosines 1, 0, -1 of the own sounds, 0, -1, 1 of the negatives."""
+    """Cosines 1, 0, -1 of the own audio, 0, -1, 1 of the negatives."""
     head = make_head(loss="bce")
     head.res3.sync.weight.data.fill_(2.0)
     head.res3.sync.bias.data.fill_(0.5)
-    loss = head(make_junction(*THREE, [1.0, 1, 1]), make_sounds(3))["loss_avs_res3"]
+    loss = head(make_taps(*THREE, [1.0, 1, 1]), make_tracks(3))["loss_avs_res3"]
     own = sum(math.log1p(math.exp(-z)) for z in (2.5, 0.5, -1.5))
     other = sum(math.log1p(math.exp(z)) for z in (0.5, -1.5, 2.5))
     assert loss.item() == pytest.approx((own + other) / 6, abs=1e-5)
 
 
 def test_nothing_counts(storage):
-    x = make_sounds(3)
+    x = make_tracks(3)
     x["has_audio"][:] = False
     head = make_head()
-    loss = head(make_junction(*THREE, [1.0, 1, 1]), x)["loss_avs_res3"]
+    loss = head(make_taps(*THREE, [1.0, 1, 1]), x)["loss_avs_res3"]
     loss.backward()
     assert loss.item() == 0
     assert all(not p.grad.any() for p in head.parameters())
@@ -139,24 +139,24 @@ def test_nothing_counts(storage):
         (1, 1.0, [0]),
     ],
 )
-def test_easy_negatives_are_the_sound_of_the_clip_before(num_clips, ratio, sources):
-    head, x = make_head(), make_sounds(num_clips)
+def test_easy_negatives_are_the_audio_of_the_clip_before(num_clips, ratio, sources):
+    head, x = make_head(), make_tracks(num_clips)
     x["audio_negative"] = torch.arange(float(num_clips)).view(-1, 1, 1, 1)
     x["audio"] = x["audio_negative"] + 10
     x["has_audio"] = torch.zeros(num_clips, dtype=torch.bool)
     x["has_audio_negative"] = torch.arange(num_clips) != 0
     head.easy_ratio = ratio
     chosen = head.choose_negatives(x)
-    # The first clip has no hard negative and lends its own sound, which is silent here.
+    # The first clip has no hard negative and gives its own audio, which is sigiven here.
     easy = head.is_easy(num_clips)
-    lent = [10 if source == 0 and easy[i] else source for i, source in enumerate(sources)]
-    assert chosen["audio_negative"].flatten().tolist() == lent
+    given = [10 if source == 0 and easy[i] else source for i, source in enumerate(sources)]
+    assert chosen["audio_negative"].flatten().tolist() == given
     assert chosen["has_audio_negative"].tolist() == [source != 0 for source in sources]
     assert chosen["audio"] is x["audio"]
 
 
-def test_a_short_video_lends_its_own_sound_as_an_easy_negative():
-    head, x = make_head(), make_sounds(2)
+def test_a_short_video_gives_its_own_audio_as_an_easy_negative():
+    head, x = make_head(), make_tracks(2)
     x["has_audio_negative"] = torch.zeros(2, dtype=torch.bool)
     chosen = head.choose_negatives(x)
     assert torch.equal(chosen["audio_negative"], x["audio"].roll(1, 0))
@@ -164,9 +164,9 @@ def test_a_short_video_lends_its_own_sound_as_an_easy_negative():
 
 
 def test_a_clip_alone_has_a_hard_negative(storage):
-    """Whatever the curriculum says: there is no other video."""
+    """This holds for any curriculum: there is no other video."""
     head = make_head()
-    head(make_junction([[1.0, 0]], [[1.0, 0], [0, 1]], [1.0]), make_sounds(1))
+    head(make_taps([[1.0, 0]], [[1.0, 0], [0, 1]], [1.0]), make_tracks(1))
     assert {name: value for name, (value, _) in storage.latest().items()} == {
         "avs/res3_acc_hard": 1.0
     }
@@ -174,7 +174,7 @@ def test_a_clip_alone_has_a_hard_negative(storage):
 
 @pytest.mark.parametrize("loss", ["contrastive", "bce"])
 def test_levels_after_a_fusion_have_exactly_no_gradient(loss):
-    """Audio is fused after res3 and res4: sight at res4 and res5 knows of the sound."""
+    """Audio is fused after res3 and res4: visual features of res4 and res5 contain it."""
     model = make_model(make_avs_cfg(LOSS=loss))
     losses = sync_losses(model, make_inputs(3))
     assert losses["loss_avs_res3"].item() > 0
@@ -196,11 +196,11 @@ def test_dropped_audio_leaves_all_levels():
     sum(losses.values()).backward()
     for name, parameter in model.avsync_head.named_parameters():
         assert parameter.grad.any(), name
-    assert all(p.grad.any() for p in model.backbone.audio.parameters())  # learns from it alone
+    assert all(p.grad.any() for p in model.backbone.audio.parameters())  # no other loss reaches it
 
 
-def test_a_clip_without_sound_does_not_count_where_others_do():
-    """The gate of its laterals is closed, which is not to make its later levels active."""
+def test_a_clip_without_audio_does_not_count_where_others_do():
+    """Its DropPathway mask is 0, which must not make its later levels count."""
     clips = make_inputs(3)
     clips[1]["has_audio"] = False
     model = make_model(make_avs_cfg())
@@ -209,7 +209,7 @@ def test_a_clip_without_sound_does_not_count_where_others_do():
     assert losses["loss_avs_res4"].item() == losses["loss_avs_res5"].item() == 0
 
 
-def test_earlier_fusion_closes_later_levels():
+def test_earlier_fusion_masks_later_levels():
     cfg = make_avs_cfg()
     cfg.MODEL.AUDIO.FUSION_STAGES = ["res4", "pool5"]
     losses = sync_losses(make_model(cfg), make_inputs())
@@ -235,7 +235,7 @@ def test_auxiliary_losses(architecture, muted):
     assert losses.keys() == {"loss_action", *(f"loss_avs_{level}" for level in LEVELS)}
     sum(losses.values()).backward()
     assert all(p.grad.isfinite().all() for p in model.parameters())
-    assert (losses["loss_avs_res3"].item() > 0) == (not muted)  # easy negatives go around
+    assert (losses["loss_avs_res3"].item() > 0) == (not muted)  # easy negatives cross
 
 
 @pytest.mark.parametrize("fusion_type", ["a_fs", "a_f_s", "av_nonlocal"])
@@ -247,8 +247,8 @@ def test_auxiliary_losses(architecture, muted):
         (["res3", "res4", "pool5"], ["pool1", "res2", "res3", "res4"], True),
     ],
 )
-def test_any_places_of_fusion(fusion_type, stages, visual, laterals):
-    """Levels count up to the first fusion, and every parameter has a gradient, as DDP needs it."""
+def test_any_fusion_stages(fusion_type, stages, visual, laterals):
+    """Levels count up to the first fusion, and every parameter has a gradient, as DDP requires."""
     cfg = make_avs_cfg(LEVELS=["res2", *LEVELS], RES5_LATERALS=laterals)
     cfg.MODEL.SLOWFAST.FUSION_STAGES = visual
     cfg.MODEL.AUDIO.FUSION_STAGES, cfg.MODEL.AUDIO.FUSION_TYPE = stages, fusion_type
@@ -279,8 +279,8 @@ def test_only_the_levels_asked_for():
     assert sync_losses(model, make_inputs()).keys() == {"loss_avs_res4"}
 
 
-def test_scores_do_not_know_of_the_head():
-    """In inference the model is the one without; its weights fit."""
+def test_scores_are_those_of_a_model_without_the_head():
+    """The weights of one fit the other."""
     cfg = make_avs_cfg()
     trained = make_model(cfg).eval()
     cfg.MODEL.AVSYNC.ENABLED = False
@@ -318,10 +318,10 @@ def test_training_without_negatives_is_an_error():
     [
         ("AVSYNC.LOSS", "hinge", "LOSS is 'hinge'"),
         ("AVSYNC.LEVELS", [], r"LEVELS is \[\]"),
-        ("AVSYNC.LEVELS", ["res6"], "sight and sound: res2, res3, res4, res5"),
-        ("AUDIO.FUSION_STAGES", ["res3"], "sight and sound: res2, res3. .* how far"),
-        ("BACKBONE.NAME", "build_slowfast_backbone", "sight and sound: none"),
-        ("AUDIO.ALPHA", 4, "too few columns at pool5 for a_fs"),
+        ("AVSYNC.LEVELS", ["res6"], "visual and audio features: res2, res3, res4, res5"),
+        ("AUDIO.FUSION_STAGES", ["res3"], "visual and audio features: res2, res3. .* how far"),
+        ("BACKBONE.NAME", "build_slowfast_backbone", "visual and audio features: none"),
+        ("AUDIO.ALPHA", 4, "too few time steps at pool5 for a_fs"),
     ],
 )
 def test_wrong_settings(key, value, message):

@@ -21,7 +21,7 @@ def impulse(*shape: int) -> torch.Tensor:
     return x
 
 
-def test_audio_stem_sums_nine_columns_and_nine_bins():
+def test_audio_stem_sums_nine_time_steps_and_nine_bins():
     out = with_ones(AudioStem(1, norm=""))(impulse(13, 11))[0, 0]
     expected = torch.zeros(13, 11)
     expected[2:11, 5] += 1

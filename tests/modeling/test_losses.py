@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from avsf_det.modeling.losses import (
+    are_distinct,
     margin_contrastive_loss,
     pair_distances,
     sync_classification_loss,
-    tell_apart,
 )
 
 ALL = torch.ones(2)
@@ -32,7 +32,7 @@ def test_contrastive_loss():
     loss = margin_contrastive_loss(own, other, ALL, 0.99)
     assert loss.item() == pytest.approx((0.01 + 0.49**2 + 0.09) / 4)
     masked = margin_contrastive_loss(own, other, torch.tensor([0.0, 1]), 0.99)
-    assert masked.item() == pytest.approx(0.09 / 4)  # 2N pairs, whatever counts
+    assert masked.item() == pytest.approx(0.09 / 4)  # over 2N pairs in any case
 
 
 def test_classification_loss():
@@ -63,27 +63,27 @@ def test_processes_with_the_mean_of_their_gradients_are_one_with_all_clips():
     assert sum(apart).item() / 2 == pytest.approx(together.item())
 
 
-def spectrograms(deviation: float) -> torch.Tensor:
-    """(1, 1, 2, 8), of mean 1 and this standard deviation."""
-    return 1 + deviation * torch.tensor([1.0, -1.0]).repeat(8).view(1, 1, 2, 8)
+def spectrograms(std: float) -> torch.Tensor:
+    """(1, 1, 2, 8) with mean 1 and this standard deviation."""
+    return 1 + std * torch.tensor([1.0, -1.0]).repeat(8).view(1, 1, 2, 8)
 
 
-def test_silence_cannot_be_told_apart():
-    sound = torch.randn(1, 1, 2, 8, generator=torch.Generator().manual_seed(0))
+def test_silence_is_not_distinct():
+    audio = torch.randn(1, 1, 2, 8, generator=torch.Generator().manual_seed(0))
 
     def differ(a, b):
-        return tell_apart(a, b, min_variance=0.01, max_similarity=0.99999).tolist()
+        return are_distinct(a, b, min_variance=0.01, max_similarity=0.99999).tolist()
 
-    assert differ(sound, spectrograms(0.11)) == differ(spectrograms(0.11), sound) == [True]
-    assert differ(sound, spectrograms(0.09)) == differ(spectrograms(0.09), sound) == [False]
-    assert differ(torch.cat([sound, sound]), torch.cat([spectrograms(1), sound])) == [True, False]
+    assert differ(audio, spectrograms(0.11)) == differ(spectrograms(0.11), audio) == [True]
+    assert differ(audio, spectrograms(0.09)) == differ(spectrograms(0.09), audio) == [False]
+    assert differ(torch.cat([audio, audio]), torch.cat([spectrograms(1), audio])) == [True, False]
 
 
-def test_duplicates_cannot_be_told_apart():
-    sound = torch.zeros(1, 1, 2, 8)
-    sound[..., 0] = 1  # variance 7 / 64
-    other = sound.clone()
-    for turned, expected in ((0.004, False), (0.005, True)):  # cosines 0.999992 and 0.9999875
-        other[:, :, 0, 0], other[:, :, 1, 0] = 1 - turned, 1 + turned
-        told = tell_apart(sound, other, min_variance=0.01, max_similarity=0.99999)
-        assert told.tolist() == [expected]
+def test_duplicates_are_not_distinct():
+    audio = torch.zeros(1, 1, 2, 8)
+    audio[..., 0] = 1  # variance 7 / 64
+    other = audio.clone()
+    for change, expected in ((0.004, False), (0.005, True)):  # cosines 0.999992 and 0.9999875
+        other[:, :, 0, 0], other[:, :, 1, 0] = 1 - change, 1 + change
+        found = are_distinct(audio, other, min_variance=0.01, max_similarity=0.99999)
+        assert found.tolist() == [expected]

@@ -55,7 +55,7 @@ def test_published_shapes(audio):
 def test_slow_frames_span_the_clip(avslowfast):
     avslowfast.alpha = 8
     frames = torch.arange(32.0).view(1, 1, 32, 1, 1)
-    assert avslowfast._pick_slow_frames(frames).flatten().tolist() == [0, 10, 20, 31]
+    assert avslowfast._sample_slow_frames(frames).flatten().tolist() == [0, 10, 20, 31]
 
 
 def test_temporal_kernels_and_dilation():
@@ -100,7 +100,7 @@ def test_batched_equals_single(avslowfast):
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_no_audio_is_all_silent_bit_for_bit(avslowfast, training):
+def test_absent_audio_equals_masked_audio_bit_for_bit(avslowfast, training):
     avslowfast.train(training)
     x = make_features()
     outputs = []
@@ -113,16 +113,16 @@ def test_no_audio_is_all_silent_bit_for_bit(avslowfast, training):
 
 def test_muting_one_clip_leaves_the_other_alone(avslowfast):
     x = make_features()
-    sounding = run(avslowfast, x)
+    audible = run(avslowfast, x)
     muted = run(avslowfast, {**x, "has_audio": torch.tensor([False, True])})
     silent = run(avslowfast, {**x, "has_audio": torch.zeros(2, dtype=torch.bool)})
-    for name in sounding:
-        assert torch.equal(muted[name][1], sounding[name][1]), name
+    for name in audible:
+        assert torch.equal(muted[name][1], audible[name][1]), name
         assert torch.equal(muted[name][0], silent[name][0]), name
-    assert not torch.equal(muted["slow_res5"][0], sounding["slow_res5"][0])
+    assert not torch.equal(muted["slow_res5"][0], audible["slow_res5"][0])
 
 
-def test_what_a_silent_clip_holds_does_not_reach_the_audio_statistics(avslowfast):
+def test_spectrograms_of_clips_without_audio_do_not_reach_the_batch_norms(avslowfast):
     avslowfast.train()
     x = make_features(num_clips=3)
     x["has_audio"] = torch.tensor([False, True, True])
@@ -157,50 +157,50 @@ def test_negatives_are_fused_nowhere(fusion_type):
         assert torch.allclose(features[name], expected, atol=1e-5), name
 
 
-def test_junctions_hold_what_meets_before_it_is_fused(avslowfast):
-    """At res3 the lateral's term and what it is summed onto, at res5 the pathways' own maps."""
+def test_taps_hold_the_features_before_they_are_fused(avslowfast):
+    """At res3 both summands of the lateral, at res5 the maps of the pathways."""
     x = add_negatives(make_features())
-    features = avslowfast(x, junctions=True)
-    junctions = features.pop("junctions")
-    assert list(junctions) == ["stem", "res2", "res3", "res4", "res5"]
-    (seen,), term, _ = junctions["res3"]
-    assert term.shape == (4, 80, 2, 1, 1)
-    res4 = avslowfast.slow["res4"](seen + term[:2])
-    assert torch.allclose(junctions["res4"].visual[0][:, :128], res4, atol=1e-5)
-    assert torch.equal(junctions["res5"].visual[0], features["slow_res5"])
-    assert torch.equal(junctions["res5"].visual[1], features["fast_res5"])
-    assert torch.equal(junctions["res5"].audio[:2], features["audio_res5"])
+    features, taps = avslowfast(x, with_taps=True)
+    assert list(taps) == ["stem", "res2", "res3", "res4", "res5"]
+    (visual,), audio, _ = taps["res3"]
+    assert audio.shape == (4, 80, 2, 1, 1)
+    res4 = avslowfast.slow["res4"](visual + audio[:2])
+    assert torch.allclose(taps["res4"].visual[0][:, :128], res4, atol=1e-5)
+    assert torch.equal(taps["res5"].visual[0], features["slow_res5"])
+    assert torch.equal(taps["res5"].visual[1], features["fast_res5"])
+    assert torch.equal(taps["res5"].audio[:2], features["audio_res5"])
     swapped = {**x, "audio": x["audio_negative"], "audio_negative": x["audio"]}
-    others = avslowfast(swapped, junctions=True)["junctions"]
-    for stage in ("res2", "res3", "res5"):  # after which sight is the same, or does not matter
-        assert torch.allclose(others[stage].audio.roll(2, 0), junctions[stage].audio, atol=1e-5)
+    _, others = avslowfast(swapped, with_taps=True)
+    for stage in ("res2", "res3", "res5"):  # visual maps before are the same, or do not matter
+        assert torch.allclose(others[stage].audio.roll(2, 0), taps[stage].audio, atol=1e-5)
 
 
-def test_junctions_know_which_clips_have_been_fused(avslowfast):
+def test_taps_know_which_clips_have_been_fused(avslowfast):
     x = make_features(3)
     x["has_audio"][1] = False
-    junctions = avslowfast(x, junctions=True)["junctions"]
-    for stage, junction in junctions.items():
+    _, taps = avslowfast(x, with_taps=True)
+    for stage, tap in taps.items():
         after = stage in ("res4", "res5")
-        assert junction.unfused.tolist() == ([0, 1, 0] if after else [1, 1, 1]), stage
+        assert tap.unfused.tolist() == ([0, 1, 0] if after else [1, 1, 1]), stage
 
 
 @pytest.mark.parametrize("fusion_type", ["a_fs", "a_f_s", "av_nonlocal"])
 @pytest.mark.parametrize("stages", [["pool5"], ["res2", "res4", "pool5"], ["res4"]])
 @pytest.mark.parametrize("visual", [[], ["res2", "res3"]])
-def test_channels_of_junctions(fusion_type, stages, visual):
+def test_channels_of_taps(fusion_type, stages, visual):
     cfg = make_cfg(audio=True, FUSION_STAGES=visual)
     cfg.MODEL.AUDIO.FUSION_TYPE, cfg.MODEL.AUDIO.FUSION_STAGES = fusion_type, stages
     backbone = build_backbone(cfg).eval()
-    junctions = {
-        stage: (sum(x.shape[1] for x in junction.visual), junction.audio.shape[1])
-        for stage, junction in backbone(make_features(), junctions=True)["junctions"].items()
+    _, taps = backbone(make_features(), with_taps=True)
+    channels = {
+        stage: (sum(x.shape[1] for x in tap.visual), tap.audio.shape[1])
+        for stage, tap in taps.items()
     }
-    del junctions["stem"]
-    assert backbone.junction_channels() == junctions
+    del channels["stem"]
+    assert backbone.tap_channels() == channels
 
 
-def test_the_negatives_of_silent_clips_do_not_reach_the_audio_statistics(avslowfast):
+def test_negatives_of_clips_without_audio_do_not_reach_the_batch_norms(avslowfast):
     avslowfast.train()
     x = add_negatives(make_features(num_clips=3))
     x["has_audio"][:2] = x["has_audio_negative"][1] = False
@@ -239,13 +239,13 @@ def test_freezing_covers_all_pathways_and_the_laterals_that_leave_them():
     ],
 )
 @pytest.mark.parametrize("fusion_type", ["a_fs", "a_f_s", "av_nonlocal"])
-def test_any_places_of_fusion(visual, audio, stages, fusion_type):
-    """Audio goes no further than it is used: every parameter has a gradient, as DDP needs it."""
+def test_any_fusion_stages(visual, audio, stages, fusion_type):
+    """Audio ends where it is last used: every parameter has a gradient, as DDP requires."""
     cfg = make_cfg(audio=True, FUSION_STAGES=visual)
     cfg.MODEL.AUDIO.FUSION_STAGES, cfg.MODEL.AUDIO.FUSION_TYPE = audio, fusion_type
     backbone = build_backbone(cfg)
     assert list(backbone.f2s) == visual
-    assert list(backbone.a2fs) == [place for place in audio if place != "pool5"]
+    assert list(backbone.a2fs) == [name for name in audio if name != "pool5"]
     assert list(backbone.audio) == stages
     features = backbone(make_features())
     assert features["slow_res5"].shape[1] == 256
@@ -313,7 +313,7 @@ def test_dropped_laterals_leave_the_pooled_audio(avslowfast):
     assert not torch.equal(dropped["slow_res5"], fused["slow_res5"])
 
 
-def test_running_means_stand_in_for_dropped_audio():
+def test_running_means_replace_dropped_audio():
     cfg = make_cfg(audio=True)
     cfg.MODEL.AUDIO.DROP_FILL = "mean"
     backbone = randomize(build_backbone(cfg)).train()
@@ -359,7 +359,7 @@ def test_bfloat16_autocast(avslowfast):
     "change, message",
     [
         ({"frames": torch.zeros(2, 3, 6, 48, 64)}, "6 frames are not a multiple of alpha_F = 4"),
-        ({"audio": torch.zeros(2, 1, 30, 8)}, "has 30 columns; expected 32"),
+        ({"audio": torch.zeros(2, 1, 30, 8)}, "has 30 time steps; expected 32"),
     ],
 )
 def test_wrong_lengths(avslowfast, change, message):
@@ -371,7 +371,7 @@ def test_wrong_lengths(avslowfast, change, message):
     "key, value, message",
     [
         ("AUDIO.ALPHA", 6, "6 is not a multiple of 4"),
-        ("AUDIO.STRIDES", [4, 4, 4, 1], "too few columns at res4 for a_fs"),
+        ("AUDIO.STRIDES", [4, 4, 4, 1], "too few time steps at res4 for a_fs"),
         ("AUDIO.FUSION_TYPE", "concat", "FUSION_TYPE is 'concat'"),
         ("AUDIO.FUSION_STAGES", [], "is empty"),
         ("AUDIO.BLOCK", "v3", "audio block is 'v3'"),

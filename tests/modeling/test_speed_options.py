@@ -29,7 +29,7 @@ def make_clips() -> list[dict]:
     clips = make_inputs(2, num_boxes=1)
     for i, clip in enumerate(clips):
         clip["labels"] = {"action": torch.tensor(i)}
-        clip["frames"] = clip["frames"][..., : SIZE[0]]  # square, to be turned
+        clip["frames"] = clip["frames"][..., : SIZE[0]]  # square, to be rotated
     return clips
 
 
@@ -45,7 +45,7 @@ def train(model: nn.Module) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
 
 
 def find_tensors(value) -> list[torch.Tensor]:
-    """All of the floating-point ones in what a model gives."""
+    """All floating-point tensors of a model's outputs."""
     if isinstance(value, torch.Tensor):
         return [value] if value.is_floating_point() else []
     if hasattr(value, "get_fields"):
@@ -103,7 +103,7 @@ def test_a_dtype_that_is_unknown_is_named():
 
 @pytest.fixture
 def compile_eagerly(monkeypatch):
-    """torch.compile traces as ever, and runs what it traced as it is."""
+    """Let torch.compile trace as usual, and run the trace without a compiler."""
     compile_ = torch.compile
     monkeypatch.setattr(torch, "compile", lambda *a, **k: compile_(*a, **k, backend="eager"))
     yield
@@ -127,9 +127,9 @@ def test_the_backbone_compiles_to_one_graph(compile_eagerly, training):
     assert compiled._compiled_call_impl is not None
     x = add_negatives(make_features())
     torch.manual_seed(0)
-    expected = plain(x, junctions=True)
+    expected, expected_taps = plain(x, with_taps=True)
     torch.manual_seed(0)
-    found = compiled(x, junctions=True)
+    found, taps = compiled(x, with_taps=True)
     for name in ("slow_res5", "fast_res5"):
         assert torch.allclose(found[name], expected[name], atol=1e-2 if training else 1e-4)
-    assert found["junctions"].keys() == expected["junctions"].keys()
+    assert taps.keys() == expected_taps.keys()

@@ -100,6 +100,9 @@ def test_both_parsers_read_the_same(tmp_path: Path, name: str) -> None:
     assert table is not None and table.keyframes == rows.keyframes
     for field in ("keyframe", "boxes", "actions", "scores", "persons", "lines"):
         found, expected = getattr(table, field), getattr(rows, field)
+        if field in ("persons", "lines") and rules.last_is_score:
+            assert found is None and expected is None
+            continue
         assert found.dtype == expected.dtype and found.tobytes() == expected.tobytes(), field
 
 

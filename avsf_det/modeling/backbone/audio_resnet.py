@@ -1,8 +1,8 @@
-"""The Audio pathway: a 2-D ResNet on the log-mel spectrogram, whose stages are run one at a time.
+"""The Audio pathway: a 2-D ResNet on the log-mel spectrogram, whose stages run one at a time.
 
-Shorthands: (N, C, T, F) is clips, channels, spectrogram columns (time), mel bins (frequency).
-Kernels are time x frequency. res2 and res3 take time and frequency apart; the paper has two blocks
-for that: what its authors evaluated ("v1", docs/paper.md) and what its Table 1 says ("v2").
+Shorthands: (N, C, T, F) is clips, channels, time steps, mel bins. Kernels are time x frequency.
+res2 and res3 process time and frequency separately. The paper describes two blocks for that: the
+one that its authors evaluated ("v1", docs/paper.md), and the one of its Table 1 ("v2").
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ from .resnet3d import BLOCKS_PER_STAGE, RESIDUAL_STAGES, make_stage
 
 
 class AudioStem(nn.Module):
-    """9 x 1 and 1 x 9 convolutions of the spectrogram, summed; then norm and ReLU."""
+    """Sum of a 9 x 1 and a 1 x 9 convolution of the spectrogram, then norm and ReLU."""
 
-    def __init__(self, out_channels: int, *, norm: Norm = "BN"):
+    def __init__(self, out_channels: int, *, norm: Norm = "BN") -> None:
         super().__init__()
         self.conv_t = Conv2d(1, out_channels, (9, 1), padding=(4, 0), bias=False)
         self.conv_f = Conv2d(1, out_channels, (1, 9), padding=(0, 4), bias=False)
@@ -31,7 +31,7 @@ class AudioStem(nn.Module):
         weight_init.c2_msra_fill(self.conv_f)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, 1, T, F) to (N, C, T, F)."""
+        """Map (N, 1, T, F) to (N, C, T, F)."""
         x = self.conv_t(x) + self.conv_f(x)
         return F.relu_(x if self.norm is None else self.norm(x))
 
@@ -60,11 +60,10 @@ def _conv(
 
 
 class TimeFrequencyBlock(nn.Module):
-    """3 x 1 and 1 x 3 convolutions side by side, both with the stride; 1 x 1; and the shortcut.
+    """Residual block with a 3 x 1 and a 1 x 3 convolution in parallel, both strided, then 1 x 1.
 
-    Args:
-        reduce: False ("v1") concatenates the two; True ("v2") lets a 1 x 1 convolution reduce the
-            channels before them, and sums them.
+    Block "v1" concatenates the two. Block "v2" (``reduce``) reduces the channels by a 1 x 1
+    convolution before them, and sums them.
     """
 
     def __init__(
@@ -76,7 +75,7 @@ class TimeFrequencyBlock(nn.Module):
         stride: int = 1,
         reduce: bool = False,
         norm: Norm = "BN",
-    ):
+    ) -> None:
         super().__init__()
         self.shortcut = self.conv1 = None
         if in_channels != out_channels or stride != 1:
@@ -92,13 +91,13 @@ class TimeFrequencyBlock(nn.Module):
         self.conv3 = _conv(joined, out_channels, (1, 1), norm=norm, relu=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, C_in, T, F) to (N, C_out, T / stride, F / stride)."""
+        """Map (N, C_in, T, F) to (N, C_out, T / stride, F / stride)."""
         shortcut = x if self.shortcut is None else self.shortcut(x)
         if self.conv1 is None:
-            x = torch.cat([self.conv_t(x), self.conv_f(x)], dim=1)
+            x = torch.cat([self.conv_t(x), self.conv_f(x)], dim=1)  # (N, 2 C_mid, T', F')
         else:
             x = self.conv1(x)
-            x = self.conv_t(x) + self.conv_f(x)
+            x = self.conv_t(x) + self.conv_f(x)  # (N, C_mid, T', F')
         return F.relu_(self.conv3(x) + shortcut)
 
 
@@ -118,24 +117,24 @@ def make_audio_pathway(
 
     Args:
         depth: 50 or 101.
-        width: channels of the stem; res2..res5 give 4, 8, 16 and 32 times as many.
-        strides: of res2..res5, in time and in frequency.
-        block: of res2 and res3, "v1" or "v2".
+        width: number of channels of the stem; res2..res5 give 4, 8, 16 and 32 times as many.
+        strides: strides of res2..res5, in time and in frequency.
+        block: block of res2 and res3, "v1" or "v2".
         last_stage: "stem", "res2", ..., "res5"; later ones are not built.
-        norm: see :func:`detectron2.layers.get_norm`.
+        norm: norm of all layers, see :func:`detectron2.layers.get_norm`.
 
     Returns:
-        modules "stem", "res2", ..., up to ``last_stage``.
+        Modules "stem", "res2", ..., up to ``last_stage``.
 
     Raises:
-        ValueError: if there is no such block.
+        ValueError: ``block`` is another name.
     """
     if block not in BLOCKS:
         raise ValueError(f"audio block is '{block}'; it can be {', '.join(BLOCKS)}")
-    # Time and frequency are apart in the first two stages, together in the others.
+    # Time and frequency are separate in the first two stages, joint in the others.
     separable = partial(TimeFrequencyBlock, reduce=block == "v2")
     classes = (separable, separable, BottleneckBlock, BottleneckBlock)
-    stages = {"stem": AudioStem(width, norm=norm)}
+    stages: dict[str, nn.Module] = {"stem": AudioStem(width, norm=norm)}
     channels = width
     for i, name in enumerate(RESIDUAL_STAGES):
         if last_stage in stages:

@@ -1,8 +1,9 @@
 """The backbones of the configuration: Slow, SlowFast, Audio, AVSlowFast."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
+from typing import Any, NamedTuple
 
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
@@ -11,61 +12,285 @@ from torch import nn
 
 from ...layers import NonLocalBlock, Norm, SubBatchNorm
 from .audio_resnet import make_audio_pathway
+from .fusion import (
+    FUSION_STAGES,
+    STAGES,
+    AddAudio,
+    AttendToVisual,
+    AudioFusion,
+    AudioVisualFusion,
+    FusionStage,
+    MaskAudio,
+    NoAudioFusion,
+    VisualFusion,
+)
 from .lateral import AudioToVisual, AudioVisualNonLocal, DropPathway, FastToSlow
 from .resnet3d import make_visual_pathway
-from .slowfast import JUNCTIONS, STAGES, SlowFast
+from .slowfast import SlowFast
 
 SLOW_KERNELS = (1, 1, 1, 3, 3)  # temporal, of the stem and of res2..res5
 FAST_KERNELS = (5, 3, 3, 3, 3)
-AUDIO_FUSION_TYPES = ("a_fs", "a_f_s", "av_nonlocal")
-PLACES = tuple(place for _, place in STAGES)
+POOLED = FUSION_STAGES["res5"]  # "pool5", where the heads pool the maps
+LATERAL_STAGES = tuple(name for name in FUSION_STAGES.values() if name != POOLED)
 
 
-def _place_channels(width: int) -> dict[str, int]:
-    """Channels of a pathway at the places between and after stages; ``width`` is its stem's."""
-    return {place: width * factor for place, factor in zip(PLACES, (1, 4, 8, 16, 32), strict=True)}
+@BACKBONE_REGISTRY.register()
+def build_slow_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SlowFast:
+    """Build the Slow pathway alone, from MODEL.SLOWFAST."""
+    slow = _make_slow(cfg, input_shape, f2s={})
+    return SlowFast(
+        pathways={"slow": slow}, fusion={s: VisualFusion() for s in STAGES}, **_shared_args(cfg)
+    )
 
 
-def _check_places(key: str, names: list[str], known: tuple[str, ...]) -> None:
-    unknown = set(names) - set(known)
-    if unknown:
-        raise ValueError(f"{key} has {sorted(unknown)}; it can have {', '.join(known)}")
+@BACKBONE_REGISTRY.register()
+def build_slowfast_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SlowFast:
+    """Build Slow and Fast pathways, from MODEL.SLOWFAST."""
+    pathways, f2s = _make_slow_and_fast(cfg, input_shape)
+    fusion: dict[str, FusionStage] = {
+        stage: VisualFusion(f2s.get(name)) for stage, name in FUSION_STAGES.items()
+    }
+    return SlowFast(pathways=pathways, fusion=fusion, f2s=f2s, **_shared_args(cfg))
 
 
-def _norm(cfg: CfgNode) -> Norm:
-    """MODEL.SLOWFAST.NORM, as the layers take it."""
+@BACKBONE_REGISTRY.register()
+def build_audio_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SlowFast:
+    """Build the Audio pathway alone, from MODEL.AUDIO and the depth, width, norm of SLOWFAST."""
+    drop_pathway = DropPathway(0.0)
+    fusion: dict[str, FusionStage] = {stage: VisualFusion() for stage in STAGES}
+    fusion["res5"] = AudioVisualFusion(MaskAudio(drop_pathway))
+    return SlowFast(
+        pathways={"audio": _make_audio(cfg, "res5")},
+        fusion=fusion,
+        drop_pathway=drop_pathway,
+        **_shared_args(cfg),
+    )
+
+
+@BACKBONE_REGISTRY.register()
+def build_avslowfast_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SlowFast:
+    """Build Slow, Fast and Audio pathways, from MODEL.SLOWFAST and MODEL.AUDIO.
+
+    Raises:
+        ValueError: the Audio pathway would lead nowhere; see also :func:`_make_audio_lateral`.
+    """
+    c = cfg.MODEL.AUDIO
+    _check_stages("MODEL.AUDIO.FUSION_STAGES", c.FUSION_STAGES, FUSION_STAGES.values())
+    if not c.FUSION_STAGES:
+        raise ValueError("MODEL.AUDIO.FUSION_STAGES is empty: use build_slowfast_backbone")
+    if c.DROP_FILL not in ("zeros", "mean"):
+        raise ValueError(f"MODEL.AUDIO.DROP_FILL is '{c.DROP_FILL}'; it can be 'zeros' or 'mean'")
+    pathways, f2s = _make_slow_and_fast(cfg, input_shape)
+    target, _, _ = _get_fusion_type(c.FUSION_TYPE)
+    widths = _stage_channels(_fast_width(cfg) if target == "fast" else cfg.MODEL.SLOWFAST.WIDTH)
+    a2fs = {}
+    for name in (name for name in LATERAL_STAGES if name in c.FUSION_STAGES):
+        # Slow has its Fast channels when audio joins it; Fast gets audio on its own channels.
+        joined = _f2s_channels(f2s, name) if target == "slow" else 0
+        a2fs[name] = _make_audio_lateral(cfg, name, widths[name] + joined, c.FUSION_TYPE)
+    last_stage = [stage for stage in STAGES if FUSION_STAGES[stage] in c.FUSION_STAGES][-1]
+    pathways["audio"] = _make_audio(cfg, last_stage)
+    means = {name: lateral.out_channels for name, lateral in a2fs.items()}
+    if last_stage == "res5":
+        means[POOLED] = _stage_channels(_audio_width(cfg))[POOLED]
+    drop_pathway = DropPathway(
+        c.DROP_PATHWAY, scope=c.DROP_SCOPE, means=means if c.DROP_FILL == "mean" else None
+    )
+    return SlowFast(
+        pathways=pathways,
+        fusion=_make_fusion(c.FUSION_TYPE, f2s, a2fs, drop_pathway, last_stage),
+        f2s=f2s,
+        a2fs=a2fs,
+        drop_pathway=drop_pathway,
+        audio_alpha=c.ALPHA,
+        **_shared_args(cfg),
+    )
+
+
+def build_sync_laterals(cfg: CfgNode) -> dict[str, Any]:
+    """Build laterals after res5, Fast-to-Slow "f2s" and A->FS "a2fs", for :class:`AVSyncHead`.
+
+    Nothing is fused there, but visual and audio features become comparable as at other stages.
+
+    Raises:
+        ValueError: see :func:`_make_audio_lateral`.
+    """
+    f2s = _make_fast_lateral(cfg, POOLED)
+    channels = _stage_channels(cfg.MODEL.SLOWFAST.WIDTH)[POOLED] + f2s.out_channels
+    return {"f2s": f2s, "a2fs": _make_audio_lateral(cfg, POOLED, channels, "a_fs")}
+
+
+def _make_fusion(
+    fusion_type: str,
+    f2s: Mapping[str, FastToSlow],
+    a2fs: Mapping[str, Any],
+    drop_pathway: DropPathway,
+    last_stage: str,
+) -> dict[str, FusionStage]:
+    """Put the laterals of each fusion stage in order.
+
+    Args:
+        fusion_type: MODEL.AUDIO.FUSION_TYPE.
+        f2s: Fast-to-Slow laterals by name of the fusion stage.
+        a2fs: audio laterals by name of the fusion stage.
+        drop_pathway: DropPathway of all fusion stages.
+        last_stage: last stage of the Audio pathway.
+
+    Returns:
+        Fusion stages by the stage before them.
+    """
+    target, _, fuse = _get_fusion_type(fusion_type)
+    # Audio that goes through Fast must be there before Fast goes to Slow.
+    order = "f2s_after" if target == "fast" else "f2s_before"
+    fusion: dict[str, FusionStage] = {}
+    is_first = True
+    for i, (stage, name) in enumerate(FUSION_STAGES.items()):
+        if i > STAGES.index(last_stage):
+            fusion[stage] = VisualFusion(f2s.get(name))
+            continue
+        audio: AudioFusion = MaskAudio(drop_pathway) if name == POOLED else NoAudioFusion()
+        if name in a2fs:
+            audio = fuse(a2fs[name], target, drop_pathway, name)
+        fusion[stage] = AudioVisualFusion(audio, is_first=is_first, **{order: f2s.get(name)})
+        is_first = is_first and name not in a2fs
+    return fusion
+
+
+def _make_slow_and_fast(
+    cfg: CfgNode, input_shape: ShapeSpec
+) -> tuple[dict[str, nn.ModuleDict], dict[str, FastToSlow]]:
+    """Return the pathways, and Fast-to-Slow laterals by name of the fusion stage."""
+    stages = cfg.MODEL.SLOWFAST.FUSION_STAGES
+    _check_stages("MODEL.SLOWFAST.FUSION_STAGES", stages, LATERAL_STAGES)
+    f2s = {name: _make_fast_lateral(cfg, name) for name in LATERAL_STAGES if name in stages}
+    fast = make_visual_pathway(
+        **_visual_args(cfg, input_shape), width=_fast_width(cfg), temporal_kernels=FAST_KERNELS
+    )
+    slow = _make_slow(cfg, input_shape, f2s)
+    return {"slow": slow, "fast": fast}, f2s
+
+
+def _make_slow(
+    cfg: CfgNode, input_shape: ShapeSpec, f2s: Mapping[str, FastToSlow]
+) -> nn.ModuleDict:
     c = cfg.MODEL.SLOWFAST
-    return partial(SubBatchNorm, clips=c.SUBBN_CLIPS) if c.NORM == "SubBN" else c.NORM
-
-
-def _divided_width(cfg: CfgNode, key: str, beta_inv: int) -> int:
-    width = cfg.MODEL.SLOWFAST.WIDTH
-    if width % beta_inv:
-        raise ValueError(f"MODEL.SLOWFAST.WIDTH {width} is not a multiple of {key} {beta_inv}")
-    return width // beta_inv
-
-
-def _make_slow(cfg: CfgNode, input_shape: ShapeSpec, lateral_channels: list[int]) -> dict:
-    c = cfg.MODEL.SLOWFAST
-    slow = make_visual_pathway(
+    return make_visual_pathway(
         **_visual_args(cfg, input_shape),
         width=c.WIDTH,
         temporal_kernels=SLOW_KERNELS,
-        lateral_channels=lateral_channels,
+        lateral_channels=[_f2s_channels(f2s, name) for name in LATERAL_STAGES],
         nonlocal_after={"res3": c.NONLOCAL.RES3, "res4": c.NONLOCAL.RES4},
         nonlocal_block=partial(
             NonLocalBlock, pool=c.NONLOCAL.POOL, attention=c.NONLOCAL.TYPE, norm=_norm(cfg)
         ),
     )
+
+
+def _make_audio(cfg: CfgNode, last_stage: str) -> nn.ModuleDict:
+    c = cfg.MODEL.AUDIO
+    return make_audio_pathway(
+        depth=cfg.MODEL.SLOWFAST.DEPTH,
+        width=_audio_width(cfg),
+        strides=c.STRIDES,
+        block=c.BLOCK,
+        last_stage=last_stage,
+        norm=_norm(cfg),
+    )
+
+
+def _make_fast_lateral(cfg: CfgNode, name: str) -> FastToSlow:
+    c = cfg.MODEL.SLOWFAST
+    channels = _stage_channels(_fast_width(cfg))[name]
+    return FastToSlow(
+        channels,
+        channels * c.FUSION_RATIO,
+        kernel=c.FUSION_KERNEL,
+        stride=c.ALPHA,
+        norm=_norm(cfg),
+    )
+
+
+def _make_audio_lateral(cfg: CfgNode, name: str, visual_channels: int, fusion_type: str) -> Any:
+    """Create the lateral from Audio at a fusion stage.
+
+    Args:
+        cfg: config.
+        name: name of the fusion stage.
+        visual_channels: number of channels of the map that its features are added to.
+        fusion_type: as MODEL.AUDIO.FUSION_TYPE.
+
+    Raises:
+        ValueError: the type is unknown, or the time steps of the Audio pathway at the fusion stage
+            are not a multiple of the frames that they are added to.
+    """
+    c, alpha = cfg.MODEL.AUDIO, cfg.MODEL.SLOWFAST.ALPHA
+    target, get_lateral, _ = _get_fusion_type(fusion_type)
+    reduction = math.prod(c.STRIDES[: list(FUSION_STAGES.values()).index(name)])
+    reduction *= alpha if target == "fast" else 1
+    if c.ALPHA % reduction:
+        raise ValueError(
+            f"MODEL.AUDIO.ALPHA {c.ALPHA} is not a multiple of {reduction}: by then "
+            f"MODEL.AUDIO.STRIDES {c.STRIDES} leave the Audio pathway too few time steps at "
+            f"{name} for {fusion_type}"
+        )
+    return get_lateral(c)(
+        _stage_channels(_audio_width(cfg))[name],
+        visual_channels,
+        inner_channels=c.FUSION_WIDTH,
+        stride=c.ALPHA // reduction,
+        norm=_norm(cfg),
+    )
+
+
+def _get_audio_to_visual(c: CfgNode) -> Callable[..., nn.Module]:
+    return partial(AudioToVisual, kernel=c.FUSION_KERNEL)
+
+
+def _get_audio_visual_nonlocal(c: CfgNode) -> Callable[..., nn.Module]:
+    return partial(AudioVisualNonLocal, pool=c.NONLOCAL_POOL, attention=c.NONLOCAL_TYPE)
+
+
+class AudioFusionType(NamedTuple):
+    """Meaning of a value of MODEL.AUDIO.FUSION_TYPE."""
+
+    target: str  # pathway that audio is added to
+    get_lateral: Callable[[CfgNode], Callable[..., nn.Module]]  # from MODEL.AUDIO
+    fuse: Callable[..., AudioFusion]  # what a fusion stage does with the lateral
+
+
+AUDIO_FUSION_TYPES = {
+    "a_fs": AudioFusionType("slow", _get_audio_to_visual, AddAudio),
+    "a_f_s": AudioFusionType("fast", _get_audio_to_visual, AddAudio),
+    "av_nonlocal": AudioFusionType("slow", _get_audio_visual_nonlocal, AttendToVisual),
+}
+
+
+def _get_fusion_type(name: str) -> AudioFusionType:
+    if name not in AUDIO_FUSION_TYPES:
+        raise ValueError(
+            f"MODEL.AUDIO.FUSION_TYPE is '{name}'; it can be {', '.join(AUDIO_FUSION_TYPES)}"
+        )
+    return AUDIO_FUSION_TYPES[name]
+
+
+def _check_stages(key: str, names: list[str], known: Collection[str]) -> None:
+    unknown = set(names) - set(known)
+    if unknown:
+        raise ValueError(f"{key} has {sorted(unknown)}; it can have {', '.join(known)}")
+
+
+def _shared_args(cfg: CfgNode) -> dict[str, Any]:
+    """Return the arguments that all backbones have in common."""
+    c = cfg.MODEL.SLOWFAST
     return {
-        "slow": slow,
         "alpha": c.ALPHA,
         "stride": 4 * math.prod(c.SPATIAL_STRIDES),
         "freeze_at": cfg.MODEL.BACKBONE.FREEZE_AT,
     }
 
 
-def _visual_args(cfg: CfgNode, input_shape: ShapeSpec) -> dict:
+def _visual_args(cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
+    """Return the arguments that Slow and Fast have in common."""
     c = cfg.MODEL.SLOWFAST
     return {
         "depth": c.DEPTH,
@@ -77,167 +302,33 @@ def _visual_args(cfg: CfgNode, input_shape: ShapeSpec) -> dict:
     }
 
 
-def _make_slow_and_fast(cfg: CfgNode, input_shape: ShapeSpec) -> dict:
+def _norm(cfg: CfgNode) -> Norm:
+    """Return MODEL.SLOWFAST.NORM as the layers take it."""
     c = cfg.MODEL.SLOWFAST
-    _check_places("MODEL.SLOWFAST.FUSION_STAGES", c.FUSION_STAGES, JUNCTIONS)
-    width = _divided_width(cfg, "BETA_INV", c.BETA_INV)
-    f2s = {
-        junction: _fast_lateral(cfg, junction)
-        for junction in JUNCTIONS
-        if junction in c.FUSION_STAGES
-    }
-    lateral_channels = [_lateral_channels(f2s, junction) for junction in JUNCTIONS]
-    fast = make_visual_pathway(
-        **_visual_args(cfg, input_shape), width=width, temporal_kernels=FAST_KERNELS
-    )
-    return {
-        **_make_slow(cfg, input_shape, lateral_channels),
-        "fast": fast,
-        "f2s": nn.ModuleDict(f2s),
-    }
+    return partial(SubBatchNorm, clips=c.SUBBN_CLIPS) if c.NORM == "SubBN" else c.NORM
 
 
-def _fast_lateral(cfg: CfgNode, place: str) -> FastToSlow:
-    c = cfg.MODEL.SLOWFAST
-    channels = _place_channels(_divided_width(cfg, "BETA_INV", c.BETA_INV))[place]
-    return FastToSlow(
-        channels,
-        channels * c.FUSION_RATIO,
-        kernel=c.FUSION_KERNEL,
-        stride=c.ALPHA,
-        norm=_norm(cfg),
-    )
+def _fast_width(cfg: CfgNode) -> int:
+    return _divide_width(cfg, "BETA_INV", cfg.MODEL.SLOWFAST.BETA_INV)
 
 
-def _lateral_channels(f2s: Mapping[str, FastToSlow], junction: str) -> int:
-    return f2s[junction].conv.out_channels if junction in f2s else 0
+def _audio_width(cfg: CfgNode) -> int:
+    return _divide_width(cfg, "MODEL.AUDIO.BETA_INV", cfg.MODEL.AUDIO.BETA_INV)
 
 
-def _make_audio(cfg: CfgNode, last_stage: str) -> nn.ModuleDict:
-    c = cfg.MODEL.AUDIO
-    return make_audio_pathway(
-        depth=cfg.MODEL.SLOWFAST.DEPTH,
-        width=_divided_width(cfg, "MODEL.AUDIO.BETA_INV", c.BETA_INV),
-        strides=c.STRIDES,
-        block=c.BLOCK,
-        last_stage=last_stage,
-        norm=_norm(cfg),
-    )
+def _divide_width(cfg: CfgNode, key: str, beta_inv: int) -> int:
+    width = cfg.MODEL.SLOWFAST.WIDTH
+    if width % beta_inv:
+        raise ValueError(f"MODEL.SLOWFAST.WIDTH {width} is not a multiple of {key} {beta_inv}")
+    return width // beta_inv
 
 
-def _audio_lateral(
-    cfg: CfgNode, place: str, visual_channels: int, fusion_type: str
-) -> AudioToVisual | AudioVisualNonLocal:
-    """
-    Args:
-        place: where it is.
-        visual_channels: of what its term is summed onto.
-        fusion_type: as MODEL.AUDIO.FUSION_TYPE.
-
-    Raises:
-        ValueError: if the type is unknown, or the columns of the Audio pathway at the place are
-            not a multiple of the frames that they are summed onto.
-    """
-    c, alpha = cfg.MODEL.AUDIO, cfg.MODEL.SLOWFAST.ALPHA
-    if fusion_type not in AUDIO_FUSION_TYPES:
-        raise ValueError(
-            f"MODEL.AUDIO.FUSION_TYPE is '{fusion_type}'; it can be {', '.join(AUDIO_FUSION_TYPES)}"
-        )
-    reduction = math.prod(c.STRIDES[: PLACES.index(place)])
-    reduction *= alpha if fusion_type == "a_f_s" else 1
-    if c.ALPHA % reduction:
-        raise ValueError(
-            f"MODEL.AUDIO.ALPHA {c.ALPHA} is not a multiple of {reduction}: by then "
-            f"MODEL.AUDIO.STRIDES {c.STRIDES} leave the Audio pathway too few columns at "
-            f"{place} for {fusion_type}"
-        )
-    channels = _place_channels(_divided_width(cfg, "MODEL.AUDIO.BETA_INV", c.BETA_INV))
-    lateral: Callable[..., nn.Module] = partial(
-        AudioToVisual, inner_channels=c.FUSION_WIDTH, kernel=c.FUSION_KERNEL
-    )
-    if fusion_type == "av_nonlocal":
-        lateral = partial(
-            AudioVisualNonLocal,
-            inner_channels=c.FUSION_WIDTH,
-            pool=c.NONLOCAL_POOL,
-            attention=c.NONLOCAL_TYPE,
-        )
-    return lateral(channels[place], visual_channels, stride=c.ALPHA // reduction, norm=_norm(cfg))
+def _stage_channels(width: int) -> dict[str, int]:
+    """Return the channels of a pathway at each fusion stage, from those of its stem."""
+    factors = (1, 4, 8, 16, 32)
+    names = FUSION_STAGES.values()
+    return {name: width * factor for name, factor in zip(names, factors, strict=True)}
 
 
-def build_sync_laterals(cfg: CfgNode) -> dict[str, nn.Module]:
-    """Laterals after res5, Fast-to-Slow "f2s" and A->FS "a2fs": nothing is fused there, but sight
-    and sound can be compared as they are at the other stages (:class:`AVSyncHead`).
-
-    Raises:
-        ValueError: see :func:`_audio_lateral`.
-    """
-    f2s = _fast_lateral(cfg, "pool5")
-    slow_channels = _place_channels(cfg.MODEL.SLOWFAST.WIDTH)["pool5"]
-    a2fs = _audio_lateral(cfg, "pool5", slow_channels + f2s.conv.out_channels, "a_fs")
-    return {"f2s": f2s, "a2fs": a2fs}
-
-
-@BACKBONE_REGISTRY.register()
-def build_slow_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SlowFast:
-    """The Slow pathway alone, from MODEL.SLOWFAST."""
-    return SlowFast(**_make_slow(cfg, input_shape, [0] * len(JUNCTIONS)))
-
-
-@BACKBONE_REGISTRY.register()
-def build_slowfast_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SlowFast:
-    """Slow and Fast pathways, from MODEL.SLOWFAST."""
-    return SlowFast(**_make_slow_and_fast(cfg, input_shape))
-
-
-@BACKBONE_REGISTRY.register()
-def build_audio_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SlowFast:
-    """The Audio pathway alone, from MODEL.AUDIO and the depth, width and norm of MODEL.SLOWFAST."""
-    return SlowFast(
-        audio=_make_audio(cfg, "res5"),
-        drop_pathway=DropPathway(0.0),
-        freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
-    )
-
-
-@BACKBONE_REGISTRY.register()
-def build_avslowfast_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SlowFast:
-    """Slow, Fast and Audio pathways, from MODEL.SLOWFAST and MODEL.AUDIO.
-
-    Raises:
-        ValueError: if the Audio pathway would lead nowhere; see also :func:`_audio_lateral`.
-    """
-    c = cfg.MODEL.AUDIO
-    _check_places("MODEL.AUDIO.FUSION_STAGES", c.FUSION_STAGES, PLACES)
-    if not c.FUSION_STAGES:
-        raise ValueError("MODEL.AUDIO.FUSION_STAGES is empty: use build_slowfast_backbone")
-    if c.DROP_FILL not in ("zeros", "mean"):
-        raise ValueError(f"MODEL.AUDIO.DROP_FILL is '{c.DROP_FILL}'; it can be 'zeros' or 'mean'")
-    visual = _make_slow_and_fast(cfg, input_shape)
-    into_fast = c.FUSION_TYPE == "a_f_s"
-    stem = visual["fast"]["stem"] if into_fast else visual["slow"]["stem"]
-    visual_channels = _place_channels(stem.conv1.out_channels)
-    a2fs = {}
-    for junction in JUNCTIONS:
-        if junction in c.FUSION_STAGES:
-            joined = 0 if into_fast else _lateral_channels(visual["f2s"], junction)
-            a2fs[junction] = _audio_lateral(
-                cfg, junction, visual_channels[junction] + joined, c.FUSION_TYPE
-            )
-    means = {place: lateral.out_channels for place, lateral in a2fs.items()}
-    last_stage, _ = max(
-        (stage for stage in STAGES if stage[1] in c.FUSION_STAGES), key=STAGES.index
-    )
-    audio = _make_audio(cfg, last_stage)
-    if last_stage == "res5":
-        means["pool5"] = audio["res5"][-1].conv3.out_channels
-    return SlowFast(
-        **visual,
-        audio=audio,
-        a2fs=nn.ModuleDict(a2fs),
-        audio_into="fast" if into_fast else "slow",
-        audio_alpha=c.ALPHA,
-        drop_pathway=DropPathway(
-            c.DROP_PATHWAY, scope=c.DROP_SCOPE, means=means if c.DROP_FILL == "mean" else None
-        ),
-    )
+def _f2s_channels(f2s: Mapping[str, FastToSlow], name: str) -> int:
+    return f2s[name].out_channels if name in f2s else 0

@@ -1,10 +1,11 @@
-"""A visual pathway, Slow or Fast: a 3-D ResNet whose stages are run one at a time.
+"""A visual pathway, Slow or Fast: a 3-D ResNet whose stages run one at a time.
 
 Shorthands: (N, C, T, H, W) is clips, channels, frames, height, width. Kernels are time x height x
-width. Layers as in SlowFast (Feichtenhofer et al. 2019, Table 1).
+width. The layers are those of SlowFast (Feichtenhofer et al. 2019, Table 1).
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import fvcore.nn.weight_init as weight_init
 import torch
@@ -12,19 +13,18 @@ import torch.nn.functional as F
 from detectron2.modeling.backbone import ResNet
 from torch import nn
 
-from ...layers import Conv3d, NonLocalBlock, Norm, get_norm, max_pool3d
-from ...layers.wrappers import BATCH_NORMS
+from ...layers import BatchNormBase, Conv3d, NonLocalBlock, Norm, get_norm, max_pool3d
 
 BLOCKS_PER_STAGE = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # of res2..res5, by depth
 RESIDUAL_STAGES = ("res2", "res3", "res4", "res5")
 
 
 class VisualStem(nn.Module):
-    """conv1 (kt x 7 x 7) and pool1 (1 x 3 x 3), each with spatial stride 2."""
+    """Convolution (kt x 7 x 7) and max pooling (1 x 3 x 3), each with spatial stride 2."""
 
     def __init__(
         self, in_channels: int, out_channels: int, *, temporal_kernel: int, norm: Norm = "BN"
-    ):
+    ) -> None:
         super().__init__()
         self.conv1 = Conv3d(
             in_channels,
@@ -39,12 +39,13 @@ class VisualStem(nn.Module):
         weight_init.c2_msra_fill(self.conv1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, 3, T, H, W) to (N, C, T, H / 4, W / 4)."""
-        return max_pool3d(self.conv1(x), (1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1))
+        """Map (N, 3, T, H, W) to (N, C, T, H / 4, W / 4)."""
+        x = self.conv1(x)  # (N, C, T, H / 2, W / 2)
+        return max_pool3d(x, (1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1))
 
 
 class BottleneckBlock3d(nn.Module):
-    """kt x 1 x 1, 1 x 3 x 3 (with the stride and the dilation), 1 x 1 x 1, and the shortcut."""
+    """Residual block of kernels kt x 1 x 1, 1 x 3 x 3 (strided, dilated) and 1 x 1 x 1."""
 
     def __init__(
         self,
@@ -56,7 +57,7 @@ class BottleneckBlock3d(nn.Module):
         stride: int = 1,
         dilation: int = 1,
         norm: Norm = "BN",
-    ):
+    ) -> None:
         super().__init__()
         self.shortcut = None
         if in_channels != out_channels or stride != 1:
@@ -100,25 +101,28 @@ class BottleneckBlock3d(nn.Module):
                 weight_init.c2_msra_fill(conv)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, C_in, T, H, W) to (N, C_out, T, H / stride, W / stride)."""
+        """Map (N, C_in, T, H, W) to (N, C_out, T, H / stride, W / stride)."""
         shortcut = x if self.shortcut is None else self.shortcut(x)
         return F.relu_(self.conv3(self.conv2(self.conv1(x))).add_(shortcut))
 
 
 def make_stage(
-    block_class: type[nn.Module], num_blocks: int, *, stride: int, **kwargs
-) -> list[nn.Module]:
-    """Detectron2's ``ResNet.make_stage`` with the stride in the first block and residual branches
-    that start at zero (Goyal et al. 2017).
+    block_class: Callable[..., nn.Module], num_blocks: int, *, stride: int, **kwargs: Any
+) -> list[Any]:
+    """Make the blocks of a stage with Detectron2's ``ResNet.make_stage``.
+
+    The first block has the stride. Residual branches start at zero (Goyal et al. 2017).
 
     Args:
-        block_class: its last convolution is called ``conv3``.
-        kwargs: of the block; ``xx_per_block`` is a list with one value for each block.
+        block_class: class of the blocks, whose last convolution is called ``conv3``.
+        num_blocks: number of blocks.
+        stride: stride of the stage.
+        **kwargs: arguments of the block; ``xx_per_block`` is a list with one value per block.
     """
     strides = [stride] + [1] * (num_blocks - 1)
     blocks = ResNet.make_stage(block_class, num_blocks, stride_per_block=strides, **kwargs)
     for block in blocks:
-        if isinstance(block.conv3.norm, BATCH_NORMS):
+        if isinstance(block.conv3.norm, BatchNormBase):
             nn.init.zeros_(block.conv3.norm.weight)
     return blocks
 
@@ -141,28 +145,28 @@ def make_visual_pathway(
 
     Args:
         depth: 50 or 101.
-        in_channels: of the frames.
-        width: channels of the stem; res2..res5 give 4, 8, 16 and 32 times as many.
+        in_channels: number of channels of the frames.
+        width: number of channels of the stem; res2..res5 give 4, 8, 16 and 32 times as many.
         temporal_kernels: kt of the stem and of res2..res5.
-        num_temporal_blocks: how many blocks, the first ones, of res2..res5 have that kernel; the
-            others have 1.
-        strides, dilations: spatial, of res2..res5.
-        lateral_channels: how many are concatenated to the inputs of res2..res5.
-        nonlocal_after: stage name to the indices (from 0) of the blocks that a non-local block
-            follows.
-        nonlocal_block: makes one for a number of channels.
-        norm: see :func:`avsf_det.layers.get_norm`.
+        num_temporal_blocks: number of blocks of res2..res5, counted from the first one, that have
+            this kernel; the others have kt = 1.
+        strides: spatial strides of res2..res5.
+        dilations: spatial dilations of res2..res5.
+        lateral_channels: number of channels concatenated to the inputs of res2..res5.
+        nonlocal_after: stage to the indices (from 0) of the blocks that a non-local block follows.
+        nonlocal_block: function of the number of channels that creates a non-local block.
+        norm: norm of all layers, see :func:`avsf_det.layers.get_norm`.
 
     Returns:
-        modules "stem", "res2", ..., "res5". The non-local block after block i of a stage is called
+        Modules "stem", "res2", ..., "res5". The non-local block after block i of a stage is called
         "nonlocal{i}" in it.
 
     Raises:
-        ValueError: if the depth is unknown or a non-local block would follow a missing block.
+        ValueError: the depth is unknown or a non-local block would follow a missing block.
     """
     if depth not in BLOCKS_PER_STAGE:
         raise ValueError(f"depth is {depth}; it can be one of {list(BLOCKS_PER_STAGE)}")
-    stages = {
+    stages: dict[str, nn.Module] = {
         "stem": VisualStem(in_channels, width, temporal_kernel=temporal_kernels[0], norm=norm)
     }
     channels = width
@@ -186,10 +190,10 @@ def make_visual_pathway(
         after = nonlocal_after.get(name, ())
         if not set(after) <= set(range(num_blocks)):
             raise ValueError(f"non-local after blocks {after} of {name}: it has {num_blocks}")
-        stages[name] = nn.Sequential()
+        stages[name] = stage = nn.Sequential()
         for j, block in enumerate(blocks):
-            stages[name].add_module(str(j), block)
+            stage.add_module(str(j), block)
             if j in after:
-                stages[name].add_module(f"nonlocal{j}", nonlocal_block(out_channels))
+                stage.add_module(f"nonlocal{j}", nonlocal_block(out_channels))
         channels = out_channels
     return nn.ModuleDict(stages)

@@ -1,4 +1,6 @@
-"""Actions of persons whose boxes are given."""
+"""Detection of the actions of persons whose boxes are given."""
+
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -11,31 +13,35 @@ from .clip_model import ClipModel, in_autocast
 
 @META_ARCH_REGISTRY.register()
 class ActionDetector(ClipModel):
-    """A backbone of clips and ROI heads that score the actions of person boxes."""
+    """Backbone and ROI heads that score the actions of person boxes."""
 
     @configurable
-    def __init__(self, *, roi_heads: nn.Module, **kwargs):
-        """
+    def __init__(self, *, roi_heads: nn.Module, **kwargs: Any) -> None:
+        """Create the model.
+
         Args:
-            roi_heads: such as :class:`avsf_det.modeling.ActionROIHeads`.
-            kwargs: of :class:`ClipModel`.
+            roi_heads: ROI heads such as :class:`avsf_det.modeling.ActionROIHeads`.
+            **kwargs: arguments of :class:`ClipModel`.
         """
         super().__init__(**kwargs)
         self.roi_heads = roi_heads
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict:
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Read MODEL."""
         args = super().from_config(cfg)
         return {**args, "roi_heads": build_roi_heads(cfg, args["backbone"].output_shape())}
 
     @in_autocast
     def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
-        """
+        """Compute losses or action scores.
+
         Args:
-            batched_inputs: N, as for :meth:`ClipModel.preprocess`, and: in training "instances"
-                with "gt_boxes", "gt_classes", "gt_actions" and, all or none of them, "proposals";
-                else "proposals" with "proposal_boxes" and "objectness_logits" (person score), and
-                optionally "height" and "width" of the source. Boxes are in pixels of the frames.
+            batched_inputs: N clips, as for :meth:`ClipModel.preprocess`, and more. In training:
+                "instances" with "gt_boxes", "gt_classes", "gt_actions" and, in all or none of them,
+                "proposals". Else: "proposals" with "proposal_boxes" and "objectness_logits" (person
+                score), and optionally "height" and "width" of the source. Boxes are in pixels of
+                the frames.
 
         Returns:
             In training the losses, "loss_action" and those of :meth:`extract`; else N of
@@ -43,7 +49,7 @@ class ActionDetector(ClipModel):
             :meth:`ActionROIHeads.inference`, one for each proposal.
 
         Raises:
-            ValueError: if, not in training, a clip comes without proposals.
+            ValueError: not in training, and a clip has no proposals.
         """
         clips, x = self.preprocess(batched_inputs)
         proposals = targets = None
@@ -64,7 +70,10 @@ class ActionDetector(ClipModel):
 
 
 def _rescale(result: Instances, height: int | None, width: int | None) -> Instances:
-    """Detectron2's ``detector_postprocess``, but boxes are neither clipped nor dropped."""
+    """Scale boxes to a source of this size, without clipping or dropping any.
+
+    Detectron2's ``detector_postprocess`` would drop empty boxes.
+    """
     old_height, old_width = result.image_size
     height, width = height or old_height, width or old_width
     x_scale, y_scale = width / old_width, height / old_height

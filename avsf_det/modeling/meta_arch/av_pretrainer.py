@@ -1,8 +1,11 @@
 """Self-supervised training (paper, section 6 and appendix A.8; docs/paper.md).
 
-Shorthands: N clips; D dimensions of an embedding. A turn k is a rotation of all frames of a clip
-by k * 90 degrees, counter-clockwise.
+Shorthands: N clips; D dimensions of an embedding. Rotation k turns all frames of a clip by k * 90
+degrees, counter-clockwise.
 """
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -12,25 +15,33 @@ from detectron2.utils.events import get_event_storage
 from ..clip_head import ClipHead
 from .clip_model import ClipModel, in_autocast
 
-NUM_TURNS = 4
-SOUNDS = ("audio", "audio_negative")
+NUM_ROTATIONS = 4
+AUDIO_INPUTS = ("audio", "audio_negative")
+
+Value = TypeVar("Value")
 
 
 @META_ARCH_REGISTRY.register()
 class AVPretrainer(ClipModel):
-    """Learns from clips without labels: whether sight and sound are in sync (MODEL.AVSYNC), and by
-    how much a clip has been turned (MODEL.ROTATION). The latter is asked of sight alone."""
+    """Self-supervised model with two heads: audiovisual synchronisation and rotation prediction.
+
+    They are configured by MODEL.AVSYNC and MODEL.ROTATION. The rotation head uses visual features
+    only.
+    """
 
     @configurable
-    def __init__(self, *, rotation_head: ClipHead | None, rotation_weight: float, **kwargs):
-        """
+    def __init__(
+        self, *, rotation_head: ClipHead | None, rotation_weight: float, **kwargs: Any
+    ) -> None:
+        """Create the model.
+
         Args:
-            rotation_head: with one task, "rotation", of the NUM_TURNS turns.
-            rotation_weight: of its loss.
-            kwargs: of :class:`ClipModel`.
+            rotation_head: head with one task, "rotation", of NUM_ROTATIONS classes.
+            rotation_weight: weight of its loss.
+            **kwargs: arguments of :class:`ClipModel`.
 
         Raises:
-            ValueError: if there is nothing to learn from.
+            ValueError: there is no head.
         """
         super().__init__(**kwargs)
         if rotation_head is None and self.avsync_head is None:
@@ -40,14 +51,15 @@ class AVPretrainer(ClipModel):
         self.rotation_head, self.rotation_weight = rotation_head, rotation_weight
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict:
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Read MODEL."""
         args = super().from_config(cfg)
         rotation_head = None
         if cfg.MODEL.ROTATION.ENABLED:
             shapes = args["backbone"].output_shape()
             rotation_head = ClipHead(
-                in_channels=sum(shape.channels for shape in _of_sight(shapes).values()),
-                num_classes={"rotation": NUM_TURNS},
+                in_channels=sum(shape.channels for shape in _without_audio(shapes).values()),
+                num_classes={"rotation": NUM_ROTATIONS},
                 loss="softmax",
                 dropout=cfg.MODEL.CLIP_HEAD.DROPOUT,
                 window=cfg.MODEL.CLIP_HEAD.POOL_WINDOW,
@@ -57,17 +69,18 @@ class AVPretrainer(ClipModel):
 
     @in_autocast
     def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
-        """
+        """Compute losses, or embeddings and rotation probabilities.
+
         Args:
-            batched_inputs: N, as for :meth:`ClipModel.preprocess`; the frames are square in
-                training, if they are to be turned.
+            batched_inputs: N clips, as for :meth:`ClipModel.preprocess`. In training with rotation
+                prediction, frames are square.
 
         Returns:
             In training the losses, "loss_rotation" and those of :meth:`ClipModel.extract`; else N
-            of what :meth:`inference` says.
+            results of :meth:`inference`.
 
         Raises:
-            ValueError: in training, if frames that are to be turned are not square.
+            ValueError: in training, frames that are to be rotated are not square.
         """
         _, x = self.preprocess(batched_inputs)
         if not self.training:
@@ -75,89 +88,98 @@ class AVPretrainer(ClipModel):
         if self.rotation_head is None:
             features, losses = self.extract(x)
         else:
-            turns = torch.randint(NUM_TURNS, (len(batched_inputs),))
-            features, losses = self.extract({**x, "frames": turn(x["frames"], turns)})
-            losses.update(self._rotation_loss(features, turns.to(self.device)))
-        # Every pathway is in the graph of every loss, as DDP needs it, also where none looks at it.
-        nothing = 0 * sum(feature.float().mean() for feature in features.values())
-        return {name: loss + nothing for name, loss in losses.items()}
+            rotations = torch.randint(NUM_ROTATIONS, (len(batched_inputs),))
+            features, losses = self.extract({**x, "frames": rotate(x["frames"], rotations)})
+            losses = losses | self._rotation_loss(
+                self.rotation_head, features, rotations.to(self.device)
+            )
+        # DDP requires every parameter in the graph, also of pathways that no head reads.
+        zero = 0 * sum(feature.float().mean() for feature in features.values())
+        return {name: loss + zero for name, loss in losses.items()}
 
     def _rotation_loss(
-        self, features: dict[str, torch.Tensor], turns: torch.Tensor
+        self, head: ClipHead, features: dict[str, torch.Tensor], rotations: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """ "loss_rotation"; "train/rotation_accuracy" goes into Detectron2's event storage."""
-        logits = self.rotation_head(_of_sight(features))
-        found = logits["rotation"].mean(dim=1).argmax(dim=1)
+        """Return "loss_rotation", and log the accuracy as "train/rotation_accuracy"."""
+        logits = head(_without_audio(features))  # {"rotation": (N, P, 4)}
+        predicted = logits["rotation"].mean(dim=1).argmax(dim=1)
         get_event_storage().put_scalar(
-            "train/rotation_accuracy", (found == turns).float().mean().item()
+            "train/rotation_accuracy", (predicted == rotations).float().mean().item()
         )
-        losses = self.rotation_head.losses(logits, [{"rotation": k} for k in turns])
+        losses = head.losses(logits, [{"rotation": k} for k in rotations])
         return {name: self.rotation_weight * loss for name, loss in losses.items()}
 
-    def inference(self, x: dict[str, torch.Tensor | None]) -> list[dict]:
-        """What can be judged on clips that are not trained on.
+    def inference(self, x: Mapping[str, Any]) -> list[dict]:
+        """Compute what can be scored on clips that are not trained on.
 
         Args:
-            x: of :meth:`ClipModel.preprocess`.
+            x: inputs of the backbone, see :meth:`ClipModel.preprocess`.
 
         Returns:
-            N, with as far as the model has the heads and ``x`` has sound:
+            N results, as far as the model has the heads and ``x`` has audio:
 
-            * "rotation": (4, 4) probabilities; row k is of the clip turned by k.
+            * "rotation": (4, 4) probabilities; row k is of the clip rotated by k.
             * "embeddings": level to "visual", "audio" and, if given, "audio_negative" (D,). Their
-              distances say what is in sync; clips may be compared with each other's sound. No
-              audio is in "visual".
-            * "valid": with negatives, whether the two sounds can be told apart.
+              distances measure synchrony; clips may be compared with the audio of other clips, as
+              "visual" contains no audio.
+            * "valid": with negatives, whether the two audio tracks can be distinguished.
         """
-        num = len(x["frames"])
-        results = [{} for _ in range(num)]
+        results: list[dict[str, Any]] = [{} for _ in range(len(x["frames"]))]
         if self.rotation_head is not None:
-            turned = [
-                self.backbone({"frames": torch.rot90(x["frames"], k, (3, 4))})
-                for k in range(NUM_TURNS)
-            ]
-            rows = [
-                self.rotation_head.scores(self.rotation_head(_of_sight(features)))["rotation"]
-                for features in turned
-            ]
-            for result, scores in zip(results, torch.stack(rows, dim=1), strict=True):
+            for result, scores in zip(
+                results, self._score_rotations(self.rotation_head, x["frames"]), strict=True
+            ):
                 result["rotation"] = scores
         if self.avsync_head is not None and x["audio"] is not None:
-            # That no clip has audio shuts the laterals; the Audio pathway hears it nevertheless.
+            # has_audio = False closes the audio-to-visual laterals, so visual features stay free of
+            # audio; the Audio pathway itself still runs.
             unfused = {**x, "has_audio": torch.zeros_like(x["has_audio"])}
-            junctions = self.backbone(unfused, junctions=True)["junctions"]
-            embeddings = self.avsync_head.embed(junctions)
+            _, taps = self.backbone(unfused, with_taps=True)
+            embeddings = self.avsync_head.embed(taps)
+            num = len(results)
             for i, result in enumerate(results):
+                # Rows of the audio embeddings: N clips, then their N negatives if given.
                 result["embeddings"] = {
-                    level: {"visual": visual[i], **dict(zip(SOUNDS, audio[i::num], strict=False))}
+                    level: {
+                        "visual": visual[i],
+                        **dict(zip(AUDIO_INPUTS, audio[i::num], strict=False)),
+                    }
                     for level, (visual, audio) in embeddings.items()
                 }
             if x["audio_negative"] is not None:
-                for result, valid in zip(results, self.avsync_head.valid(x), strict=True):
+                for result, valid in zip(results, self.avsync_head.is_valid(x), strict=True):
                     result["valid"] = bool(valid)
         return results
 
+    def _score_rotations(self, head: ClipHead, frames: torch.Tensor) -> torch.Tensor:
+        """Return the probabilities (N, 4, 4) of the rotations, by clip and its true rotation."""
+        rows = []
+        for k in range(NUM_ROTATIONS):
+            features = self.backbone({"frames": torch.rot90(frames, k, (3, 4))})
+            rows.append(head.scores(head(_without_audio(features)))["rotation"])  # (N, 4)
+        return torch.stack(rows, dim=1)
 
-def turn(frames: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
-    """Turn each clip by its own multiple of 90 degrees, counter-clockwise.
+
+def rotate(frames: torch.Tensor, rotations: torch.Tensor) -> torch.Tensor:
+    """Rotate each clip by its own multiple of 90 degrees, counter-clockwise.
 
     Args:
         frames: (N, 3, T, S, S).
-        turns: (N,) int64, on the CPU.
+        rotations: (N,) int64, on the CPU.
 
     Raises:
-        ValueError: if the frames are not square.
+        ValueError: the frames are not square.
     """
     height, width = frames.shape[3:]
     if height != width:
         raise ValueError(
-            f"frames of {height} x {width} cannot be turned in one batch: crop them to squares "
+            f"frames of {height} x {width} cannot be rotated in one batch: crop them to squares "
             "(INPUT.CROP)"
         )
     return torch.stack(
-        [torch.rot90(clip, k, (2, 3)) for clip, k in zip(frames, turns.tolist(), strict=True)]
+        [torch.rot90(clip, k, (2, 3)) for clip, k in zip(frames, rotations.tolist(), strict=True)]
     )
 
 
-def _of_sight(features: dict) -> dict:
+def _without_audio(features: Mapping[str, Value]) -> dict[str, Value]:
     return {name: value for name, value in features.items() if name != "audio_res5"}

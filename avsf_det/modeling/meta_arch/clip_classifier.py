@@ -1,9 +1,10 @@
-"""Classes of whole clips."""
+"""Classification of whole clips."""
+
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
-from torch import nn
 
 from ..clip_head import ClipHead
 from .clip_model import ClipModel, in_autocast
@@ -11,29 +12,32 @@ from .clip_model import ClipModel, in_autocast
 
 @META_ARCH_REGISTRY.register()
 class ClipClassifier(ClipModel):
-    """A backbone of clips and a head that classifies them, for one or several tasks."""
+    """Backbone and a head that classifies clips, for one or several tasks."""
 
     @configurable
-    def __init__(self, *, head: nn.Module, **kwargs):
-        """
+    def __init__(self, *, head: ClipHead, **kwargs: Any) -> None:
+        """Create the model.
+
         Args:
-            head: such as :class:`avsf_det.modeling.ClipHead`.
-            kwargs: of :class:`ClipModel`.
+            head: classifier of the features.
+            **kwargs: arguments of :class:`ClipModel`.
         """
         super().__init__(**kwargs)
         self.head = head
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict:
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Read MODEL."""
         args = super().from_config(cfg)
         return {**args, "head": ClipHead(cfg, args["backbone"].output_shape())}
 
     @in_autocast
     def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
-        """
+        """Compute losses or scores.
+
         Args:
-            batched_inputs: N, as for :meth:`ClipModel.preprocess`; in training also "labels", see
-                :meth:`ClipHead.losses`.
+            batched_inputs: N clips, as for :meth:`ClipModel.preprocess`; in training also "labels",
+                see :meth:`ClipHead.losses`.
 
         Returns:
             In training the losses, "loss_<task>" and those of :meth:`extract`; else N of
@@ -41,11 +45,11 @@ class ClipClassifier(ClipModel):
         """
         _, x = self.preprocess(batched_inputs)
         features, losses = self.extract(x)
-        logits = self.head(features)
+        logits = self.head(features)  # task to (N, P, K)
         if self.training:
             labels = [clip["labels"] for clip in batched_inputs]
             return {**self.head.losses(logits, labels), **losses}
-        scores = self.head.scores(logits)
+        scores = self.head.scores(logits)  # task to (N, K)
         return [
             {"scores": {task: rows[i] for task, rows in scores.items()}}
             for i in range(len(batched_inputs))

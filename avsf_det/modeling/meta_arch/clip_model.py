@@ -1,11 +1,12 @@
-"""What all models of clips share: normalisation, device, batching, number and memory formats.
+"""Base of all models of clips: normalisation, device, batching, number and memory formats.
 
-Shorthands: N clips; T frames; T_a columns and F mel bins of the log-mel spectrogram.
+Shorthands: N clips; T frames; T_a time steps and F mel bins of the log-mel spectrogram.
 """
 
 import functools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,10 +22,10 @@ AUTOCAST_DTYPES = {"": None, "bfloat16": torch.bfloat16, "float16": torch.float1
 
 
 def in_autocast(forward: Callable) -> Callable:
-    """Let a method of a :class:`ClipModel` run in the dtype of MODEL.AUTOCAST_DTYPE."""
+    """Decorate a method of a :class:`ClipModel` to run in the dtype of MODEL.AUTOCAST_DTYPE."""
 
     @functools.wraps(forward)
-    def run(self: "ClipModel", *args, **kwargs):
+    def run(self: "ClipModel", *args: Any, **kwargs: Any) -> Any:
         with self.autocast():
             return forward(self, *args, **kwargs)
 
@@ -32,20 +33,12 @@ def in_autocast(forward: Callable) -> Callable:
 
 
 class ClipModel(nn.Module):
-    """A backbone and the mean and deviation of what goes into it; and, for training, the head that
-    compares sight and sound.
+    """Backbone with the normalisation of its inputs, and the synchronisation head for training."""
 
-    Args:
-        backbone: takes what :meth:`preprocess` gives.
-        avsync_head: adds its losses to those of the model; then every clip needs a negative.
-        pixel_mean, pixel_std: per channel (RGB), in 0..255.
-        audio_mean, audio_std: of the log-mel values (natural log of power).
-        autocast_dtype: "bfloat16" or "float16"; "" for what the caller's autocast says.
-        channels_last: whether frames and kernels lie channels last in memory.
-
-    Raises:
-        ValueError: if there is no such dtype.
-    """
+    pixel_mean: torch.Tensor
+    pixel_std: torch.Tensor
+    audio_mean: torch.Tensor
+    audio_std: torch.Tensor
 
     def __init__(
         self,
@@ -58,7 +51,23 @@ class ClipModel(nn.Module):
         avsync_head: AVSyncHead | None = None,
         autocast_dtype: str = "",
         channels_last: bool = False,
-    ):
+    ) -> None:
+        """Create the model.
+
+        Args:
+            backbone: backbone of the inputs that :meth:`preprocess` returns.
+            pixel_mean: mean per channel (RGB), 0..255.
+            pixel_std: std per channel (RGB), 0..255.
+            audio_mean: mean of the log-mel values (natural log of power).
+            audio_std: std of the log-mel values.
+            avsync_head: head that adds synchronisation losses in training; every clip then needs a
+                negative.
+            autocast_dtype: "bfloat16" or "float16"; "" for the caller's autocast.
+            channels_last: whether frames and kernels lie channels last in memory.
+
+        Raises:
+            ValueError: ``autocast_dtype`` is another name.
+        """
         super().__init__()
         if autocast_dtype not in AUTOCAST_DTYPES:
             raise ValueError(
@@ -71,7 +80,7 @@ class ClipModel(nn.Module):
             self.memory_format = torch.channels_last_3d
             for conv in backbone.modules():
                 if isinstance(conv, Conv3d):
-                    conv.to(memory_format=torch.channels_last_3d)
+                    conv.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.backbone = backbone
         self.avsync_head = avsync_head
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1, 1), False)
@@ -80,7 +89,8 @@ class ClipModel(nn.Module):
         self.register_buffer("audio_std", torch.tensor(audio_std), False)
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict:
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Read MODEL."""
         backbone = build_backbone(cfg)
         if cfg.MODEL.COMPILE:
             backbone.compile(fullgraph=True)
@@ -97,32 +107,32 @@ class ClipModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """Device of the model, where :meth:`preprocess` moves its inputs."""
         return self.pixel_mean.device
 
     def autocast(self) -> AbstractContextManager:
-        """What :meth:`forward` runs in, see :func:`in_autocast`."""
+        """Return the context that :meth:`forward` runs in, see :func:`in_autocast`."""
         if self.autocast_dtype is None:
             return nullcontext()
         return torch.autocast(self.device.type, self.autocast_dtype)
 
-    def preprocess(
-        self, batched_inputs: list[dict]
-    ) -> tuple[ImageList | None, dict[str, torch.Tensor | None]]:
-        """
+    def preprocess(self, batched_inputs: list[dict]) -> tuple[ImageList | None, dict[str, Any]]:
+        """Normalise and batch clips.
+
         Args:
-            batched_inputs: N, with "frames" (3, T, H, W) uint8, which the Audio pathway alone does
-                without; and, all or none of them, "audio" (1, T_a, F) float32 and "has_audio" bool.
-                If there is a head that compares sight and sound also the same of the hard
-                negative, "audio_negative" and "has_audio_negative".
+            batched_inputs: N clips with "frames" (3, T, H, W) uint8, which the Audio pathway alone
+                does not need; and, in all or none of them, "audio" (1, T_a, F) float32 and
+                "has_audio" bool. With a synchronisation head also the hard negative,
+                "audio_negative" and "has_audio_negative", of the same shapes.
 
         Returns:
             The clips, normalised and padded on the right and below to a common size; and the
-            backbone's input: "frames" (N, 3, T, H, W), "audio" (N, 1, T_a, F), "has_audio" (N,)
-            bool. What was not given is None. If there is a head, also the negatives: in training
-            those that it chooses.
+            backbone's inputs: "frames" (N, 3, T, H, W), "audio" (N, 1, T_a, F), "has_audio" (N,)
+            bool, None where not given. With a head also the negatives: in training those that it
+            chooses.
 
         Raises:
-            ValueError: in training, if the head is there and the negatives are not.
+            ValueError: in training with a synchronisation head, negatives are missing.
         """
         clips = frames = None
         if "frames" in batched_inputs[0]:
@@ -132,10 +142,10 @@ class ClipModel(nn.Module):
                     for x in batched_inputs
                 ]
             )
-            frames = clips.tensor.contiguous(memory_format=self.memory_format)
-        x = {"frames": frames, **self._sound(batched_inputs, "audio")}
+            frames = clips.tensor.contiguous(memory_format=self.memory_format)  # (N, 3, T, H, W)
+        x: dict[str, Any] = {"frames": frames, **self._batch_audio(batched_inputs, "audio")}
         if self.avsync_head is not None:
-            x.update(self._sound(batched_inputs, "audio_negative"))
+            x |= self._batch_audio(batched_inputs, "audio_negative")
             if self.training:
                 if x["audio"] is None or x["audio_negative"] is None:
                     raise ValueError(
@@ -145,8 +155,8 @@ class ClipModel(nn.Module):
                 x = self.avsync_head.choose_negatives(x)
         return clips, x
 
-    def _sound(self, batched_inputs: list[dict], name: str) -> dict[str, torch.Tensor | None]:
-        """``name`` (N, 1, T_a, F), normalised, and has_``name`` (N,) bool, or both None."""
+    def _batch_audio(self, batched_inputs: list[dict], name: str) -> dict[str, Any]:
+        """Return ``name`` (N, 1, T_a, F), normalised, and has_``name`` (N,) bool, or both None."""
         if name not in batched_inputs[0]:
             return {name: None, f"has_{name}": None}
         audio = torch.stack([x[name].to(self.device) for x in batched_inputs])
@@ -157,25 +167,27 @@ class ClipModel(nn.Module):
             ),
         }
 
-    def extract(
-        self, x: dict[str, torch.Tensor | None]
-    ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-        """
+    def extract(self, x: dict[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """Run the backbone.
+
         Args:
-            x: of :meth:`preprocess`.
+            x: inputs of the backbone, see :meth:`preprocess`.
 
         Returns:
-            the backbone's features; and, in training with the head that compares sight and sound,
-            its losses, "loss_avs_<level>".
+            The backbone's features; and, in training with a synchronisation head, its losses,
+            "loss_avs_<level>".
         """
         if self.avsync_head is None or not self.training:
             return self.backbone(x), {}
-        features = self.backbone(x, junctions=True)
-        return features, self.avsync_head(features.pop("junctions"), x)
+        features, taps = self.backbone(x, with_taps=True)
+        return features, self.avsync_head(taps, x)
 
 
 def _pad(clips: list[torch.Tensor]) -> ImageList:
-    """Detectron2's ``ImageList.from_tensors``, which breaks the graph of torch.compile."""
+    """Pad clips (3, T, H, W) on the right and below to a common size.
+
+    Detectron2's ``ImageList.from_tensors`` does so too, but breaks the graph of torch.compile.
+    """
     sizes = [tuple(clip.shape[-2:]) for clip in clips]
     height, width = (max(sides) for sides in zip(*sizes, strict=True))
     padded = [F.pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2])) for x in clips]

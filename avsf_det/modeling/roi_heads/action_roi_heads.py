@@ -1,7 +1,9 @@
 """Action scores of given person boxes (paper, appendix A.7; docs/paper.md).
 
-Shorthands: N clips; R person boxes of all of them; K actions; C channels of all pathways together.
+Shorthands: N clips; R person boxes of all clips; K actions; C channels of all pathways together.
 """
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,10 +18,13 @@ from torch import nn
 
 @ROI_HEADS_REGISTRY.register()
 class ActionROIHeads(ROIHeads):
-    """Mean of the visual maps over time, RoIAlign, max over the box, Slow + Fast + the clip's
-    pooled Audio, dropout, one linear layer, an independent sigmoid per action.
+    """ROI heads that score the actions of each person box.
 
-    The box category is "person" for all; actions are attributes of a person ("gt_actions").
+    Visual maps are averaged over time, RoIAlign pools them, and the maximum over the box is taken.
+    Slow, Fast and the clip's pooled Audio are concatenated; then come dropout, one linear layer and
+    an independent sigmoid per action.
+
+    The box category is "person" for all boxes; actions are attributes of a person ("gt_actions").
     """
 
     @configurable
@@ -31,16 +36,17 @@ class ActionROIHeads(ROIHeads):
         num_actions: int,
         pooler: ROIPooler,
         dropout: float,
-        **kwargs,
-    ):
-        """
+        **kwargs: Any,
+    ) -> None:
+        """Create the heads.
+
         Args:
-            in_features: names of the visual maps, of the same stride.
-            in_channels: C, of these and of "audio_res5" if the backbone has it.
-            num_actions: K.
-            pooler: of the visual maps.
-            dropout: probability, before the linear layer.
-            kwargs: of :class:`detectron2.modeling.ROIHeads`.
+            in_features: names of the visual maps, of one stride.
+            in_channels: number of channels of these and of "audio_res5" if it exists, C.
+            num_actions: number of actions, K.
+            pooler: RoIAlign of the visual maps.
+            dropout: probability of dropout before the linear layer.
+            **kwargs: arguments of :class:`detectron2.modeling.ROIHeads`.
         """
         super().__init__(**kwargs)
         self.in_features = in_features
@@ -51,7 +57,8 @@ class ActionROIHeads(ROIHeads):
         nn.init.zeros_(self.predictor.bias)
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        """Read MODEL.ROI_HEADS and MODEL.ROI_ACTION_HEAD."""
         head = cfg.MODEL.ROI_ACTION_HEAD
         visual = [name for name in input_shape if name != "audio_res5"]
         if not visual:
@@ -78,30 +85,34 @@ class ActionROIHeads(ROIHeads):
         proposals: list[Instances] | None,
         targets: list[Instances] | None = None,
     ) -> tuple[list[Instances], dict[str, torch.Tensor]]:
-        """
+        """Compute the loss or predictions.
+
         Args:
-            images: the N clips (not looked at; Detectron2's signature).
-            features: of :class:`avsf_det.modeling.SlowFast`.
-            proposals: N, with "proposal_boxes" and "objectness_logits" (person score). In training
-                they may be None: the true boxes are then the proposals.
-            targets: in training N, with "gt_boxes", "gt_classes" (zeros), "gt_actions" (M, K).
+            images: the N clips (unused; Detectron2's signature).
+            features: features of :class:`avsf_det.modeling.SlowFast`.
+            proposals: proposals of N clips, with "proposal_boxes" and "objectness_logits" (person
+                score). None in training: the ground-truth boxes are the proposals.
+            targets: in training, N ground truths with "gt_boxes", "gt_classes" (zeros) and
+                "gt_actions" (M, K).
 
         Returns:
             In training, [] and {"loss_action"}; else the N results of :meth:`inference` and {}.
         """
         if self.training:
+            assert targets is not None
             proposals = self.label_and_sample_proposals(proposals, targets)
             logits = self.predict(features, [x.proposal_boxes for x in proposals])
             return [], {"loss_action": self.loss(logits, proposals)}
+        assert proposals is not None
         logits = self.predict(features, [x.proposal_boxes for x in proposals])
         return self.inference(logits, proposals), {}
 
     def label_and_sample_proposals(
         self, proposals: list[Instances] | None, targets: list[Instances]
     ) -> list[Instances]:
-        """Keep the proposals that match a true box, and give them its "gt_" fields.
+        """Keep the proposals that match a ground-truth box, and copy its "gt_" fields to them.
 
-        Detectron2's, except that proposals may be missing; see also :meth:`_sample_proposals`.
+        Unlike in Detectron2, proposals may be missing; see also :meth:`_sample_proposals`.
         """
         if proposals is None:
             proposals = [
@@ -119,15 +130,16 @@ class ActionROIHeads(ROIHeads):
     def _sample_proposals(
         self, matched_idxs: torch.Tensor, matched_labels: torch.Tensor, gt_classes: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """All foreground, in order, and no background: it has no say in a loss over actions."""
+        """Keep all foreground proposals, in order, and no background: it has no action labels."""
         sampled = (matched_labels == 1).nonzero().squeeze(1)
         return sampled, torch.zeros_like(sampled)
 
     def predict(self, features: dict[str, torch.Tensor], boxes: list[Boxes]) -> torch.Tensor:
-        """
+        """Compute action logits.
+
         Args:
-            features: "slow_res5" and "fast_res5" (N, C, T, H, W), "audio_res5" (N, C, T, F).
-            boxes: N, in pixels of the input frames.
+            features: "slow_res5" and "fast_res5" (N, C, T, H, W), "audio_res5" (N, C, T_a, F).
+            boxes: boxes of each of N clips, in pixels of the input frames.
 
         Returns:
             (R, K) float32 logits, clip after clip.
@@ -135,36 +147,37 @@ class ActionROIHeads(ROIHeads):
         return self.predictor(self.dropout(self.box_features(features, boxes))).float()
 
     def box_features(self, features: dict[str, torch.Tensor], boxes: list[Boxes]) -> torch.Tensor:
-        """As :meth:`predict`. Returns: (R, C) float32, channels of Slow, Fast, Audio."""
+        """Return the features (R, C) float32 of boxes: channels of Slow, Fast, Audio."""
         return self.roi_features(features, convert_boxes_to_pooler_format(boxes))
 
     def roi_features(self, features: dict[str, torch.Tensor], rois: torch.Tensor) -> torch.Tensor:
-        """As :meth:`box_features`, of ``rois`` (R, 5): index of the clip, x1, y1, x2, y2."""
-        # float32: boxes are cast to the dtype of the map, and half cannot tell pixels apart.
+        """Return the features (R, C) of ``rois`` (R, 5): index of the clip, x1, y1, x2, y2."""
+        # RoIAlign casts boxes to the dtype of the map, and float16 is too coarse for pixels.
         maps = cat([features[name].mean(dim=2).float() for name in self.in_features], 1)
         (align,) = self.pooler.level_poolers
-        pooled = align(maps, rois).amax(dim=(2, 3))
+        pooled = align(maps, rois).amax(dim=(2, 3))  # (R, C_visual)
         if "audio_res5" not in features:
             return pooled
-        audio = features["audio_res5"].mean(dim=(2, 3)).float()
+        audio = features["audio_res5"].mean(dim=(2, 3)).float()  # (N, C_audio)
         return cat([pooled, audio[rois[:, 0].long()]], 1)
 
     def loss(self, logits: torch.Tensor, proposals: list[Instances]) -> torch.Tensor:
-        """Binary cross-entropy, mean over boxes and actions; 0 if there is no box.
+        """Compute the binary cross-entropy, mean over boxes and actions; 0 without boxes.
 
         Args:
-            logits: (R, K).
-            proposals: N, labelled, with "gt_actions" where there is any box.
+            logits: (R, K) logits.
+            proposals: labelled proposals of N clips, with "gt_actions" where there is any box.
         """
-        targets = [x.gt_actions for x in proposals if len(x)]
-        targets = cat(targets) if targets else torch.zeros_like(logits)
+        actions = [x.gt_actions for x in proposals if len(x)]
+        targets = cat(actions) if actions else torch.zeros_like(logits)
         loss = F.binary_cross_entropy_with_logits(logits, targets, reduction="sum")
         return loss / max(logits.numel(), 1)
 
     def inference(self, logits: torch.Tensor, proposals: list[Instances]) -> list[Instances]:
-        """
+        """Turn logits (R, K) into predictions.
+
         Returns:
-            N, one prediction per proposal in its order, none dropped or moved: "pred_boxes",
+            N predictions, one row per proposal in its order, none dropped or moved: "pred_boxes",
             "scores" (person score), "pred_classes" (zeros), "action_scores" (R_i, K) in 0..1.
         """
         action_scores = logits.sigmoid().split([len(x) for x in proposals])

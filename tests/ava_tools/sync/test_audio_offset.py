@@ -7,7 +7,7 @@ from detectron2.modeling import build_model
 
 from ava_tools.sync.audio_offset import Windows, align, find_peak
 
-from ...modeling.builders import NUM_COLUMNS, NUM_FRAMES, NUM_MELS, make_cfg, randomize
+from ...modeling.builders import NUM_FRAMES, NUM_MELS, NUM_TIME_STEPS, make_cfg, randomize
 
 SHIFTS = np.arange(-20, 21)
 
@@ -103,7 +103,7 @@ def test_sound_is_embedded_alike_whatever_it_is_seen_with(fusion):
     cfg.MODEL.AVSYNC.ENABLED, cfg.MODEL.ROTATION.ENABLED = True, False
     cfg.MODEL.AUDIO.FUSION_STAGES = ["res3", "res4", "pool5"]
     cfg.MODEL.AUDIO.FUSION_TYPE = fusion
-    cfg.INPUT.CLIP.NUM_FRAMES, cfg.INPUT.AUDIO.NUM_FRAMES = NUM_FRAMES, NUM_COLUMNS
+    cfg.INPUT.CLIP.NUM_FRAMES, cfg.INPUT.AUDIO.NUM_FRAMES = NUM_FRAMES, NUM_TIME_STEPS
     cfg.INPUT.AUDIO.NUM_MELS = NUM_MELS
     model = randomize(build_model(cfg)).eval()
 

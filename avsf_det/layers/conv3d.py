@@ -1,0 +1,85 @@
+"""Detectron2's convolution layer for maps of shape (N, C, T, H, W)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .cpu_conv import (
+    conv_spatial,
+    conv_temporal,
+    conv_thin,
+    is_eager_cpu,
+    is_spatial,
+    is_temporal,
+    is_thin,
+)
+
+
+class Conv3d(nn.Conv3d):
+    """3-D convolution followed by a norm and an activation, as Detectron2's ``Conv2d``.
+
+    On a CPU, kernels over time alone, over space alone, and those with few outputs run as 2-D
+    convolutions (:mod:`avsf_det.layers.cpu_conv`), equal up to rounding. Under torch.compile and
+    torch.export they stay 3-D, because compilers choose a better form themselves.
+    """
+
+    padding: tuple[int, ...]
+
+    def __init__(
+        self,
+        *args: Any,
+        norm: nn.Module | None = None,
+        activation: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Create the layer.
+
+        Args:
+            *args: arguments of :class:`torch.nn.Conv3d`.
+            norm: module applied to the output of the convolution.
+            activation: function applied after the norm.
+            **kwargs: keyword arguments of :class:`torch.nn.Conv3d`.
+        """
+        super().__init__(*args, **kwargs)
+        self.norm = norm
+        self.activation = activation
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (N, C_in, T, H, W) to (N, C_out, T', H', W')."""
+        x = self._convolve(x)
+        if self.norm is not None:
+            x = self.norm(x)
+        if self.activation is not None:
+            x = self.activation(x)
+        return x
+
+    def _convolve(self, x: torch.Tensor) -> torch.Tensor:
+        if is_eager_cpu(x):
+            if is_spatial(self):
+                return conv_spatial(x, self)
+            if is_temporal(self, x):
+                return conv_temporal(x, self)
+            if is_thin(self):
+                if torch.is_grad_enabled() and self.weight.requires_grad:
+                    return conv_thin(x, self)
+                x = x.contiguous(memory_format=torch.channels_last_3d)
+        return self._convolve_padded(x)
+
+    def _convolve_padded(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolve in 3-D; on a CPU, fewer frames than taps are zero-padded in time beforehand.
+
+        Where padding surrounds fewer frames than the kernel has taps, oneDNN with AVX-512 (torch
+        2.11 to 2.14, bfloat16; float32 with some strides) writes outside of the weight gradient:
+        garbage, inf or a crash. With AMX the forward pass of one frame is affected too. A kernel
+        that finds all of its taps inside the input is right in all of these cases.
+        """
+        before, *padding = self.padding
+        if x.device.type != "cpu" or before == 0 or x.shape[2] >= self.kernel_size[0]:
+            return super().forward(x)
+        padded = F.pad(x, (0, 0, 0, 0, before, before))
+        return F.conv3d(
+            padded, self.weight, self.bias, self.stride, (0, *padding), self.dilation, self.groups
+        )

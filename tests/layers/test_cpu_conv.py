@@ -1,0 +1,65 @@
+"""Fast paths of a CPU against the 3-D forms that they replace."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from avsf_det.layers import Conv3d, max_pool3d
+
+CONVS = [  # and whether they run as 2-D: contiguous, and channels last
+    ({"kernel_size": (1, 3, 3), "padding": (0, 1, 1), "stride": (1, 2, 2)}, True, True),
+    ({"kernel_size": (1, 3, 3), "padding": (0, 2, 2), "dilation": (1, 2, 2)}, True, True),
+    ({"kernel_size": (1, 3, 3), "groups": 3, "out_channels": 6}, True, True),
+    ({"kernel_size": (3, 1, 1), "padding": (1, 0, 0), "bias": False}, True, False),
+    ({"kernel_size": (5, 1, 1), "padding": (2, 0, 0), "stride": (4, 1, 1)}, True, False),
+    ({"kernel_size": (3, 1, 1), "padding": (2, 0, 0), "dilation": (2, 1, 1)}, True, False),
+    ({"kernel_size": (1, 1, 1), "stride": (1, 2, 2), "out_channels": 40}, True, False),
+    ({"kernel_size": (5, 7, 7), "padding": (2, 3, 3), "stride": (1, 2, 2)}, True, True),
+    ({"kernel_size": (3, 3, 3), "padding": (1, 1, 1), "bias": False}, True, True),
+    ({"kernel_size": (5, 7, 7), "padding": (2, 3, 3), "out_channels": 40}, False, False),
+    ({"kernel_size": (3, 3, 3), "padding": (0, 1, 1)}, False, False),
+    ({"kernel_size": (1, 3, 3), "padding": (0, 1, 1), "stride": (2, 1, 1)}, False, False),
+    ({"kernel_size": (1, 1, 1), "padding": (0, 1, 1)}, False, False),
+]
+FORMATS = (torch.contiguous_format, torch.channels_last_3d)
+
+
+@pytest.mark.parametrize("memory_format", FORMATS)
+@pytest.mark.parametrize("options", CONVS)
+def test_two_dimensional_convolutions_give_the_same(monkeypatch, options, memory_format):
+    torch.manual_seed(0)
+    options, *in_2d = options
+    conv = Conv3d(3, **{"out_channels": 2, **options}).double()
+    x = torch.randn(2, 3, 6, 9, 11, dtype=torch.float64).contiguous(memory_format=memory_format)
+    x.requires_grad_()
+    in_3d = []
+    plain = nn.Conv3d.forward
+    monkeypatch.setattr(nn.Conv3d, "forward", lambda *args: in_3d.append(1) or plain(*args))
+    result = conv(x)
+    assert bool(in_3d) != in_2d[FORMATS.index(memory_format)]
+    expected = plain(conv, x)
+    torch.testing.assert_close(result, expected)
+    direction = torch.randn_like(expected)
+    inputs = [x, *conv.parameters()]
+    for ours, theirs in zip(
+        torch.autograd.grad(result, inputs, direction),
+        torch.autograd.grad(expected, inputs, direction),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs)
+    with torch.no_grad():
+        torch.testing.assert_close(conv(x), expected)
+
+
+@pytest.mark.parametrize("memory_format", FORMATS)
+def test_max_pool_gives_the_same_in_the_same_memory_format(memory_format):
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 4, 9, 11).contiguous(memory_format=memory_format).requires_grad_()
+    window = {"kernel_size": (1, 3, 3), "stride": (1, 2, 2), "padding": (0, 1, 1)}
+    pooled, expected = max_pool3d(x, **window), F.max_pool3d(x, **window)
+    assert torch.equal(pooled, expected)
+    assert pooled.is_contiguous(memory_format=memory_format)
+    direction = torch.randn_like(expected)
+    ours, theirs = (torch.autograd.grad(y, x, direction)[0] for y in (pooled, expected))
+    assert torch.equal(ours, theirs)

@@ -1,5 +1,6 @@
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import pytest
 from detectron2.utils.logger import setup_logger
@@ -13,3 +14,33 @@ def loggers_keep_no_stream() -> Iterator[None]:
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True  # caplog listens at the root
     setup_logger.cache_clear()
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, str], str]:
+    """Return a function that writes a text to a file and returns its path."""
+
+    def write_file(name: str, text: str) -> str:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return str(path)
+
+    return write_file
+
+
+@pytest.fixture
+def touch(tmp_path: Path) -> Callable[[Iterable[str]], str]:
+    """Return a function that makes empty files in the folder "videos" and returns its path.
+
+    Parsers of annotations read the names of videos only.
+    """
+
+    def touch_files(names: Iterable[str]) -> str:
+        folder = tmp_path / "videos"
+        for path in (folder / name for name in ["readme.txt", *names]):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        return str(folder)
+
+    return touch_files

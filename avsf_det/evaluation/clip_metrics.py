@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 from detectron2.utils.file_io import PathManager
@@ -196,35 +196,6 @@ def _accuracy(ranks: np.ndarray) -> dict[str, float]:
     return {f"top{k}": float(100 * (ranks < k).mean()) for k in (1, 5)}
 
 
-@dataclass(frozen=True)
-class ClassDifference:
-    """Metric of one class in two runs, in percent; ``difference`` in percentage points."""
-
-    name: str
-    clips: int
-    before: float
-    after: float
-    difference: float
-
-
-def class_differences(before: TaskResult, after: TaskResult) -> list[ClassDifference]:
-    """Compare top-1 (or AP) per class of two runs on the same clips.
-
-    Returns:
-        Differences, greatest gain first. Classes without clips are left out.
-    """
-    metric = next(iter(after.class_metrics))
-    values = zip(before.class_metrics[metric], after.class_metrics[metric], strict=True)
-    rows = [
-        ClassDifference(name, int(clips), float(old), float(new), float(new - old))
-        for name, clips, (old, new) in zip(
-            after.class_names, after.class_clips, values, strict=True
-        )
-        if clips
-    ]
-    return sorted(rows, key=lambda row: -row.difference)
-
-
 # Tables -------------------------------------------------------------------------------------------
 
 
@@ -258,14 +229,6 @@ def write_class_metrics(result: TaskResult, path: str) -> None:
         for index, (name, clips, values) in enumerate(_class_rows(result)):
             row = ("" if value is None else value for value in values.values())
             writer.writerow([index, name, clips, *row])
-
-
-def write_differences(differences: list[ClassDifference], path: str) -> None:
-    """Write a csv of the fields of :class:`ClassDifference`."""
-    with PathManager.open(path, "w") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["class", "clips", "before", "after", "difference"])
-        writer.writerows(astuple(row) for row in differences)
 
 
 def _class_rows(result: TaskResult) -> list[tuple[str, int, dict[str, float | None]]]:

@@ -3,8 +3,7 @@
 import os
 from collections.abc import Iterable
 
-from ...structures import AnnotationError
-from .annotation_files import (
+from avsf_det.data.datasets.annotation_files import (
     VIDEO_EXTENSIONS,
     find_videos,
     is_path_list,
@@ -15,6 +14,7 @@ from .annotation_files import (
     read_table,
     reading,
 )
+from avsf_det.structures import AnnotationError
 
 
 def read_video_ids(files: Iterable[str]) -> list[str]:

@@ -10,11 +10,10 @@ from avsf_det.data.datasets.annotation_files import (
     present_files,
     read_header,
     read_path_list,
-    read_rows,
     read_table,
-    reading,
 )
 from avsf_det.structures import AnnotationError
+from avsf_det.structures.text_file import read_rows, reading
 
 
 def read_video_ids(files: Iterable[str]) -> list[str]:

@@ -38,12 +38,7 @@ class ActionBoxes:
 
 @dataclass(frozen=True, eq=False)
 class LabelMap(Mapping[int, str]):
-    """Names of the actions, as a mapping from id to name.
-
-    Attributes:
-        ids: ids of the csv, ascending.
-        names: name of each.
-    """
+    """Actions, as a mapping from ids (of the csv, ascending) to ``names``."""
 
     ids: list[int]
     names: list[str]

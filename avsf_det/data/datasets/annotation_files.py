@@ -3,7 +3,6 @@
 Every function raises :class:`AnnotationError` with file and line for a row that cannot be used.
 """
 
-import csv
 import gc
 import glob
 import math
@@ -13,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from ...structures import AnnotationError
+from ...structures.text_file import open_text, read_rows, reading
 
 VIDEO_EXTENSIONS = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 
@@ -22,19 +22,6 @@ _PATH_AND_LABEL = re.compile(rf"(?P<path>.*(?:{_EXTENSION}))(?:\s*,\s*|\s+)(?P<l
 
 
 # Text files ---------------------------------------------------------------------------------------
-
-
-@contextmanager
-def reading(path: str) -> Iterator[None]:
-    """Turn OSError and UnicodeDecodeError into an AnnotationError that names the file."""
-    try:
-        yield
-    except OSError as error:
-        raise AnnotationError(
-            f"{path}: cannot be read ({error.strerror}). Put it there, or give another path."
-        ) from None
-    except UnicodeDecodeError as error:
-        raise AnnotationError(f"{path}: not a text file ({error}). Save it as UTF-8.") from None
 
 
 @contextmanager
@@ -54,24 +41,10 @@ def without_garbage_collection() -> Iterator[None]:
 
 def read_lines(path: str) -> Iterator[tuple[str, str]]:
     """Yield ("file:line", stripped text) for every line that is not blank."""
-    # utf-8-sig: spreadsheets write a byte-order mark, which would become part of the first field.
-    with reading(path), open(path, encoding="utf-8-sig") as f:
-        for number, line in enumerate(f, 1):
+    with open_text(path) as file:
+        for number, line in enumerate(file, 1):
             if text := line.strip():
                 yield f"{path}:{number}", text
-
-
-def read_rows(path: str) -> Iterator[tuple[str, list[str]]]:
-    """Yield ("file:line", fields) for every row of a comma-separated file that is not blank."""
-    with reading(path), open(path, encoding="utf-8-sig", newline="") as f:
-        reader = csv.reader(f)
-        try:
-            for row in filter(None, reader):
-                yield f"{path}:{reader.line_num}", row
-        except csv.Error as error:
-            raise AnnotationError(
-                f"{path}:{reader.line_num}: {error}. Save the file as comma-separated text."
-            ) from None
 
 
 def read_header(path: str) -> list[str]:

@@ -15,6 +15,7 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from ...structures import AnnotationError
+from ...structures.text_file import reading
 from .annotation_files import (
     VIDEO_EXTENSIONS,
     find_videos,
@@ -23,7 +24,6 @@ from .annotation_files import (
     read_header,
     read_path_list,
     read_table,
-    reading,
 )
 from .clips import (
     ACTION_TASK,

@@ -213,10 +213,11 @@ def check_present(name: str, paths: Mapping[str, str], source: str, naming: str)
 
     Args:
         name: name of the dataset.
-        paths: role, such as "annotations" or "videos" -> file or folder.
+        paths: role, such as "annotations" or "videos" -> file or folder; "" where there is none.
         source: where to get the files.
         naming: file name pattern of the videos, such as "<video_id>.mp4".
     """
+    paths = {role: path for role, path in paths.items() if path}
     if all(map(os.path.exists, paths.values())):
         return
     tree = "\n".join(

@@ -97,14 +97,8 @@ def load_charades(
             f"{len(reversed_at)} segments end before they start, and count for the whole video "
             f"only: {first_few(reversed_at)}"
         )
-    return attach_files(
-        clips,
-        find_clip_files(clips, video_dir, ("*",)),
-        video_dir,
-        annotations=csv_file,
-        naming=_NAMING,
-        allow_missing=allow_missing,
-    )
+    files = find_clip_files(clips, video_dir, "*")
+    return attach_files(clips, files, video_dir, csv_file, _NAMING, allow_missing)
 
 
 def load_charades_classes(path: str) -> list[str]:

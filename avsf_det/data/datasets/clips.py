@@ -54,7 +54,7 @@ def register_clips(
     )
 
     def load_registered() -> list[dict]:
-        check_present(name, {role: path for role, path in paths.items() if path}, source, naming)
+        check_present(name, paths, source, naming)
         clips, task_classes = load()
         # Set only now, because the class names are read with the annotations.
         MetadataCatalog.get(name).set(task_classes=task_classes)
@@ -161,16 +161,8 @@ def _index_label(place: str, text: str, index_of: Mapping[str, int]) -> int:
 # Video files --------------------------------------------------------------------------------------
 
 
-def find_clip_files(
-    clips: Sequence[dict], video_dir: str, patterns: Sequence[str]
-) -> list[str | None]:
-    """Find the file of each clip by its ``video_id``; None where it is missing.
-
-    Args:
-        clips: dataset dicts without ``file_name``.
-        video_dir: folder of the videos.
-        patterns: where to look, see :func:`annotation_files.find_videos`.
-    """
+def find_clip_files(clips: Sequence[dict], video_dir: str, *patterns: str) -> list[str | None]:
+    """Find the file of each clip by its ``video_id`` with :func:`find_videos`; None: missing."""
     found = find_videos(video_dir, patterns, (clip["video_id"] for clip in clips))
     return [found.get(clip["video_id"]) for clip in clips]
 
@@ -179,7 +171,6 @@ def attach_files(
     clips: Sequence[dict],
     files: Sequence[str | None],
     video_dir: str,
-    *,
     annotations: str,
     naming: str,
     allow_missing: bool,
@@ -209,6 +200,7 @@ def attach_files(
                 f"{place_of[clip['clip_id']]}. Remove one of them."
             )
         place_of[clip["clip_id"]] = clip["source"]
+    present = [{"file_name": f, **c} for c, f in zip(clips, files, strict=True) if f is not None]
     missing = [clip["clip_id"] for clip, file in zip(clips, files, strict=True) if file is None]
     if missing:
         message = (
@@ -222,8 +214,4 @@ def attach_files(
                 + ("give another folder." if allow_missing else "register with allow_missing=True.")
             )
         logger.warning(f"{message} They are left out.")
-    return [
-        {"file_name": file, **clip}
-        for clip, file in zip(clips, files, strict=True)
-        if file is not None
-    ]
+    return present

@@ -132,14 +132,8 @@ def load_epic_kitchens(
             }
         )
     # <participant>/videos is the layout of the official download.
-    return attach_files(
-        clips,
-        find_clip_files(clips, video_dir, ("*", "*/*", "*/videos/*")),
-        video_dir,
-        annotations=csv_file,
-        naming=_NAMING,
-        allow_missing=allow_missing,
-    )
+    files = find_clip_files(clips, video_dir, "*", "*/*", "*/videos/*")
+    return attach_files(clips, files, video_dir, csv_file, _NAMING, allow_missing)
 
 
 def load_epic_classes(csv_file: str) -> list[str]:

@@ -85,14 +85,8 @@ def load_ucf101(
         clips.append(
             {"video_id": stem, "clip_id": stem, "labels": {ACTION_TASK: index}, "source": place}
         )
-    return attach_files(
-        clips,
-        find_clip_files(clips, video_dir, ("*", "*/*")),
-        video_dir,
-        annotations=list_file,
-        naming=_NAMING,
-        allow_missing=allow_missing,
-    )
+    files = find_clip_files(clips, video_dir, "*", "*/*")
+    return attach_files(clips, files, video_dir, list_file, _NAMING, allow_missing)
 
 
 def load_ucf101_classes(class_file: str) -> list[str]:

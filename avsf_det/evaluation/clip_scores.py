@@ -66,8 +66,9 @@ class ClipScores:
                     f"{self.source}: task '{task}' of clip {self.clip_ids[row]} has a score that "
                     "is NaN or infinite. Look at the model's weights and at this clip"
                 )
-            if labels.dtype != bool and ((labels < -1) | (labels >= shape[1])).any():
-                row = np.flatnonzero((labels < -1) | (labels >= shape[1]))[0]
+            wrong = (labels < -1) | (labels >= shape[1])
+            if labels.dtype != bool and wrong.any():
+                row = np.flatnonzero(wrong)[0]
                 raise ClipEvaluationError(
                     f"{self.source}: label {labels[row]} of task '{task}', clip "
                     f"{self.clip_ids[row]}, is not one of the {shape[1]} classes, which count "
@@ -82,14 +83,11 @@ class ClipScores:
 
 def write_scores(scores: ClipScores, path: str) -> None:
     """Write a score file (npz without pickled objects)."""
-    arrays: dict[str, Any] = {
-        "clip_ids": np.array(scores.clip_ids, str),
-        "tasks": np.array([*scores.scores], str),
-    }
-    for task in scores.scores:
-        arrays[f"scores.{task}"] = scores.scores[task]
-        arrays[f"labels.{task}"] = scores.labels[task]
-        arrays[f"classes.{task}"] = np.array(scores.classes[task], str)
+    tasks = [*scores.scores]
+    arrays: dict[str, Any] = {"clip_ids": np.array(scores.clip_ids, str), "tasks": tasks}
+    for task in tasks:
+        for part in _PARTS:
+            arrays[f"{part}.{task}"] = np.asarray(getattr(scores, part)[task])
     with PathManager.open(path, "wb") as file:
         np.savez(file, **arrays)
 

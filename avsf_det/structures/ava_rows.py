@@ -63,11 +63,7 @@ PERSON_BOXES = RowRules(
 
 
 def parse_rows(path: str | Path, rules: RowRules) -> ActionBoxes:
-    """Parse a csv of boxes row by row.
-
-    Raises:
-        AnnotationError: for the first row that is wrong, with file, line, value and remedy.
-    """
+    """Parse a csv of boxes row by row; raise an AnnotationError for the first that is wrong."""
     index: dict[Keyframe, int] = {}
     columns: list[tuple[int, Box, int, float, str, int]] = []
     num_columns = 0
@@ -114,11 +110,7 @@ def is_wrong_video_id(text: str, rules: RowRules) -> bool:
 
 
 def parse_keyframe(place: str, texts: Sequence[str], rules: RowRules) -> Keyframe:
-    """Parse the texts of video id and timestamp.
-
-    Raises:
-        AnnotationError: with ``place`` and the value that is wrong.
-    """
+    """Parse the texts of video id and timestamp; ``place`` ("file:line") is for messages."""
     video_id = texts[0].strip()
     if len(video_id) > _MAX_ID_LENGTH:  # too long to be shown
         raise AnnotationError(
@@ -154,10 +146,7 @@ def _parse_box(place: str, texts: Sequence[str], rules: RowRules) -> Box:
 
 
 def _parse_action(place: str, text: str) -> int:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
+    number = _to_float(text)
     if not (abs(number) <= MAX_ACTION_ID and number.is_integer()):
         raise AnnotationError(
             f"{place}: action id '{text}' is not an integer. Use the ids of the label map."
@@ -177,13 +166,18 @@ def _parse_score(place: str, text: str, rules: RowRules) -> float:
 
 
 def _parse_number(place: str, column: str, text: str, rules: RowRules) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
+    number = _to_float(text)
     if not math.isfinite(number):
         raise AnnotationError(
             f"{place}: {column} '{text}' is not a finite number. A row is {rules.columns}. Remove "
             "any header line."
         )
     return number
+
+
+def _to_float(text: str) -> float:
+    """Return nan for what is no number: it fails every comparison."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

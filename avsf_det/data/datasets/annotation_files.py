@@ -117,13 +117,7 @@ def read_path_list(path: str) -> list[tuple[str, str, str]]:
 
 
 def parse_seconds(place: str, column: str, text: str) -> float:
-    """Parse a time in seconds, at least 0.
-
-    Args:
-        place: "file:line" for messages.
-        column: name of the column for messages.
-        text: decimal number.
-    """
+    """Parse a time in seconds, at least 0; ``place`` and ``column`` are for messages."""
     try:
         seconds = float(text)
     except ValueError:
@@ -137,14 +131,7 @@ def parse_seconds(place: str, column: str, text: str) -> float:
 
 
 def parse_class_id(place: str, column: str, text: str, num_classes: int) -> int:
-    """Parse a class index in 0..num_classes-1.
-
-    Args:
-        place: "file:line" for messages.
-        column: name of the column for messages.
-        text: decimal integer.
-        num_classes: number of classes K.
-    """
+    """Parse a class index in 0..num_classes-1; ``place`` and ``column`` are for messages."""
     if not (text.isdecimal() and int(text) < num_classes):
         raise AnnotationError(
             f"{place}: {column} '{text}'. It must be an integer 0..{num_classes - 1}: there are "
@@ -180,6 +167,7 @@ def find_videos(video_dir: str, patterns: Sequence[str], stems: Iterable[str]) -
         pass  # glob treats a missing folder like an empty one
     wanted = set(stems)
     found: dict[str, list[str]] = {}
+    # One listing of a folder is much faster than a query for each stem and extension.
     for pattern in patterns:
         for path in glob.iglob(pattern, root_dir=video_dir):
             stem, extension = os.path.splitext(os.path.basename(path))

@@ -138,6 +138,7 @@ def load_ava_csv(
     _check_rows(csv_file, rows, actions, action_csv_ids, offset, valid_sec)
     annotations = _group_by_keyframe(rows, actions)
     excluded = set(excluded)
+    # Ordered by video and time, so that sequential readers decode each video once.
     kept = sorted((keyframe, i) for i, keyframe in enumerate(rows.keyframes))
     kept = [(keyframe, i) for keyframe, i in kept if keyframe not in excluded]
     if not kept:
@@ -167,6 +168,7 @@ def _check_rows(
     """Raise an AnnotationError for the first row of a wrong second or of an unknown action."""
     first, last = valid_sec or (-math.inf, math.inf)
     seconds = np.array([second for _, second in rows.keyframes])[rows.keyframe]
+    # All rows at once; the message is made for the first of them only.
     is_wrong = (seconds < max(offset, first)) | (seconds > last) | (actions < 0)
     if not is_wrong.any():
         return

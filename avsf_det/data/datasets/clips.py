@@ -88,6 +88,7 @@ def class_names_from(labels: Iterable[str], num_classes: int | None = None) -> l
         to ``num_classes - 1`` if that is larger.
     """
     labels = set(labels)
+    # Sorted as text, "10" would come before "2".
     if labels and all(map(str.isdecimal, labels)):
         largest = max(map(int, labels))
         return [str(i) for i in range(max(largest + 1, num_classes or 0))]
@@ -133,7 +134,7 @@ def index_labels(
     Raises:
         AnnotationError: a label is neither a class name nor an index.
     """
-    if class_names is None:
+    if class_names is None:  # the classes are the labels that occur
         class_names = class_names_from(text for _, texts in labels for text in texts)
     index_of = {name: index for index, name in enumerate(class_names)}
     indices = [

@@ -1,6 +1,5 @@
 """Annotations and detections of AVA's kind as plain values."""
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,18 +35,15 @@ class ActionBoxes:
         return len(self.keyframe)
 
 
-@dataclass(frozen=True, eq=False)
-class LabelMap(Mapping[int, str]):
-    """Actions, as a mapping from ids (of the csv, ascending) to ``names``."""
+class LabelMap(dict[int, str]):
+    """Names of the actions by id of the csv, in ascending order of the ids."""
 
-    ids: list[int]
-    names: list[str]
+    @property
+    def ids(self) -> list[int]:
+        """Return the ids."""
+        return list(self)
 
-    def __getitem__(self, action_id: int) -> str:
-        return dict(zip(self.ids, self.names, strict=True))[action_id]
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.ids)
-
-    def __len__(self) -> int:
-        return len(self.ids)
+    @property
+    def names(self) -> list[str]:
+        """Return the names, in the order of the ids."""
+        return list(self.values())

@@ -62,8 +62,7 @@ def read_label_map(path: str | Path, *, distinct_names: bool = False) -> LabelMa
         position = _end_of_gap(text, label.end())
     if not labels:
         raise AnnotationError(f'{path}: no label. Write each as item {{ name: "sit" id: 11 }}.')
-    ids = sorted(labels)
-    return LabelMap(ids, [labels[i] for i in ids])
+    return LabelMap(sorted(labels.items()))
 
 
 def write_label_map(file: TextIO, label_map: Mapping[int, str]) -> None:

@@ -48,10 +48,8 @@ def explain_no_match(
             f"the ground truth {first_values(gt_videos)}: {hint}"
         )
     elif not set(detections.keyframes) & set(ground_truth.keyframes):
-        det_times, gt_times = (
-            f"{min(times):g} to {max(times):g}"
-            for times in ([t for _, t in x.keyframes] for x in (detections, ground_truth))
-        )
+        seconds = ([second for _, second in x.keyframes] for x in (detections, ground_truth))
+        det_times, gt_times = (f"{min(times):g} to {max(times):g}" for times in seconds)
         causes.append(
             f"no timestamp in common: detections at {det_times}, ground truth at {gt_times}: both "
             "must be seconds of the video, not of a cut or frame numbers (0902 and 902 are equal)"

@@ -189,6 +189,7 @@ def present_files(video_dir: str, paths: Sequence[str]) -> list[str | None]:
     """
     files = [os.path.join(video_dir, path) for path in paths]
     folders = {os.path.dirname(file) for file in files}
+    # A missing folder has no files: its videos are reported together with the other missing ones.
     names_in = {f: set(os.listdir(f)) for f in folders if os.path.isdir(f)}
     return [
         file if os.path.basename(file) in names_in.get(os.path.dirname(file), ()) else None

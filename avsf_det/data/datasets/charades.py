@@ -47,15 +47,8 @@ def register_charades(
         clips = load_charades(csv_file, video_dir, len(class_names), allow_missing=allow_missing)
         return clips, {ACTION_TASK: class_names}
 
-    register_clips(
-        name,
-        load,
-        paths={"annotations": csv_file, "videos": video_dir},
-        naming=_NAMING,
-        source=source,
-        evaluator_type="charades",
-        multi_label=True,
-    )
+    paths = {"annotations": csv_file, "videos": video_dir}
+    register_clips(name, load, paths, _NAMING, source, evaluator_type="charades", multi_label=True)
 
 
 def load_charades(

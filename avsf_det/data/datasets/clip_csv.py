@@ -45,14 +45,8 @@ def register_clip_csv(
         )
         return clips, {ACTION_TASK: class_names}
 
-    register_clips(
-        name,
-        load,
-        paths={"annotations": csv_file, "class names": class_file, "videos": video_dir},
-        naming=_NAMING,
-        source=source,
-        multi_label=multi_label,
-    )
+    paths = {"annotations": csv_file, "class names": class_file, "videos": video_dir}
+    register_clips(name, load, paths, _NAMING, source, multi_label=multi_label)
 
 
 def load_clip_csv(

@@ -24,10 +24,10 @@ ACTION_TASK = "action"  # name of the task in datasets that have a single task
 def register_clips(
     name: str,
     load: Callable[[], tuple[list[dict], dict[str, list[str]]]],
-    *,
     paths: Mapping[str, str],
     naming: str,
     source: str,
+    *,
     evaluator_type: str = "clip",
     multi_label: bool = False,
     **metadata: Any,
@@ -145,18 +145,16 @@ def index_labels(
 
 def _index_label(place: str, text: str, index_of: Mapping[str, int]) -> int:
     # A name wins over an index: the names of a list of indices are "0", "1", ...
-    index = index_of.get(text)
-    if index is None and text.isdecimal() and int(text) < len(index_of):
-        index = int(text)
-    if index is None:
-        close = difflib.get_close_matches(text, index_of)
-        raise AnnotationError(
-            f"{place}: label '{text}' is neither one of the {len(index_of)} class names"
-            + (f" (close: {first_few(close)})" if close else "")
-            + f" nor an index 0..{len(index_of) - 1}. Correct it or the class list; indices start "
-            "at 0."
-        )
-    return index
+    if text in index_of:
+        return index_of[text]
+    if text.isdecimal() and int(text) < len(index_of):
+        return int(text)
+    close = difflib.get_close_matches(text, index_of)
+    raise AnnotationError(
+        f"{place}: label '{text}' is neither one of the {len(index_of)} class names"
+        + (f" (close: {first_few(close)})" if close else "")
+        + f" nor an index 0..{len(index_of) - 1}. Correct it or the class list; indices start at 0."
+    )
 
 
 # Video files --------------------------------------------------------------------------------------

@@ -66,14 +66,10 @@ def register_epic_kitchens(
         )
         return clips, task_classes
 
+    paths = {"annotations": csv_file, "videos": video_dir}
+    prior = train_csv or csv_file
     register_clips(
-        name,
-        load,
-        paths={"annotations": csv_file, "videos": video_dir},
-        naming=_NAMING,
-        source=source,
-        evaluator_type="epic",
-        train_annotation_file=train_csv or csv_file,
+        name, load, paths, _NAMING, source, evaluator_type="epic", train_annotation_file=prior
     )
 
 

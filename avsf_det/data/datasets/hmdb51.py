@@ -51,13 +51,8 @@ def register_hmdb51(
         )
         return clips, {ACTION_TASK: class_names}
 
-    register_clips(
-        name,
-        load,
-        paths={"annotations": split_dir, "videos": video_dir},
-        naming=_NAMING,
-        source=source,
-    )
+    paths = {"annotations": split_dir, "videos": video_dir}
+    register_clips(name, load, paths, _NAMING, source)
 
 
 def load_hmdb51(

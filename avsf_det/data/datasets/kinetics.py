@@ -86,13 +86,8 @@ def register_kinetics(
         )
         return clips, {ACTION_TASK: class_names}
 
-    register_clips(
-        name,
-        load,
-        paths={"annotations": annotations, "videos": video_dir},
-        naming=_NAMING,
-        source=source,
-    )
+    paths = {"annotations": annotations, "videos": video_dir}
+    register_clips(name, load, paths, _NAMING, source)
 
 
 def load_kinetics(

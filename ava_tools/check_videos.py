@@ -10,8 +10,8 @@ import argparse
 import os
 import sys
 
+from ava_tools.preparation.video_lists import videos_in, videos_of
 from ava_tools.preparation.video_table import check_videos, print_problems
-from avsf_det.data.datasets.video_lists import videos_in, videos_of
 from avsf_det.data.video.check import PROBLEMS
 from avsf_det.engine.defaults import load_config, make_parser, run_command
 

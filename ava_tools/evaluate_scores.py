@@ -6,11 +6,10 @@ import os
 import sys
 
 from ava_tools.measurement.clip_results import compare, evaluate, mean_of_splits
+from ava_tools.measurement.run_scores import check_same_clips, fuse_scores
 from avsf_det.engine.defaults import make_parser, run_command
 from avsf_det.evaluation import (
-    check_same_clips,
     format_results,
-    fuse_scores,
     read_scores,
     write_class_metrics,
     write_scores,

@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 from ava_tools.preparation.ava_cuts import prepare
+from ava_tools.preparation.video_lists import read_video_ids
 from avsf_det.data.datasets import AnnotationError
-from avsf_det.data.datasets.video_lists import read_video_ids
 from avsf_det.engine.defaults import make_parser, run_command
 
 EXAMPLES = """examples:

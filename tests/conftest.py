@@ -1,5 +1,6 @@
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,3 +23,33 @@ def threads_are_restored() -> Iterator[None]:
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, str], str]:
+    """Return a function that writes a text to a file and returns its path."""
+
+    def write_file(name: str, text: str) -> str:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return str(path)
+
+    return write_file
+
+
+@pytest.fixture
+def touch(tmp_path: Path) -> Callable[[Iterable[str]], str]:
+    """Return a function that makes empty files in the folder "videos" and returns its path.
+
+    Parsers of annotations read the names of videos only.
+    """
+
+    def touch_files(names: Iterable[str]) -> str:
+        folder = tmp_path / "videos"
+        for path in (folder / name for name in ["readme.txt", *names]):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        return str(folder)
+
+    return touch_files

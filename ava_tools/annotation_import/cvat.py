@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ava_tools.annotation_import.drawn_boxes import DrawnBox, actions_in, relative_box
-from avsf_det.data.datasets.annotation_files import AnnotationError, reading
+from avsf_det.structures import AnnotationError
+from avsf_det.structures.text_file import reading
 
 _CORNERS = ("xtl", "ytl", "xbr", "ybr")
 _REMEDY = "Export the task as 'CVAT for video 1.1'."

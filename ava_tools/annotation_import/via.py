@@ -9,7 +9,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ava_tools.annotation_import.drawn_boxes import DrawnBox, actions_in, relative_box
-from avsf_det.data.datasets.annotation_files import AnnotationError, read_rows, reading
+from avsf_det.structures import AnnotationError
+from avsf_det.structures.text_file import open_text, read_rows
 
 _RECTANGLE, _EXTREME_POINTS = 2, 8  # ids of shapes
 _CSV_COLUMNS = "metadata_id,file_list,flags,temporal_coordinates,spatial_coordinates,metadata"
@@ -68,7 +69,7 @@ def read_via(
 
 
 def _read_json(path: str) -> tuple[Iterator[_Region], Mapping[str, Any]]:
-    with reading(path), open(path, encoding="utf-8-sig") as file:
+    with open_text(path) as file:
         try:
             project = json.load(file)
         except json.JSONDecodeError as error:
@@ -98,7 +99,7 @@ def _json_regions(path: str, project: Mapping[str, Any]) -> Iterator[_Region]:
 
 
 def _read_csv(path: str) -> tuple[Iterator[_Region], Mapping[str, Any]]:
-    with reading(path), open(path, encoding="utf-8-sig") as file:
+    with open_text(path) as file:
         lines = [line for line in file if line.startswith(_ATTRIBUTES)]
     if not lines:
         raise AnnotationError(

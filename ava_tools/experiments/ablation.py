@@ -8,8 +8,9 @@ from typing import Any
 from tabulate import tabulate
 
 from ava_tools.experiments.training_runs import read_metrics, train
+from ava_tools.measurement.run_scores import fuse_scores, select_classes
 from avsf_det.engine.defaults import load_config
-from avsf_det.evaluation import ClipScores, fuse_scores, read_scores, score_clips, select_classes
+from avsf_det.evaluation import ClipScores, read_scores, score_clips
 
 # Metrics of an AVPretrainer (avsf_det.evaluation.SyncEvaluator) that are compared.
 SELF_SUPERVISED = ("sync/all_easy", "sync/all_hard", "rotation/accuracy")

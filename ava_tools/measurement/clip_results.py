@@ -6,15 +6,14 @@ from statistics import fmean
 from tabulate import tabulate
 
 from ava_tools.charts.class_differences import draw_class_differences
+from ava_tools.measurement.class_differences import class_differences, write_differences
+from ava_tools.measurement.run_scores import select_classes
 from avsf_det.evaluation import (
     ClipEvaluationError,
     ClipScores,
     TaskResult,
-    class_differences,
     read_verb_noun_counts,
     score_clips,
-    select_classes,
-    write_differences,
 )
 
 

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ava_tools.preparation.video_lists import videos_in
 from avsf_det.data.datasets import AnnotationError, load_kinetics, load_kinetics_classes
 from avsf_det.data.datasets.annotation_files import read_table
-from avsf_det.data.datasets.video_lists import videos_in
 from avsf_det.utils.atomic import write_atomic
 
 COLUMNS = ("label", "youtube_id", "time_start", "time_end")

@@ -47,13 +47,15 @@ def select_highest_scored(detections: ActionBoxes, rows: np.ndarray, cap: int) -
         indices into ``rows``, ascending.
     """
     keyframe, scores = detections.keyframe[rows], detections.scores[rows]
+    # Cut-off of each keyframe: its cap-th highest score.
     lowest = np.full(len(detections.keyframes), -np.inf)
     last = _rank(keyframe, -scores) == cap - 1
     lowest[keyframe[last]] = scores[last]
     contender = np.flatnonzero(scores >= lowest[keyframe])
+    # Only ties at the cut-off leave more than cap contenders.
     crowded = np.bincount(keyframe[contender], minlength=len(lowest)) > cap
     tied = contender[crowded[keyframe[contender]]]
-    late = _rank(keyframe[tied]) >= cap
+    late = _rank(keyframe[tied]) >= cap  # found the heap full of scores as high
     x1, y1, x2, y2 = detections.boxes[rows[tied]].T
     actions = detections.actions[rows[tied]]
     rank = _rank(keyframe[tied], -x2, -y2, -x1, -y1, -actions, late, -scores[tied])

@@ -26,11 +26,7 @@ def explain_no_match(
 ) -> str:
     """Return the message about detections without a single keyframe of the ground truth.
 
-    Args:
-        detections: at least one row.
-        ground_truth: at least one row.
-        label_map: action id to name of the scored classes.
-        excluded: keyframes that are not scored.
+    Arguments are those of :func:`avsf_det.evaluation.ava_map.evaluate_ava`, with at least one row.
     """
     causes = []
     ids = np.unique(detections.actions)
@@ -41,6 +37,7 @@ def explain_no_match(
         )
     if set(detections.keyframes) <= excluded:
         causes.append("all keyframes of the detections are on the exclusion list")
+    # Without a common video, differing timestamps say nothing.
     det_videos, gt_videos = ({v for v, _ in x.keyframes} for x in (detections, ground_truth))
     if not det_videos & gt_videos:
         hint = "another split, or ids written differently"
@@ -51,23 +48,21 @@ def explain_no_match(
             f"the ground truth {first_values(gt_videos)}: {hint}"
         )
     elif not set(detections.keyframes) & set(ground_truth.keyframes):
-        det_times, gt_times = (
-            f"{min(times):g} to {max(times):g}"
-            for times in ([t for _, t in x.keyframes] for x in (detections, ground_truth))
-        )
+        seconds = ([second for _, second in x.keyframes] for x in (detections, ground_truth))
+        det_times, gt_times = (f"{min(times):g} to {max(times):g}" for times in seconds)
         causes.append(
             f"no timestamp in common: detections at {det_times}, ground truth at {gt_times}: both "
             "must be seconds of the video, not of a cut or frame numbers (0902 and 902 are equal)"
         )
     if np.abs(detections.boxes).max() > 2:
         causes.append("boxes look like pixels: they must be fractions of width and height, 0..1")
-    if not causes:
-        causes.append(
-            "the keyframes that both have carry no ground truth of the label map's classes, or are "
-            "excluded"
-        )
-    return f"none of the {len(detections)} detections is on a keyframe of the ground truth: " + (
-        "; ".join(causes)
+    causes = causes or [
+        "the keyframes that both have carry no ground truth of the label map's classes, or are "
+        "excluded"
+    ]
+    return (
+        f"none of the {len(detections)} detections is on a keyframe of the ground truth: "
+        f"{'; '.join(causes)}"
     )
 
 
@@ -101,7 +96,7 @@ def find_format_errors(
             f"{len(missing)} classes have ground truth and not one detection, their AP is 0: ids "
             f"{first_values(missing, 10)}"
         )
-    if not len(detections) or result.mean_ap >= LOW_MAP:
+    if not len(detections) or result.mean_ap >= LOW_MAP:  # scoring again takes as long
         return lines
     for mistake, correct in _CORRECTIONS.items():
         try:

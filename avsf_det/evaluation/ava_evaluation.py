@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections import OrderedDict
+from typing import TextIO
 
 import numpy as np
 from detectron2.data import MetadataCatalog
@@ -73,6 +74,7 @@ class AVAEvaluator(DatasetEvaluator):
         self._excluded_file = meta.excluded_file
         self._num_actions = len(meta.action_csv_ids)
         scored = meta.scored_action_csv_ids
+        # Columns of action_scores that count: a column is the rank of its id in the label map.
         index_of = {csv_id: index for index, csv_id in enumerate(meta.action_csv_ids)}
         self._scored_ids = list(meta.action_csv_ids if scored is None else scored)
         self._scored_index = [index_of[csv_id] for csv_id in self._scored_ids]
@@ -104,7 +106,7 @@ class AVAEvaluator(DatasetEvaluator):
                     f"the model scores {scores.shape[1]} actions, {self._dataset_name} has "
                     f"{self._num_actions}; set MODEL.ROI_ACTION_HEAD.NUM_CLASSES to that"
                 )
-            size = (input_["width"], input_["height"]) * 2
+            size = (input_["width"], input_["height"]) * 2  # of x1, y1, x2, y2
             boxes = instances.pred_boxes.tensor.float().numpy() / np.array(size, np.float32)
             if not (np.isfinite(scores).all() and np.isfinite(boxes).all()):
                 raise AVAEvaluationError(
@@ -145,7 +147,9 @@ class AVAEvaluator(DatasetEvaluator):
                 self._box_source,
             )
         PathManager.mkdirs(self._output_dir)
-        self._write_predictions(predictions)
+        with self._open("ava_predictions.csv") as file:
+            for video_id, timestamp, boxes, scores in predictions:
+                write_detections(file, (video_id, timestamp), boxes, self._scored_ids, scores)
         result = evaluate_ava(
             self._as_rows(predictions),
             read_ground_truth(self._annotation_file),
@@ -165,15 +169,12 @@ class AVAEvaluator(DatasetEvaluator):
         metrics.update({f"AP-{c.name}": c.ap for c in result.classes})
         return OrderedDict(ava=metrics)
 
-    def _write_predictions(self, predictions: list[Prediction]) -> None:
-        path = os.path.join(self._output_dir, "ava_predictions.csv")
-        with PathManager.open(path, "w") as file:
-            for video_id, timestamp, boxes, scores in predictions:
-                write_detections(file, (video_id, timestamp), boxes, self._scored_ids, scores)
+    def _open(self, name: str) -> TextIO:
+        return PathManager.open(os.path.join(self._output_dir, name), "w")
 
     def _as_rows(self, predictions: list[Prediction]) -> ActionBoxes:
         """Return the rows of the csv, each box with all scored classes."""
-        predictions = [p for p in predictions if len(p[2])]
+        predictions = [p for p in predictions if len(p[2])]  # the csv names no others
         num_classes = len(self._scored_ids)
         num_boxes = [len(boxes) for _, _, boxes, _ in predictions]
         boxes = np.concatenate([np.zeros((0, 4)), *(p[2] for p in predictions)])
@@ -189,9 +190,9 @@ class AVAEvaluator(DatasetEvaluator):
         )
 
     def _write_results(self, result: AVAResult) -> None:
-        with PathManager.open(os.path.join(self._output_dir, "ava_results.json"), "w") as file:
+        with self._open("ava_results.json") as file:
             json.dump(result.as_dict(), file, indent=1)
-        with PathManager.open(os.path.join(self._output_dir, "per_class_ap.csv"), "w") as file:
+        with self._open("per_class_ap.csv") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["id", "class", "AP", "ground_truth", "detections"])
             for c in result.classes:

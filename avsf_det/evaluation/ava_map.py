@@ -102,6 +102,7 @@ def rank_detections(
     if protocol == "activitynet":
         rows = select_by_activitynet(detections, rows, ground_truth)
     num_kept = len(rows)
+    # After the protocol's selection: boxes without area take places among the 50, too.
     boxes = detections.boxes[rows]
     rows = rows[(boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])]
 
@@ -112,6 +113,7 @@ def rank_detections(
     gt_of_class = _split_by_class(np.arange(len(gt_rows)), gt_class[gt_rows], len(label_map))
 
     def rank(id_: int, name: str, det: np.ndarray, gt: np.ndarray) -> RankedClass:
+        # By appearance of the keyframes, on which the rank of equal scores depends (see above).
         det = det[np.argsort(first_row[detections.keyframe[det]], kind="stable")]
         scores = detections.scores[det]
         found = _match(
@@ -153,6 +155,7 @@ def average_precision(hits: np.ndarray, num_ground_truth: int) -> float:
         num_ground_truth: boxes to be found, at least 1.
     """
     precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
+    # Interpolated: the highest precision at this recall or above it.
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     return float(envelope[hits].sum() / num_ground_truth)
 
@@ -190,27 +193,16 @@ def _match(
     gt_keyframe: np.ndarray,
     num_keyframes: int,
 ) -> np.ndarray:
-    """Assign to each detection of one class the ground-truth box that it finds.
-
-    Args:
-        boxes: float64 (N, 4), detections.
-        scores: float64 (N,), their scores.
-        keyframe: int64 (N,), index of their keyframe, -1 without ground truth.
-        gt_boxes: float64 (M, 4), ground truth, sorted by keyframe.
-        gt_keyframe: int64 (M,), index of its keyframe.
-        num_keyframes: number of keyframes.
-
-    Returns:
-        int64 (N,), index of the ground-truth box; -1 if there is none, or a better detection has
-        it.
-    """
+    """Return for each detection of one class the index of the box that it finds, -1 for none."""
     found = np.full(len(boxes), -1)
     det, gt = pair_by_keyframe(keyframe, gt_keyframe, num_keyframes)
     overlap = iou_of_pairs(boxes[det], gt_boxes[gt])
-
+    # Each detection claims the box that it overlaps most ...
     order = np.lexsort((-overlap, det))  # stable: of equal overlaps the first ground truth
     best = order[np.unique(det[order], return_index=True)[1]]
     best = best[overlap[best] >= IOU_THRESHOLD]
+    # ... and of the claims to a box the highest scored wins. The others find nothing: there is no
+    # second choice.
     order = best[np.lexsort((-scores[det[best]], gt[best]))]  # stable: of equal scores the first
     winners = order[np.unique(gt[order], return_index=True)[1]]
     found[det[winners]] = gt[winners]

@@ -3,9 +3,8 @@
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,27 +23,21 @@ _REDUCTIONS: dict[str, Callable[..., np.ndarray]] = {"sum": np.mean, "max": np.m
 
 @dataclass
 class ClipViews:
-    """Views of one clip that were evaluated so far.
+    """One clip with the views that were evaluated so far.
 
     Attributes:
+        clip_id: id of the clip, unique in the dataset.
         num_views: number of views of the clip.
         labels: task -> () or (K,), labels of the whole clip.
-        views: view -> task -> scores (K,); emptied once ``merged`` is set, to save memory.
-        merged: task -> merged scores (K,); None until all views are there.
+        views: view -> task -> scores (K,); emptied once they are merged, to save memory.
+        scores: task -> merged scores (K,); empty until all views are there.
     """
 
+    clip_id: str
     num_views: int
     labels: TaskArrays
     views: dict[int, TaskArrays] = field(default_factory=dict)
-    merged: TaskArrays | None = None
-
-
-class MergedClip(NamedTuple):
-    """Scores (K,) and labels (() or (K,)) of a clip by task."""
-
-    clip_id: str
-    scores: TaskArrays
-    labels: TaskArrays
+    scores: TaskArrays = field(default_factory=dict)
 
 
 class ViewMerger:
@@ -67,49 +60,42 @@ class ViewMerger:
     def add(
         self, clip_id: str, view: int, num_views: int, scores: TaskArrays, labels: TaskArrays
     ) -> None:
-        """Add one view of a clip.
+        """Add one view (index 0..num_views-1) of a clip; for the rest see :class:`ClipViews`."""
+        self._join(ClipViews(clip_id, num_views, labels, {view: scores}))
 
-        Args:
-            clip_id: id of the clip, unique in the dataset.
-            view: index of the view, 0..num_views-1.
-            num_views: number of views of the clip.
-            scores: task -> float (K,), scores of the view.
-            labels: task -> () or (K,), labels of the whole clip.
-        """
-        self._join(clip_id, ClipViews(num_views, labels, {view: scores}))
-
-    def update(self, clips: dict[str, ClipViews]) -> None:
+    def update(self, clips: Mapping[str, ClipViews]) -> None:
         """Add the ``clips`` of another process."""
-        for clip_id, views in clips.items():
-            self._join(clip_id, views)
+        for clip in clips.values():
+            self._join(clip)
 
-    def _join(self, clip_id: str, new: ClipViews) -> None:
-        clip = self.clips.setdefault(clip_id, ClipViews(new.num_views, new.labels))
+    def _join(self, new: ClipViews) -> None:
+        empty = ClipViews(new.clip_id, new.num_views, new.labels)
+        clip = self.clips.setdefault(new.clip_id, empty)
         if new.num_views != clip.num_views or not set(new.views) <= set(range(clip.num_views)):
             raise ClipEvaluationError(
-                f"clip {clip_id}: views {sorted(new.views)} of {new.num_views} and views of "
+                f"clip {clip.clip_id}: views {sorted(new.views)} of {new.num_views} and views of "
                 f"{clip.num_views} came; is clip_id unique in the dataset?"
             )
         # A merged clip has no views left, so it is compared as a whole.
         twice = sorted(clip.views.keys() & new.views.keys())
-        if clip.merged is not None or twice or (clip.views and new.merged is not None):
+        if clip.scores or twice or (clip.views and new.scores):
             raise ClipEvaluationError(
-                f"clip {clip_id}: {f'views {twice}' if twice else 'a view'} of {clip.num_views} "
-                "came twice; clip_id must be unique in the dataset, and the test loader must "
-                "give each view once (Detectron2's InferenceSampler does)"
+                f"clip {clip.clip_id}: {f'views {twice}' if twice else 'a view'} of "
+                f"{clip.num_views} came twice; clip_id must be unique in the dataset, and the test "
+                "loader must give each view once (Detectron2's InferenceSampler does)"
             )
-        # Merge as soon as the clip is complete: one (K,) array per clip instead of one per view.
         clip.views.update(new.views)
-        clip.merged = new.merged
+        clip.scores = new.scores
+        # Merge as soon as the clip is complete: one (K,) array per clip instead of one per view.
         if len(clip.views) == clip.num_views:
             views = [clip.views[view] for view in range(clip.num_views)]
-            clip.merged = {task: self._merge([v[task] for v in views]) for task in views[0]}
+            clip.scores = {task: self._merge([v[task] for v in views]) for task in views[0]}
             clip.views = {}
 
     def _merge(self, views: list[np.ndarray]) -> np.ndarray:
         return self._reduce(np.stack(views).astype(np.float64), axis=0).astype(np.float32)
 
-    def finish(self) -> list[MergedClip]:
+    def finish(self) -> list[ClipViews]:
         """Return all clips, sorted by id.
 
         Raises:
@@ -117,20 +103,16 @@ class ViewMerger:
         """
         if not self.clips:
             raise ClipEvaluationError("no clip was evaluated; is the test set empty?")
-        partial = {clip_id: c for clip_id, c in self.clips.items() if c.merged is None}
+        clips = [clip for _, clip in sorted(self.clips.items())]
+        partial = [clip for clip in clips if not clip.scores]
         if partial:
-            clip_id = min(partial)
-            clip = partial[clip_id]
+            clip = partial[0]
             raise ClipEvaluationError(
-                f"{len(partial)} of {len(self.clips)} clips lack views, such as clip {clip_id}: "
+                f"{len(partial)} of {len(clips)} clips lack views, such as clip {clip.clip_id}: "
                 f"views {sorted(set(range(clip.num_views)) - clip.views.keys())} of "
                 f"{clip.num_views} did not come; the test loader must give each view once"
             )
-        return [
-            MergedClip(clip_id, clip.merged, clip.labels)
-            for clip_id, clip in sorted(self.clips.items())
-            if clip.merged is not None
-        ]
+        return clips
 
 
 class ClipEvaluator(DatasetEvaluator):
@@ -193,9 +175,7 @@ class ClipEvaluator(DatasetEvaluator):
             clip_id = input_["clip_id"]
             scores = {t: self._checked(clip_id, t, s) for t, s in output["scores"].items()}
             # Tasks that the model does not score need no labels.
-            labels = {
-                task: self._label(input_, task) for task in scores if task in input_["labels"]
-            }
+            labels = {t: self._label(input_, t) for t in scores if t in input_["labels"]}
             self._views.add(clip_id, int(input_["view"]), int(input_["num_views"]), scores, labels)
 
     def _checked(self, clip_id: str, task: str, scores: torch.Tensor) -> np.ndarray:
@@ -214,11 +194,8 @@ class ClipEvaluator(DatasetEvaluator):
         if len(scores) > num_classes and task not in self._warned:
             self._warned.add(task)
             self._logger.warning(
-                "The model scores %d classes of task '%s'; the first %d, those of %s, count",
-                len(scores),
-                task,
-                num_classes,
-                self._dataset_name,
+                f"The model scores {len(scores)} classes of task '{task}'; the first "
+                f"{num_classes}, those of {self._dataset_name}, count"
             )
         # numpy has no bfloat16, hence float().
         array = scores[:num_classes].detach().float().cpu().numpy()
@@ -267,12 +244,12 @@ class ClipEvaluator(DatasetEvaluator):
             return OrderedDict()
         for task, result in results.items():
             if result.class_names:  # EPIC's actions have no table: there are too many pairs
-                name = f"per_class_{task}.csv"
-                write_class_metrics(result, os.path.join(self._output_dir, name))
+                path = os.path.join(self._output_dir, f"per_class_{task}.csv")
+                write_class_metrics(result, path)
         self._logger.info("Percent of %s\n\n%s", self._dataset_name, format_results(results))
         return OrderedDict((task, result.metrics) for task, result in results.items())
 
-    def _to_scores(self, clips: list[MergedClip]) -> ClipScores:
+    def _to_scores(self, clips: list[ClipViews]) -> ClipScores:
         # Every clip has the same tasks: those of the model, in the order of the dataset.
         tasks = [task for task in self._classes if task in clips[0].scores]
         return ClipScores(

@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 from detectron2.utils.file_io import PathManager
@@ -65,14 +65,13 @@ def score_clips(
 
 
 def label_rank(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return the rank of the correct class; among equal scores the lower class comes first.
+    """Return the number of classes that rank before the correct one, int64 (N,).
+
+    Among equal scores the lower class comes first.
 
     Args:
         scores: scores (N, K).
         labels: correct classes, int (N,), 0..K-1.
-
-    Returns:
-        Number of classes before the correct one, int64 (N,); 0 if it is the top one.
     """
     own = np.take_along_axis(scores, labels[:, None], axis=1)  # (N, 1)
     before = np.arange(scores.shape[1]) < labels[:, None]
@@ -86,7 +85,7 @@ def pair_rank(
     nouns: np.ndarray,
     prior: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return the rank of the correct pair among all V * N pairs.
+    """Return the number of all V * N pairs that rank before the correct one, int64 (B,).
 
     A pair is scored by verb x noun x prior in float64. For ties see :func:`label_rank`.
 
@@ -96,9 +95,6 @@ def pair_rank(
         verbs: correct verbs, int (B,).
         nouns: correct nouns, int (B,).
         prior: P(noun | verb), (V, N); None: 1.
-
-    Returns:
-        Number of pairs before the correct one, int64 (B,).
     """
     num_verbs, num_nouns = verb_scores.shape[1], noun_scores.shape[1]
     labels = verbs * num_nouns + nouns  # index in the flattened (V, N)
@@ -116,16 +112,10 @@ def pair_rank(
 
 
 def noun_prior(verb_noun_counts: np.ndarray) -> np.ndarray:
-    """Estimate P(noun | verb) from counts.
+    """Estimate P(noun | verb), float64 (V, N), from the counts (V, N) of the pairs.
 
     As in the long-term feature banks, 1e-5 is added to each count: every pair stays possible, and
     a verb without clips has no preference.
-
-    Args:
-        verb_noun_counts: number of occurrences of each pair, (V, N).
-
-    Returns:
-        Probabilities, float64 (V, N); each row sums to 1.
     """
     smoothed = np.asarray(verb_noun_counts, np.float64) + 1e-5
     return smoothed / smoothed.sum(axis=1, keepdims=True)
@@ -158,10 +148,10 @@ def _score_single(scores: ClipScores, task: str) -> TaskResult:
     ranks = label_rank(scores.scores[task][rows], labels)
     class_clips = np.bincount(labels, minlength=len(names))
     class_metrics = {}
-    for name, k in (("top1", 1), ("top5", 5)):
+    for k in (1, 5):
         correct = np.bincount(labels[ranks < k], minlength=len(names))
-        class_metrics[name] = np.full(len(names), np.nan)
-        np.divide(100 * correct, class_clips, out=class_metrics[name], where=class_clips > 0)
+        with np.errstate(invalid="ignore"):  # 0 / 0: a class without clips
+            class_metrics[f"top{k}"] = 100 * correct / class_clips
     return TaskResult(len(labels), _accuracy(ranks), names, class_clips, class_metrics)
 
 
@@ -196,35 +186,6 @@ def _accuracy(ranks: np.ndarray) -> dict[str, float]:
     return {f"top{k}": float(100 * (ranks < k).mean()) for k in (1, 5)}
 
 
-@dataclass(frozen=True)
-class ClassDifference:
-    """Metric of one class in two runs, in percent; ``difference`` in percentage points."""
-
-    name: str
-    clips: int
-    before: float
-    after: float
-    difference: float
-
-
-def class_differences(before: TaskResult, after: TaskResult) -> list[ClassDifference]:
-    """Compare top-1 (or AP) per class of two runs on the same clips.
-
-    Returns:
-        Differences, greatest gain first. Classes without clips are left out.
-    """
-    metric = next(iter(after.class_metrics))
-    values = zip(before.class_metrics[metric], after.class_metrics[metric], strict=True)
-    rows = [
-        ClassDifference(name, int(clips), float(old), float(new), float(new - old))
-        for name, clips, (old, new) in zip(
-            after.class_names, after.class_clips, values, strict=True
-        )
-        if clips
-    ]
-    return sorted(rows, key=lambda row: -row.difference)
-
-
 # Tables -------------------------------------------------------------------------------------------
 
 
@@ -233,21 +194,18 @@ def format_results(results: Mapping[str, TaskResult]) -> str:
 
     A class without clips has no figure and does not count in the mean.
     """
-    tables = [_format_classes(task, r) for task, r in results.items() if r.class_names]
-    rows = [{"task": task, "clips": r.num_clips, **r.metrics} for task, r in results.items()]
-    return "\n\n".join([*tables, _format(rows)])
-
-
-def _format_classes(task: str, result: TaskResult) -> str:
-    rows = [{task: name, "clips": clips, **values} for name, clips, values in _class_rows(result)]
-    means = {name: np.nanmean(values) for name, values in result.class_metrics.items()}
-    shown = np.count_nonzero(result.class_clips)
-    rows.append({task: f"(mean of {shown} classes)", "clips": result.num_clips, **means})
-    return _format(rows)
-
-
-def _format(rows: list[dict]) -> str:
-    return tabulate(rows, headers="keys", tablefmt="pipe", floatfmt=".2f", disable_numparse=[0])
+    tables = []
+    for task, result in results.items():
+        if result.class_names:
+            classes = _class_rows(result)
+            rows = [{task: name, "clips": clips, **values} for name, clips, values in classes]
+            means = {name: np.nanmean(values) for name, values in result.class_metrics.items()}
+            mean = f"(mean of {np.count_nonzero(result.class_clips)} classes)"
+            tables.append([*rows, {task: mean, "clips": result.num_clips, **means}])
+    tables.append([{"task": t, "clips": r.num_clips, **r.metrics} for t, r in results.items()])
+    # A class may be named by a number, which is no figure.
+    options = {"tablefmt": "pipe", "floatfmt": ".2f", "disable_numparse": [0]}
+    return "\n\n".join(tabulate(rows, headers="keys", **options) for rows in tables)
 
 
 def write_class_metrics(result: TaskResult, path: str) -> None:
@@ -258,14 +216,6 @@ def write_class_metrics(result: TaskResult, path: str) -> None:
         for index, (name, clips, values) in enumerate(_class_rows(result)):
             row = ("" if value is None else value for value in values.values())
             writer.writerow([index, name, clips, *row])
-
-
-def write_differences(differences: list[ClassDifference], path: str) -> None:
-    """Write a csv of the fields of :class:`ClassDifference`."""
-    with PathManager.open(path, "w") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["class", "clips", "before", "after", "difference"])
-        writer.writerows(astuple(row) for row in differences)
 
 
 def _class_rows(result: TaskResult) -> list[tuple[str, int, dict[str, float | None]]]:

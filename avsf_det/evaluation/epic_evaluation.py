@@ -1,7 +1,7 @@
 """Verbs, nouns and actions of EPIC-Kitchens as a Detectron2 evaluator."""
 
 import csv
-from functools import partial
+import sys
 
 import numpy as np
 from detectron2.data import MetadataCatalog
@@ -29,18 +29,15 @@ class EPICEvaluator(ClipEvaluator):
             output_dir: see :class:`ClipEvaluator`.
             use_prior: whether to count the pairs of the metadata ``train_annotation_file``.
         """
-        # The file is read at the end of the evaluation, and only if the model has both tasks.
-        score = score_clips
-        if use_prior:
-            train_csv = MetadataCatalog.get(dataset_name).train_annotation_file
-            score = partial(_score_with_prior, train_csv)
+        train_csv = MetadataCatalog.get(dataset_name).train_annotation_file if use_prior else ""
+
+        def score(scores: ClipScores) -> dict[str, TaskResult]:
+            # The file is read at the end of the evaluation, and only if the model has both tasks.
+            if train_csv and {"verb", "noun"} <= scores.scores.keys():
+                return score_clips(scores, read_verb_noun_counts(train_csv, scores))
+            return score_clips(scores)
+
         super().__init__(dataset_name, output_dir, score=score)
-
-
-def _score_with_prior(train_csv: str, scores: ClipScores) -> dict[str, TaskResult]:
-    if {"verb", "noun"} <= scores.scores.keys():
-        return score_clips(scores, read_verb_noun_counts(train_csv, scores))
-    return score_clips(scores)
 
 
 def read_verb_noun_counts(csv_file: str, scores: ClipScores) -> np.ndarray:
@@ -87,24 +84,17 @@ def read_verb_noun_counts(csv_file: str, scores: ClipScores) -> np.ndarray:
         for row in reader:
             if row[id_column] not in evaluated:  # no leak from the evaluated clips
                 pair = row["verb_class"], row["noun_class"]
-                place = f"{csv_file}:{reader.line_num}"
-                counts[_parse_pair(place, pair, counts.shape)] += 1
+                verb, noun = (int(x) if x and x.isdecimal() else sys.maxsize for x in pair)
+                if verb >= counts.shape[0] or noun >= counts.shape[1]:
+                    raise ClipEvaluationError(
+                        f"{csv_file}:{reader.line_num}: verb_class, noun_class are {pair}, not two "
+                        f"numbers below {counts.shape}; is this the csv of the dataset that was "
+                        "evaluated?"
+                    )
+                counts[verb, noun] += 1
     if not counts.any():
         raise ClipEvaluationError(
             f"{csv_file}: each of its clips is among those evaluated; a prior must come from the "
             "training annotations"
         )
     return counts
-
-
-def _parse_pair(
-    place: str, pair: tuple[str | None, str | None], shape: tuple[int, ...]
-) -> tuple[int, ...]:
-    """Convert the texts of verb and noun to indices below ``shape``."""
-    indices = tuple(int(text) for text in pair if text and text.isdecimal())
-    if len(indices) < 2 or indices[0] >= shape[0] or indices[1] >= shape[1]:
-        raise ClipEvaluationError(
-            f"{place}: verb_class, noun_class are {pair}, not two numbers below {shape}; is this "
-            "the csv of the dataset that was evaluated?"
-        )
-    return indices

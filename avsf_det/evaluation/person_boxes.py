@@ -27,6 +27,7 @@ def evaluate_persons(
     Raises:
         AVAEvaluationError: nothing is annotated, or no keyframe of ``found`` is.
     """
+    # Annotations have no score; 1 fills the column.
     with_score = ((k, np.insert(boxes, 4, 1, axis=1)) for k, boxes in annotated.items())
     return evaluate_ava(
         _as_rows(found.items()), _as_rows(with_score), {1: "person"}, protocol="activitynet"

@@ -69,11 +69,7 @@ class SyncEvaluator(DatasetEvaluator):
 
 
 def _accuracies(clips: list[dict]) -> dict[str, float]:
-    """Return percent by "<level>_easy" and "<level>_hard"; 50 is chance.
-
-    Args:
-        clips: level -> "visual", "audio" and "audio_negative" -> embedding (C,) of each clip.
-    """
+    """Return percent by "<level>_easy" and "<level>_hard" (50 is chance) from the embeddings."""
     results = {}
     # The embeddings of "all" levels are concatenated: their cosine is the mean of the cosines.
     for level, parts in {**{level: [level] for level in clips[0]}, "all": [*clips[0]]}.items():
@@ -81,12 +77,8 @@ def _accuracies(clips: list[dict]) -> dict[str, float]:
             np.stack([np.concatenate([clip[part][name] for part in parts]) for clip in clips])
             for name in ("visual", "audio", "audio_negative")
         )
-        positive = _distance(visual, audio)
+        positive = np.linalg.norm(visual - audio, axis=1)
         for kind, negative in (("easy", np.roll(audio, len(audio) // 2, axis=0)), ("hard", hard)):
-            accuracy = np.mean(positive < _distance(visual, negative))
-            results[f"{level}_{kind}"] = 100 * float(accuracy)
+            is_closer = positive < np.linalg.norm(visual - negative, axis=1)
+            results[f"{level}_{kind}"] = 100 * float(is_closer.mean())
     return results
-
-
-def _distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(a - b, axis=1)

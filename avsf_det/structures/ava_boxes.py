@@ -1,6 +1,5 @@
 """Annotations and detections of AVA's kind as plain values."""
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,23 +35,15 @@ class ActionBoxes:
         return len(self.keyframe)
 
 
-@dataclass(frozen=True, eq=False)
-class LabelMap(Mapping[int, str]):
-    """Names of the actions, as a mapping from id to name.
+class LabelMap(dict[int, str]):
+    """Names of the actions by id of the csv, in ascending order of the ids."""
 
-    Attributes:
-        ids: ids of the csv, ascending.
-        names: name of each.
-    """
+    @property
+    def ids(self) -> list[int]:
+        """Return the ids."""
+        return list(self)
 
-    ids: list[int]
-    names: list[str]
-
-    def __getitem__(self, action_id: int) -> str:
-        return dict(zip(self.ids, self.names, strict=True))[action_id]
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.ids)
-
-    def __len__(self) -> int:
-        return len(self.ids)
+    @property
+    def names(self) -> list[str]:
+        """Return the names, in the order of the ids."""
+        return list(self.values())

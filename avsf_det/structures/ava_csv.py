@@ -33,9 +33,9 @@ from .ava_rows import (
     is_wrong_video_id,
     parse_keyframe,
     parse_rows,
-    read_texts,
 )
 from .errors import AnnotationError
+from .text_file import read_rows
 
 DETECTION_DIGITS = 5  # decimals of the coordinates of detections
 
@@ -106,6 +106,7 @@ def read_person_boxes(path: str | Path) -> dict[Keyframe, tuple[np.ndarray, np.n
     keys = np.column_stack([rows.keyframe, rows.boxes])[order]
     start = np.flatnonzero(np.append(True, (keys[1:] != keys[:-1]).any(axis=1)))
     first, highest = order[start], np.maximum.reduceat(rows.scores[order], start)
+    # Back into the order of the file, keyframe by keyframe.
     by_appearance = np.lexsort((first, rows.keyframe[first]))
     first, highest = first[by_appearance], highest[by_appearance]
     ends = np.cumsum(np.bincount(rows.keyframe[first]))[:-1]
@@ -121,21 +122,21 @@ def read_excluded_keyframes(path: str | Path) -> frozenset[Keyframe]:
         AnnotationError: a bad row.
     """
     keyframes = []
-    for place, row in read_texts(path):
-        if row and len(row) != 2:
+    for place, row in read_rows(path):
+        if len(row) != 2:
             raise AnnotationError(
                 f"{place}: {len(row)} columns, expected 2: video_id,timestamp. Separate them "
                 "with commas."
             )
-        keyframes += [parse_keyframe(place, row, GROUND_TRUTH)] if row else []
+        keyframes.append(parse_keyframe(place, row, GROUND_TRUTH))
     return frozenset(keyframes)
 
 
 def _parse_table(path: str | Path, rules: RowRules) -> ActionBoxes | None:
     """Parse the whole file at once. Return None if any of it needs a closer look."""
     text_type = pa.dictionary(pa.int32(), pa.utf8())
-    types = {"f0": text_type, **dict.fromkeys([f"f{i}" for i in range(1, 8)], pa.float64())}
-    types["f7"] = pa.float64() if rules.last_is_score else text_type
+    types = dict.fromkeys([f"f{i}" for i in range(8)], pa.float64())
+    types |= {"f0": text_type, "f7": types["f7"] if rules.last_is_score else text_type}
     try:
         table = arrow_csv.read_csv(
             str(path),
@@ -157,37 +158,32 @@ def _parse_table(path: str | Path, rules: RowRules) -> ActionBoxes | None:
     for i in range(4):
         boxes[:, i] = table[2 + i].to_numpy()
     boxes += 0.0  # turns -0 into 0
-    actions, scores = _table_actions(table, rules), np.ones(num_rows)
+    actions = np.full(num_rows, -1.0)  # persons without a column of actions
+    if not rules.for_persons or num_columns == 8:
+        actions = (table["f6"].fill_null(-1.0) if rules.for_persons else table["f6"]).to_numpy()
+    scores = np.ones(num_rows)
     if rules.last_is_score and (num_columns == 8 or rules.for_persons):
         scores = table[num_columns - 1].to_numpy()
-    videos, names = table["f0"], None
-    if num_columns == 8 and not rules.last_is_score:
-        names = table["f7"]
+    videos = table["f0"]
+    names = table["f7"] if num_columns == 8 and not rules.last_is_score else None
     del table  # half of the memory
     if not _are_valid(seconds, boxes, actions, scores, rules):
         return None
     ids, video = _texts_and_codes(videos)
-    if any(_is_unusual(text) or is_wrong_video_id(text, rules) for text in ids):
+    person_names, person = [""], np.zeros(num_rows, np.int32)
+    if names is not None:
+        person_names, person = _texts_and_codes(names)
+    # Quotes and blanks are left to the csv module and to str.strip.
+    if any('"' in text or text != text.strip() for text in [*ids, *person_names]):
+        return None
+    if any(is_wrong_video_id(text, rules) for text in ids):
         return None
     keyframes, keyframe = _index_keyframes(ids, video, seconds)
     persons = lines = None
     if not rules.last_is_score:
-        persons, lines = np.zeros(num_rows, np.int32), np.arange(1, num_rows + 1)
-    if names is not None:
-        texts, code = _texts_and_codes(names)
-        if any(map(_is_unusual, texts)):
-            return None
-        persons = np.argsort(np.argsort(texts)).astype(np.int32)[code]
+        lines = np.arange(1, num_rows + 1)
+        persons = np.argsort(np.argsort(person_names)).astype(np.int32)[person]  # ranks
     return ActionBoxes(keyframes, keyframe, boxes, actions.astype(np.int32), scores, persons, lines)
-
-
-def _table_actions(table: pa.Table, rules: RowRules) -> np.ndarray:
-    """Return the action ids as float64, -1 where a person box has none."""
-    if not rules.for_persons:
-        return table["f6"].to_numpy()
-    if table.num_columns == 7:
-        return np.full(table.num_rows, -1.0)
-    return table["f6"].fill_null(-1.0).to_numpy()
 
 
 def _are_valid(
@@ -216,25 +212,12 @@ def _texts_and_codes(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
     return values.dictionary.to_pylist(), values.indices.to_numpy()
 
 
-def _is_unusual(text: str) -> bool:
-    """Return whether a text is left to the csv module and to ``str.strip``."""
-    return '"' in text or text != text.strip()
-
-
 def _index_keyframes(
     ids: list[str], video: np.ndarray, seconds: np.ndarray
 ) -> tuple[list[Keyframe], np.ndarray]:
-    """Number the keyframes in order of first appearance.
-
-    Args:
-        ids: distinct video ids.
-        video: int32 (N,), index into ``ids``.
-        seconds: float64 (N,).
-
-    Returns:
-        the distinct keyframes, and int32 (N,), the index of each row's.
-    """
+    """Return the distinct keyframes in order of first appearance, and the index of each row's."""
     time = pa.array(seconds + 0.0).dictionary_encode()
+    # One integer per (video, time): pyarrow encodes no pairs.
     pairs = video.astype(np.int64) * len(time.dictionary) + time.indices.to_numpy()
     encoded = pa.array(pairs).dictionary_encode()  # its dictionary is in order of appearance
     videos, times = divmod(encoded.dictionary.to_numpy(), len(time.dictionary))
@@ -282,7 +265,7 @@ def write_detections(
     Args:
         file: open text file.
         keyframe: where they were detected.
-        boxes: float32 (N, 4) in 0..1.
+        boxes: float32 (N, 4), x1 y1 x2 y2 in 0..1.
         action_ids: K ids.
         scores: float32 (N, K).
     """

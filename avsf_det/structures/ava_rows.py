@@ -1,10 +1,9 @@
 """Rows of AVA's csv files, parsed one by one. This defines which rows are valid."""
 
-import csv
 import math
 import operator
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 
 from .ava_boxes import ActionBoxes, Box, Keyframe
 from .errors import AnnotationError
-from .text_file import open_text
+from .text_file import read_rows
 
 MAX_ACTION_ID = np.iinfo(np.int32).max
 _MAX_ID_LENGTH = 1000  # characters; longer ones come from a file of another kind
@@ -63,31 +62,12 @@ PERSON_BOXES = RowRules(
 )
 
 
-def read_texts(path: str | Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield ("file:line", fields) for every row; a blank line has no field."""
-    with open_text(path) as file:
-        reader = csv.reader(file)
-        try:
-            for row in reader:
-                yield f"{path}:{reader.line_num}", row
-        except csv.Error as error:
-            raise AnnotationError(
-                f"{path}:{reader.line_num}: {error}. Save the file as comma-separated text."
-            ) from None
-
-
 def parse_rows(path: str | Path, rules: RowRules) -> ActionBoxes:
-    """Parse a csv of boxes row by row.
-
-    Raises:
-        AnnotationError: for the first row that is wrong, with file, line, value and remedy.
-    """
+    """Parse a csv of boxes row by row; raise an AnnotationError for the first that is wrong."""
     index: dict[Keyframe, int] = {}
     columns: list[tuple[int, Box, int, float, str, int]] = []
     num_columns = 0
-    for place, row in read_texts(path):
-        if not row and not rules.equal_widths:
-            continue
+    for place, row in read_rows(path, skip_blank=not rules.equal_widths):
         num_columns = num_columns or len(row)
         if len(row) not in (7, 8) or (rules.equal_widths and len(row) != num_columns):
             expected = num_columns if rules.equal_widths and num_columns in (7, 8) else "7 or 8"
@@ -97,6 +77,7 @@ def parse_rows(path: str | Path, rules: RowRules) -> ActionBoxes:
             )
         keyframe = parse_keyframe(place, row[:2], rules)
         box = _parse_box(place, row[2:6], rules)
+        # Only rows of persons may lack the action, as a column or as its value.
         has_action = not rules.for_persons or (len(row) == 8 and row[6] != "")
         action = _parse_action(place, row[6]) if has_action else -1
         has_score = rules.for_persons or (rules.last_is_score and len(row) == 8)
@@ -108,11 +89,12 @@ def parse_rows(path: str | Path, rules: RowRules) -> ActionBoxes:
     keyframes, boxes, actions, scores, persons, lines = (
         zip(*columns, strict=True) if columns else [()] * 6
     )
+    # Ranks stand for the names: only their equality and order count.
     names = np.unique(np.array(persons, str), return_inverse=True)[1].astype(np.int32)
     return ActionBoxes(
         list(index),
         np.array(keyframes, np.int32),
-        np.array(boxes, np.float64).reshape(-1, 4) + 0.0,
+        np.array(boxes, np.float64).reshape(-1, 4) + 0.0,  # turns -0 into 0
         np.array(actions, np.int32),
         np.array(scores, np.float64),
         None if rules.last_is_score else names,
@@ -128,13 +110,9 @@ def is_wrong_video_id(text: str, rules: RowRules) -> bool:
 
 
 def parse_keyframe(place: str, texts: Sequence[str], rules: RowRules) -> Keyframe:
-    """Parse the texts of video id and timestamp.
-
-    Raises:
-        AnnotationError: with ``place`` and the value that is wrong.
-    """
+    """Parse the texts of video id and timestamp; ``place`` ("file:line") is for messages."""
     video_id = texts[0].strip()
-    if len(video_id) > _MAX_ID_LENGTH:
+    if len(video_id) > _MAX_ID_LENGTH:  # too long to be shown
         raise AnnotationError(
             f"{place}: a video id of {len(video_id)} characters. A row is {rules.columns}."
         )
@@ -152,11 +130,9 @@ def parse_keyframe(place: str, texts: Sequence[str], rules: RowRules) -> Keyfram
 
 
 def _parse_box(place: str, texts: Sequence[str], rules: RowRules) -> Box:
-    numbers = (
-        _parse_number(place, *named, rules)
-        for named in zip(("x1", "y1", "x2", "y2"), texts, strict=True)
-    )
-    x1, y1, x2, y2 = box = tuple(numbers)
+    names = ("x1", "y1", "x2", "y2")
+    box = [_parse_number(place, *item, rules) for item in zip(names, texts, strict=True)]
+    x1, y1, x2, y2 = box
     low, high = rules.coordinates
     ordered = rules.order is None or (rules.order(x1, x2) and rules.order(y1, y2))
     if not (low <= min(box) and max(box) <= high and ordered):
@@ -170,10 +146,7 @@ def _parse_box(place: str, texts: Sequence[str], rules: RowRules) -> Box:
 
 
 def _parse_action(place: str, text: str) -> int:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
+    number = _to_float(text)
     if not (abs(number) <= MAX_ACTION_ID and number.is_integer()):
         raise AnnotationError(
             f"{place}: action id '{text}' is not an integer. Use the ids of the label map."
@@ -193,13 +166,18 @@ def _parse_score(place: str, text: str, rules: RowRules) -> float:
 
 
 def _parse_number(place: str, column: str, text: str, rules: RowRules) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
+    number = _to_float(text)
     if not math.isfinite(number):
         raise AnnotationError(
             f"{place}: {column} '{text}' is not a finite number. A row is {rules.columns}. Remove "
             "any header line."
         )
     return number
+
+
+def _to_float(text: str) -> float:
+    """Return nan for what is no number: it fails every comparison."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

@@ -42,6 +42,7 @@ def read_label_map(path: str | Path, *, distinct_names: bool = False) -> LabelMa
     position = _end_of_gap(text, 0)
     while position < len(text):
         place = f"{path}:{text.count(chr(10), 0, position) + 1}"
+        # Labels follow each other without any other text: match here, not somewhere further on.
         label = _LABEL.match(text, position)
         csv_id, name = _parse_label(label) if label else ("", "")
         if label is None or not (csv_id.isdecimal() and name):
@@ -61,8 +62,7 @@ def read_label_map(path: str | Path, *, distinct_names: bool = False) -> LabelMa
         position = _end_of_gap(text, label.end())
     if not labels:
         raise AnnotationError(f'{path}: no label. Write each as item {{ name: "sit" id: 11 }}.')
-    ids = sorted(labels)
-    return LabelMap(ids, [labels[i] for i in ids])
+    return LabelMap(sorted(labels.items()))
 
 
 def write_label_map(file: TextIO, label_map: Mapping[int, str]) -> None:
@@ -73,6 +73,7 @@ def write_label_map(file: TextIO, label_map: Mapping[int, str]) -> None:
 
 
 def _end_of_gap(text: str, position: int) -> int:
+    """Skip blanks and comments."""
     gap = _GAP.match(text, position)
     return gap.end() if gap else position
 
@@ -81,6 +82,7 @@ def _parse_label(label: re.Match[str]) -> tuple[str, str]:
     """Return id and name of a match of ``_LABEL``, "" for what the label lacks."""
     if label["block"] is None:
         return label["id"], label["name"]
+    # Other fields, such as display_name, are ignored.
     fields: dict[str, str] = dict(_FIELD.findall(label["block"]))
     name = fields.get("name", "")
     name = re.sub(r"\\(.)", r"\1", name[1:-1]) if name[:1] in ("'", '"') else name

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from ava_tools import evaluate_scores as tool
+from ava_tools.measurement.run_scores import fuse_scores
 from avsf_det.evaluation import (
     ClipScores,
-    fuse_scores,
     read_scores,
     score_clips,
     write_scores,

@@ -1,4 +1,4 @@
-"""Random scores for the tests of clip evaluation."""
+"""Scores for the tests of clip evaluation."""
 
 import numpy as np
 
@@ -31,3 +31,13 @@ def make_perfect(scores: ClipScores) -> ClipScores:
         scores.labels,
         scores.classes,
     )
+
+
+def assert_equal(a: ClipScores, b: ClipScores) -> None:
+    """Assert that clips, classes, scores and labels are bit-equal."""
+    assert a.clip_ids == b.clip_ids and a.classes == b.classes
+    for mine, other in ((a.scores, b.scores), (a.labels, b.labels)):
+        assert list(mine) == list(other)
+        for task in mine:
+            assert mine[task].dtype == other[task].dtype
+            np.testing.assert_array_equal(mine[task], other[task])

@@ -1,33 +1,12 @@
+"""Datasets: official files to Detectron2's dataset dicts. Importing registers the built-in ones."""
+# ruff: noqa: F401
+
 from ...structures import AnnotationError
-from . import builtin  # noqa: F401  (registers the built-in datasets)
-from .ava import (
-    add_detected_keyframes,
-    load_ava_csv,
-    register_ava_csv,
-)
+from . import builtin
+from .ava import add_detected_keyframes, load_ava_csv, register_ava_csv
 from .charades import load_charades, register_charades
 from .clip_csv import load_clip_csv, register_clip_csv
 from .epic_kitchens import load_epic_kitchens, register_epic_kitchens
 from .hmdb51 import load_hmdb51, register_hmdb51
 from .kinetics import load_kinetics, load_kinetics_classes, register_kinetics
 from .ucf101 import load_ucf101, register_ucf101
-
-__all__ = [
-    "AnnotationError",
-    "add_detected_keyframes",
-    "load_ava_csv",
-    "load_charades",
-    "load_clip_csv",
-    "load_epic_kitchens",
-    "load_hmdb51",
-    "load_kinetics",
-    "load_kinetics_classes",
-    "load_ucf101",
-    "register_ava_csv",
-    "register_charades",
-    "register_clip_csv",
-    "register_epic_kitchens",
-    "register_hmdb51",
-    "register_kinetics",
-    "register_ucf101",
-]

@@ -3,7 +3,6 @@
 Every function raises :class:`AnnotationError` with file and line for a row that cannot be used.
 """
 
-import csv
 import gc
 import glob
 import math
@@ -13,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from ...structures import AnnotationError
+from ...structures.text_file import open_text, read_rows, reading
 
 VIDEO_EXTENSIONS = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 
@@ -22,19 +22,6 @@ _PATH_AND_LABEL = re.compile(rf"(?P<path>.*(?:{_EXTENSION}))(?:\s*,\s*|\s+)(?P<l
 
 
 # Text files ---------------------------------------------------------------------------------------
-
-
-@contextmanager
-def reading(path: str) -> Iterator[None]:
-    """Turn OSError and UnicodeDecodeError into an AnnotationError that names the file."""
-    try:
-        yield
-    except OSError as error:
-        raise AnnotationError(
-            f"{path}: cannot be read ({error.strerror}). Put it there, or give another path."
-        ) from None
-    except UnicodeDecodeError as error:
-        raise AnnotationError(f"{path}: not a text file ({error}). Save it as UTF-8.") from None
 
 
 @contextmanager
@@ -54,24 +41,10 @@ def without_garbage_collection() -> Iterator[None]:
 
 def read_lines(path: str) -> Iterator[tuple[str, str]]:
     """Yield ("file:line", stripped text) for every line that is not blank."""
-    # utf-8-sig: spreadsheets write a byte-order mark, which would become part of the first field.
-    with reading(path), open(path, encoding="utf-8-sig") as f:
-        for number, line in enumerate(f, 1):
+    with open_text(path) as file:
+        for number, line in enumerate(file, 1):
             if text := line.strip():
                 yield f"{path}:{number}", text
-
-
-def read_rows(path: str) -> Iterator[tuple[str, list[str]]]:
-    """Yield ("file:line", fields) for every row of a comma-separated file that is not blank."""
-    with reading(path), open(path, encoding="utf-8-sig", newline="") as f:
-        reader = csv.reader(f)
-        try:
-            for row in filter(None, reader):
-                yield f"{path}:{reader.line_num}", row
-        except csv.Error as error:
-            raise AnnotationError(
-                f"{path}:{reader.line_num}: {error}. Save the file as comma-separated text."
-            ) from None
 
 
 def read_header(path: str) -> list[str]:
@@ -144,13 +117,7 @@ def read_path_list(path: str) -> list[tuple[str, str, str]]:
 
 
 def parse_seconds(place: str, column: str, text: str) -> float:
-    """Parse a time in seconds, at least 0.
-
-    Args:
-        place: "file:line" for messages.
-        column: name of the column for messages.
-        text: decimal number.
-    """
+    """Parse a time in seconds, at least 0; ``place`` and ``column`` are for messages."""
     try:
         seconds = float(text)
     except ValueError:
@@ -164,14 +131,7 @@ def parse_seconds(place: str, column: str, text: str) -> float:
 
 
 def parse_class_id(place: str, column: str, text: str, num_classes: int) -> int:
-    """Parse a class index in 0..num_classes-1.
-
-    Args:
-        place: "file:line" for messages.
-        column: name of the column for messages.
-        text: decimal integer.
-        num_classes: number of classes K.
-    """
+    """Parse a class index in 0..num_classes-1; ``place`` and ``column`` are for messages."""
     if not (text.isdecimal() and int(text) < num_classes):
         raise AnnotationError(
             f"{place}: {column} '{text}'. It must be an integer 0..{num_classes - 1}: there are "
@@ -207,6 +167,7 @@ def find_videos(video_dir: str, patterns: Sequence[str], stems: Iterable[str]) -
         pass  # glob treats a missing folder like an empty one
     wanted = set(stems)
     found: dict[str, list[str]] = {}
+    # One listing of a folder is much faster than a query for each stem and extension.
     for pattern in patterns:
         for path in glob.iglob(pattern, root_dir=video_dir):
             stem, extension = os.path.splitext(os.path.basename(path))
@@ -228,6 +189,7 @@ def present_files(video_dir: str, paths: Sequence[str]) -> list[str | None]:
     """
     files = [os.path.join(video_dir, path) for path in paths]
     folders = {os.path.dirname(file) for file in files}
+    # A missing folder has no files: its videos are reported together with the other missing ones.
     names_in = {f: set(os.listdir(f)) for f in folders if os.path.isdir(f)}
     return [
         file if os.path.basename(file) in names_in.get(os.path.dirname(file), ()) else None
@@ -240,10 +202,11 @@ def check_present(name: str, paths: Mapping[str, str], source: str, naming: str)
 
     Args:
         name: name of the dataset.
-        paths: role, such as "annotations" or "videos" -> file or folder.
+        paths: role, such as "annotations" or "videos" -> file or folder; "" where there is none.
         source: where to get the files.
         naming: file name pattern of the videos, such as "<video_id>.mp4".
     """
+    paths = {role: path for role, path in paths.items() if path}
     if all(map(os.path.exists, paths.values())):
         return
     tree = "\n".join(

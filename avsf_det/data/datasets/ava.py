@@ -72,7 +72,7 @@ def register_ava_csv(
         proposal_file=person_boxes,
         valid_sec=valid_sec,
     )
-    if not isinstance(label_map, str):
+    if not isinstance(label_map, str):  # so that predictions are drawn without any file
         metadata.set(action_classes=[label_map[i] for i in sorted(label_map)])
         metadata.set(action_csv_ids=sorted(label_map))
 
@@ -84,20 +84,15 @@ def register_ava_csv(
             "excluded keyframes": excluded,
             "videos": video_dir,
         }
-        paths = {what: path for what, path in paths.items() if path}
         check_present(name, paths, source, "<video_id>.mp4")
         if isinstance(label_map, str):
             labels = read_label_map(label_map)
             metadata.set(action_classes=labels.names, action_csv_ids=labels.ids)
         ids = metadata.action_csv_ids
         metadata.set(scored_action_csv_ids=_scored_ids(scored_label_map, ids))
+        left_out = read_excluded_keyframes(excluded) if excluded else ()
         return load_ava_csv(
-            csv_file,
-            ids,
-            video_dir,
-            excluded=read_excluded_keyframes(excluded) if excluded else (),
-            offset=offset,
-            valid_sec=valid_sec,
+            csv_file, ids, video_dir, excluded=left_out, offset=offset, valid_sec=valid_sec
         )
 
     DatasetCatalog.register(name, load)
@@ -136,10 +131,14 @@ def load_ava_csv(
         AnnotationError: a bad row, an id that is not in ``action_csv_ids``, a missing video.
     """
     rows = read_action_boxes(csv_file)
-    actions = _action_indices(rows.actions, action_csv_ids)
+    # Index of each row's action; -1 where its id is unknown.
+    index_of = {csv_id: index for index, csv_id in enumerate(action_csv_ids)}
+    distinct, position = np.unique(rows.actions, return_inverse=True)
+    actions = np.array([index_of.get(i, -1) for i in distinct.tolist()], np.int64)[position]
     _check_rows(csv_file, rows, actions, action_csv_ids, offset, valid_sec)
     annotations = _group_by_keyframe(rows, actions)
     excluded = set(excluded)
+    # Ordered by video and time, so that sequential readers decode each video once.
     kept = sorted((keyframe, i) for i, keyframe in enumerate(rows.keyframes))
     kept = [(keyframe, i) for keyframe, i in kept if keyframe not in excluded]
     if not kept:
@@ -149,26 +148,13 @@ def load_ava_csv(
         )
     file_of = _find_videos(video_dir, {video_id for (video_id, _), _ in kept}, csv_file)
     assert rows.lines is not None
+    # Keyframes are numbered in order of appearance, so keyframe i starts at the i-th first row.
     first_rows = np.unique(rows.keyframe, return_index=True)[1]
-    first_lines = rows.lines[first_rows].tolist()
+    sources = [f"{csv_file}:{line}" for line in rows.lines[first_rows].tolist()]
     return [
-        _dataset_dict(
-            file_of[video_id],
-            video_id,
-            timestamp,
-            offset,
-            f"{csv_file}:{first_lines[i]}",
-            annotations[i],
-        )
-        for (video_id, timestamp), i in kept
+        _dataset_dict(keyframe, file_of[keyframe[0]], offset, sources[i], annotations[i])
+        for keyframe, i in kept
     ]
-
-
-def _action_indices(csv_ids: np.ndarray, action_csv_ids: Sequence[int]) -> np.ndarray:
-    """Return the index of each id (N,) in ``action_csv_ids``, -1 where it is not there."""
-    index_of = {csv_id: index for index, csv_id in enumerate(action_csv_ids)}
-    distinct, position = np.unique(csv_ids, return_inverse=True)
-    return np.array([index_of.get(i, -1) for i in distinct.tolist()], np.int64)[position]
 
 
 def _check_rows(
@@ -182,6 +168,7 @@ def _check_rows(
     """Raise an AnnotationError for the first row of a wrong second or of an unknown action."""
     first, last = valid_sec or (-math.inf, math.inf)
     seconds = np.array([second for _, second in rows.keyframes])[rows.keyframe]
+    # All rows at once; the message is made for the first of them only.
     is_wrong = (seconds < max(offset, first)) | (seconds > last) | (actions < 0)
     if not is_wrong.any():
         return
@@ -208,12 +195,7 @@ def _check_rows(
 
 
 def _group_by_keyframe(rows: ActionBoxes, actions: np.ndarray) -> list[list[dict]]:
-    """Return the annotations of each keyframe, ordered by coordinates and person.
-
-    Args:
-        rows: annotated rows, with persons.
-        actions: int64 (N,), action index of each row.
-    """
+    """Return the annotations of each keyframe, ordered by coordinates and person."""
     assert rows.persons is not None
     x1, y1, x2, y2 = rows.boxes.T
     order = np.lexsort((actions, rows.persons, y2, x2, y1, x1, rows.keyframe))
@@ -221,7 +203,9 @@ def _group_by_keyframe(rows: ActionBoxes, actions: np.ndarray) -> list[list[dict
     # Equal boxes have become neighbours, and so have their equal actions.
     box_key = np.column_stack([keyframe, boxes, rows.persons[order]])
     new_box = np.append(True, (box_key[1:] != box_key[:-1]).any(axis=1))[: len(order)]
+    # A csv may repeat a row: only the first of equal actions of a box counts.
     new_action = new_box | np.append(True, actions[1:] != actions[:-1])[: len(order)]
+    # The actions of box i are action_list[starts[i]:stops[i]].
     starts = np.flatnonzero(new_box[new_action])
     stops = np.append(starts[1:], np.count_nonzero(new_action))[: len(starts)]
     action_list = actions[new_action].tolist()
@@ -229,13 +213,8 @@ def _group_by_keyframe(rows: ActionBoxes, actions: np.ndarray) -> list[list[dict
     for number, box, start, stop in zip(
         keyframe[new_box].tolist(), boxes[new_box].tolist(), starts, stops, strict=True
     ):
-        annotation = {
-            "bbox": box,
-            "bbox_mode": BoxMode.XYXY_REL,
-            "category_id": 0,
-            "action_ids": action_list[start:stop],
-        }
-        annotations[number].append(annotation)
+        person = {"bbox": box, "bbox_mode": BoxMode.XYXY_REL, "category_id": 0}
+        annotations[number].append({**person, "action_ids": action_list[start:stop]})
     return annotations
 
 
@@ -274,11 +253,9 @@ def add_detected_keyframes(
             f"{first_few(strangers)}"
         )
     added = [
-        _dataset_dict(
-            sibling["file_name"], video_id, timestamp, sibling["offset"], "person boxes", []
-        )
-        for video_id, timestamp in new
-        if (sibling := sibling_of.get(video_id))
+        _dataset_dict(keyframe, sibling["file_name"], sibling["offset"], "person boxes", [])
+        for keyframe in new
+        if (sibling := sibling_of.get(keyframe[0]))
     ]
     return sorted(dataset_dicts + added, key=lambda d: (d["video_id"], d["timestamp"]))
 
@@ -297,13 +274,9 @@ def _scored_ids(scored_label_map: str, action_csv_ids: list[int]) -> list[int]:
 
 
 def _dataset_dict(
-    file_name: str,
-    video_id: str,
-    timestamp: float,
-    offset: float,
-    source: str,
-    annotations: list[dict],
+    keyframe: Keyframe, file_name: str, offset: float, source: str, annotations: list[dict]
 ) -> dict:
+    video_id, timestamp = keyframe
     return {
         "file_name": file_name,
         "video_id": video_id,

@@ -93,23 +93,16 @@ _HMDB_SITE = "https://serre.lab.brown.edu/hmdb51.html"
 
 
 def _source(folder: str, site: str = "") -> str:
-    """Describe where to get a dataset.
-
-    Args:
-        folder: folder of the dataset below the root.
-        site: address of the official files; empty for a generated dataset.
-    """
-    get = (
-        f"Annotations and videos: {site}."
-        if site
-        else "Make it: python ava_tools/make_mini_dataset.py."
-    )
+    """Say where to get a dataset; one without ``site`` is generated."""
+    get = f"Annotations and videos: {site}."
+    if not site:
+        get = "Make it: python ava_tools/make_mini_dataset.py."
     return f"{get} The folder above '{folder}' is $DETECTRON2_DATASETS, or 'datasets'."
 
 
 def register_all_ava(root: str) -> None:
     """Register ``ava_v2.{1,2}_{train,val}`` and their ``_movies`` siblings."""
-    annotations = os.path.join(root, "ava", "annotations")
+    annotations = f"{root}/ava/annotations"
     source = (
         f"Videos cut at second {AVA_CUT_SECOND:g} go to videos_15min (ava_v2.x_train, "
         "ava_v2.x_val), whole ones to videos (ava_v2.x_train_movies, ava_v2.x_val_movies). "
@@ -119,14 +112,12 @@ def register_all_ava(root: str) -> None:
         for suffix, (folder, offset) in _VIDEOS.items():
             register_ava_csv(
                 f"ava_{version}_{split}{suffix}",
-                os.path.join(annotations, f"ava_{split}_{version}.csv"),
+                f"{annotations}/ava_{split}_{version}.csv",
                 AVA_LABEL_MAP,
-                os.path.join(root, "ava", folder),
-                scored_label_map=os.path.join(annotations, _SCORED_LABEL_MAPS[version]),
-                excluded=os.path.join(
-                    annotations, f"ava_{split}_excluded_timestamps_{version}.csv"
-                ),
-                person_boxes=os.path.join(annotations, person_boxes),
+                f"{root}/ava/{folder}",
+                scored_label_map=f"{annotations}/{_SCORED_LABEL_MAPS[version]}",
+                excluded=f"{annotations}/ava_{split}_excluded_timestamps_{version}.csv",
+                person_boxes=f"{annotations}/{person_boxes}",
                 offset=offset,
                 valid_sec=AVA_VALID_SECONDS,
                 source=source,
@@ -135,17 +126,17 @@ def register_all_ava(root: str) -> None:
 
 def register_all_ava_mini(root: str) -> None:
     """Register ``ava_mini_train`` and ``ava_mini_val``."""
-    annotations = os.path.join(root, "ava_mini", "annotations")
+    annotations = f"{root}/ava_mini/annotations"
     # Only val has a list of excluded keyframes.
-    excluded = {"val": os.path.join(annotations, "ava_mini_val_excluded_timestamps.csv")}
+    excluded = {"val": f"{annotations}/ava_mini_val_excluded_timestamps.csv"}
     for split in ("train", "val"):
         register_ava_csv(
             f"ava_mini_{split}",
-            os.path.join(annotations, f"ava_mini_{split}.csv"),
-            os.path.join(annotations, "ava_mini_action_list.pbtxt"),
-            os.path.join(root, "ava_mini", "videos", split),
+            f"{annotations}/ava_mini_{split}.csv",
+            f"{annotations}/ava_mini_action_list.pbtxt",
+            f"{root}/ava_mini/videos/{split}",
             excluded=excluded.get(split, ""),
-            person_boxes=os.path.join(annotations, f"ava_mini_{split}_boxes.csv"),
+            person_boxes=f"{annotations}/ava_mini_{split}_boxes.csv",
             source=_source("ava_mini"),
         )
 
@@ -160,16 +151,15 @@ def register_all_kinetics(root: str) -> None:
         ("places_mini", "places_mini", None, ()),
     ]
     for name, folder, num_classes, keep_classes in versions:
-        annotations = os.path.join(root, folder, "annotations")
+        annotations = f"{root}/{folder}/annotations"
         for split in ("train", "val"):
             register_kinetics(
                 f"{name}_{split}",
-                os.path.join(annotations, f"{split}.csv"),
-                os.path.join(root, folder, "videos", split),
+                f"{annotations}/{split}.csv",
+                f"{root}/{folder}/videos/{split}",
                 # The same candidates for both splits, so that class indices agree.
                 class_files=[
-                    os.path.join(annotations, file)
-                    for file in ("label_map.txt", "train.csv", "val.csv")
+                    f"{annotations}/{file}" for file in ("label_map.txt", "train.csv", "val.csv")
                 ],
                 num_classes=num_classes,
                 keep_classes=keep_classes,
@@ -187,12 +177,12 @@ def register_all_epic_kitchens(root: str) -> None:
         "epic_mini": ("EPIC_100_", "train", "validation", (None, None), {}),
     }
     for name, (prefix, train, val, (num_verbs, num_nouns), participants) in versions.items():
-        path = os.path.join(root, name, "annotations", prefix)
+        path = f"{root}/{name}/annotations/{prefix}"
         for split, file in (("train", train), ("val", val)):
             register_epic_kitchens(
                 f"{name}_{split}",
                 f"{path}{file}.csv",
-                os.path.join(root, name, "videos"),
+                f"{root}/{name}/videos",
                 num_verbs=num_verbs,
                 num_nouns=num_nouns,
                 verb_file=f"{path}verb_classes.csv",
@@ -207,14 +197,14 @@ def register_all_charades(root: str) -> None:
     """Register ``charades{,_mini}_{train,val}``."""
     # Charades has no official val list: its test list is labelled and serves as val.
     for name, num_classes in (("charades", CHARADES_NUM_CLASSES), ("charades_mini", None)):
-        annotations = os.path.join(root, name, "annotations")
+        annotations = f"{root}/{name}/annotations"
         for split, file in (("train", "train"), ("val", "test")):
             register_charades(
                 f"{name}_{split}",
-                os.path.join(annotations, f"Charades_v1_{file}.csv"),
-                os.path.join(root, name, "videos"),
+                f"{annotations}/Charades_v1_{file}.csv",
+                f"{root}/{name}/videos",
                 num_classes=num_classes,
-                class_file=os.path.join(annotations, "Charades_v1_classes.txt"),
+                class_file=f"{annotations}/Charades_v1_classes.txt",
                 source=_source(name, _CHARADES_SITE if num_classes else ""),
             )
 
@@ -222,14 +212,14 @@ def register_all_charades(root: str) -> None:
 def register_all_ucf101(root: str) -> None:
     """Register ``ucf101_split{1,2,3}_{train,test}`` and ``ucf_mini_split1_{train,test}``."""
     for name, num_splits, site in (("ucf101", 3, _UCF_SITE), ("ucf_mini", 1, "")):
-        lists = os.path.join(root, name, "ucfTrainTestlist")
+        lists = f"{root}/{name}/ucfTrainTestlist"
         for split in range(1, num_splits + 1):
             for subset in ("train", "test"):
                 register_ucf101(
                     f"{name}_split{split}_{subset}",
-                    os.path.join(lists, f"{subset}list{split:02d}.txt"),
-                    os.path.join(lists, "classInd.txt"),
-                    os.path.join(root, name, "videos"),
+                    f"{lists}/{subset}list{split:02d}.txt",
+                    f"{lists}/classInd.txt",
+                    f"{root}/{name}/videos",
                     source=_source(name, site),
                 )
 
@@ -244,10 +234,10 @@ def register_all_hmdb51(root: str) -> None:
             for subset in ("train", "test"):
                 register_hmdb51(
                     f"{name}_split{split}_{subset}",
-                    os.path.join(root, name, "testTrainMulti_7030_splits"),
+                    f"{root}/{name}/testTrainMulti_7030_splits",
                     split,
                     subset,
-                    os.path.join(root, name, "videos"),
+                    f"{root}/{name}/videos",
                     num_classes=num_classes,
                     source=_source(name, _HMDB_SITE if num_classes else ""),
                 )

@@ -47,15 +47,8 @@ def register_charades(
         clips = load_charades(csv_file, video_dir, len(class_names), allow_missing=allow_missing)
         return clips, {ACTION_TASK: class_names}
 
-    register_clips(
-        name,
-        load,
-        paths={"annotations": csv_file, "videos": video_dir},
-        naming=_NAMING,
-        source=source,
-        evaluator_type="charades",
-        multi_label=True,
-    )
+    paths = {"annotations": csv_file, "videos": video_dir}
+    register_clips(name, load, paths, _NAMING, source, evaluator_type="charades", multi_label=True)
 
 
 def load_charades(
@@ -97,14 +90,8 @@ def load_charades(
             f"{len(reversed_at)} segments end before they start, and count for the whole video "
             f"only: {first_few(reversed_at)}"
         )
-    return attach_files(
-        clips,
-        find_clip_files(clips, video_dir, ("*",)),
-        video_dir,
-        annotations=csv_file,
-        naming=_NAMING,
-        allow_missing=allow_missing,
-    )
+    files = find_clip_files(clips, video_dir, "*")
+    return attach_files(clips, files, video_dir, csv_file, _NAMING, allow_missing)
 
 
 def load_charades_classes(path: str) -> list[str]:

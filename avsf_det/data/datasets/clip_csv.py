@@ -4,13 +4,7 @@ import os
 from collections.abc import Sequence
 
 from ...structures import AnnotationError
-from .annotation_files import (
-    parse_seconds,
-    present_files,
-    read_header,
-    read_path_list,
-    read_table,
-)
+from .annotation_files import parse_seconds, present_files, read_header, read_path_list, read_table
 from .clips import ACTION_TASK, attach_files, index_labels, load_class_names, register_clips
 
 _NAMING = "as in the annotations, such as walk/0001.mp4"
@@ -47,22 +41,12 @@ def register_clip_csv(
         # None: the classes are the labels that occur in the csv.
         class_names = load_class_names(class_file) if class_file else None
         clips, class_names = load_clip_csv(
-            csv_file,
-            video_dir,
-            class_names,
-            multi_label=multi_label,
-            allow_missing=allow_missing,
+            csv_file, video_dir, class_names, multi_label=multi_label, allow_missing=allow_missing
         )
         return clips, {ACTION_TASK: class_names}
 
-    register_clips(
-        name,
-        load,
-        paths={"annotations": csv_file, "class names": class_file, "videos": video_dir},
-        naming=_NAMING,
-        source=source,
-        multi_label=multi_label,
-    )
+    paths = {"annotations": csv_file, "class names": class_file, "videos": video_dir}
+    register_clips(name, load, paths, _NAMING, source, multi_label=multi_label)
 
 
 def load_clip_csv(
@@ -108,15 +92,8 @@ def load_clip_csv(
                 "source": place,
             }
         )
-    clips = attach_files(
-        clips,
-        present_files(video_dir, [path for _, path, _, _ in rows]),
-        video_dir,
-        annotations=csv_file,
-        naming=_NAMING,
-        allow_missing=allow_missing,
-    )
-    return clips, class_names
+    files = present_files(video_dir, [path for _, path, _, _ in rows])
+    return attach_files(clips, files, video_dir, csv_file, _NAMING, allow_missing), class_names
 
 
 def _read_rows(csv_file: str) -> list[tuple[str, str, str, dict[str, float]]]:

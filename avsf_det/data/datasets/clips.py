@@ -24,10 +24,10 @@ ACTION_TASK = "action"  # name of the task in datasets that have a single task
 def register_clips(
     name: str,
     load: Callable[[], tuple[list[dict], dict[str, list[str]]]],
-    *,
     paths: Mapping[str, str],
     naming: str,
     source: str,
+    *,
     evaluator_type: str = "clip",
     multi_label: bool = False,
     **metadata: Any,
@@ -54,7 +54,7 @@ def register_clips(
     )
 
     def load_registered() -> list[dict]:
-        check_present(name, {role: path for role, path in paths.items() if path}, source, naming)
+        check_present(name, paths, source, naming)
         clips, task_classes = load()
         # Set only now, because the class names are read with the annotations.
         MetadataCatalog.get(name).set(task_classes=task_classes)
@@ -88,6 +88,7 @@ def class_names_from(labels: Iterable[str], num_classes: int | None = None) -> l
         to ``num_classes - 1`` if that is larger.
     """
     labels = set(labels)
+    # Sorted as text, "10" would come before "2".
     if labels and all(map(str.isdecimal, labels)):
         largest = max(map(int, labels))
         return [str(i) for i in range(max(largest + 1, num_classes or 0))]
@@ -133,7 +134,7 @@ def index_labels(
     Raises:
         AnnotationError: a label is neither a class name nor an index.
     """
-    if class_names is None:
+    if class_names is None:  # the classes are the labels that occur
         class_names = class_names_from(text for _, texts in labels for text in texts)
     index_of = {name: index for index, name in enumerate(class_names)}
     indices = [
@@ -144,33 +145,23 @@ def index_labels(
 
 def _index_label(place: str, text: str, index_of: Mapping[str, int]) -> int:
     # A name wins over an index: the names of a list of indices are "0", "1", ...
-    index = index_of.get(text)
-    if index is None and text.isdecimal() and int(text) < len(index_of):
-        index = int(text)
-    if index is None:
-        close = difflib.get_close_matches(text, index_of)
-        raise AnnotationError(
-            f"{place}: label '{text}' is neither one of the {len(index_of)} class names"
-            + (f" (close: {first_few(close)})" if close else "")
-            + f" nor an index 0..{len(index_of) - 1}. Correct it or the class list; indices start "
-            "at 0."
-        )
-    return index
+    if text in index_of:
+        return index_of[text]
+    if text.isdecimal() and int(text) < len(index_of):
+        return int(text)
+    close = difflib.get_close_matches(text, index_of)
+    raise AnnotationError(
+        f"{place}: label '{text}' is neither one of the {len(index_of)} class names"
+        + (f" (close: {first_few(close)})" if close else "")
+        + f" nor an index 0..{len(index_of) - 1}. Correct it or the class list; indices start at 0."
+    )
 
 
 # Video files --------------------------------------------------------------------------------------
 
 
-def find_clip_files(
-    clips: Sequence[dict], video_dir: str, patterns: Sequence[str]
-) -> list[str | None]:
-    """Find the file of each clip by its ``video_id``; None where it is missing.
-
-    Args:
-        clips: dataset dicts without ``file_name``.
-        video_dir: folder of the videos.
-        patterns: where to look, see :func:`annotation_files.find_videos`.
-    """
+def find_clip_files(clips: Sequence[dict], video_dir: str, *patterns: str) -> list[str | None]:
+    """Find the file of each clip by its ``video_id`` with :func:`find_videos`; None: missing."""
     found = find_videos(video_dir, patterns, (clip["video_id"] for clip in clips))
     return [found.get(clip["video_id"]) for clip in clips]
 
@@ -179,7 +170,6 @@ def attach_files(
     clips: Sequence[dict],
     files: Sequence[str | None],
     video_dir: str,
-    *,
     annotations: str,
     naming: str,
     allow_missing: bool,
@@ -209,6 +199,7 @@ def attach_files(
                 f"{place_of[clip['clip_id']]}. Remove one of them."
             )
         place_of[clip["clip_id"]] = clip["source"]
+    present = [{"file_name": f, **c} for c, f in zip(clips, files, strict=True) if f is not None]
     missing = [clip["clip_id"] for clip, file in zip(clips, files, strict=True) if file is None]
     if missing:
         message = (
@@ -222,8 +213,4 @@ def attach_files(
                 + ("give another folder." if allow_missing else "register with allow_missing=True.")
             )
         logger.warning(f"{message} They are left out.")
-    return [
-        {"file_name": file, **clip}
-        for clip, file in zip(clips, files, strict=True)
-        if file is not None
-    ]
+    return present

@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Container, Iterator
 from datetime import timedelta
-from typing import NamedTuple
 
 from ...structures import AnnotationError
 from .annotation_files import parse_class_id, read_header, read_table
@@ -19,15 +18,6 @@ from .clips import attach_files, class_names_or_ids, find_clip_files, register_c
 
 _NAMING = "<participant>/videos/<video_id>.MP4, <participant>/<video_id>.MP4 or <video_id>.MP4"
 _TIMESTAMP = re.compile(r"(\d+):([0-5]?\d):([0-5]?\d(?:\.\d*)?)")
-
-
-class _Row(NamedTuple):
-    place: str  # "file:line"
-    clip_id: str
-    video_id: str
-    start: str
-    stop: str
-    classes: list[str]  # verb and noun; empty in a test list, which has no such columns
 
 
 def register_epic_kitchens(
@@ -76,14 +66,10 @@ def register_epic_kitchens(
         )
         return clips, task_classes
 
+    paths = {"annotations": csv_file, "videos": video_dir}
+    prior = train_csv or csv_file
     register_clips(
-        name,
-        load,
-        paths={"annotations": csv_file, "videos": video_dir},
-        naming=_NAMING,
-        source=source,
-        evaluator_type="epic",
-        train_annotation_file=train_csv or csv_file,
+        name, load, paths, _NAMING, source, evaluator_type="epic", train_annotation_file=prior
     )
 
 
@@ -107,39 +93,33 @@ def load_epic_kitchens(
             video.
     """
     clips: list[dict] = []
-    for row in _read_segments(csv_file, participants):
-        start = _parse_timestamp(row.place, "start_timestamp", row.start)
-        stop = _parse_timestamp(row.place, "stop_timestamp", row.stop)
-        if stop < start:
+    for place, clip_id, video_id, start, stop, *classes in _read_segments(csv_file, participants):
+        start_sec = _parse_timestamp(place, "start_timestamp", start)
+        end_sec = _parse_timestamp(place, "stop_timestamp", stop)
+        if end_sec < start_sec:
             raise AnnotationError(
-                f"{row.place}: the segment stops at {row.stop}, before it starts at {row.start}. "
-                "Correct the row."
+                f"{place}: the segment stops at {stop}, before it starts at {start}. Correct the "
+                "row."
             )
         clips.append(
             {
-                "video_id": row.video_id,
-                "clip_id": row.clip_id,
-                "start_sec": start,
-                "end_sec": stop,
+                "video_id": video_id,
+                "clip_id": clip_id,
+                "start_sec": start_sec,
+                "end_sec": end_sec,
                 # A test list has no classes: its labels are empty.
                 "labels": {
-                    task: parse_class_id(row.place, f"{task}_class", text, num_classes)
+                    task: parse_class_id(place, f"{task}_class", text, num_classes)
                     for task, text, num_classes in zip(
-                        ("verb", "noun"), row.classes, (num_verbs, num_nouns), strict=False
+                        ("verb", "noun"), classes, (num_verbs, num_nouns), strict=False
                     )
                 },
-                "source": row.place,
+                "source": place,
             }
         )
     # <participant>/videos is the layout of the official download.
-    return attach_files(
-        clips,
-        find_clip_files(clips, video_dir, ("*", "*/*", "*/videos/*")),
-        video_dir,
-        annotations=csv_file,
-        naming=_NAMING,
-        allow_missing=allow_missing,
-    )
+    files = find_clip_files(clips, video_dir, "*", "*/*", "*/videos/*")
+    return attach_files(clips, files, video_dir, csv_file, _NAMING, allow_missing)
 
 
 def load_epic_classes(csv_file: str) -> list[str]:
@@ -168,8 +148,8 @@ def load_epic_classes(csv_file: str) -> list[str]:
     return [names[str(i)] for i in range(len(names))]
 
 
-def _read_segments(csv_file: str, participants: Container[int] | None) -> Iterator[_Row]:
-    """Yield the rows of the participants."""
+def _read_segments(csv_file: str, participants: Container[int] | None) -> Iterator[list[str]]:
+    """Yield place, clip id, video id, start, stop and, except in a test list, verb and noun."""
     header = read_header(csv_file)
     id_column = "uid" if "uid" in header else "narration_id"
     columns = [id_column, "participant_id", "video_id", "start_timestamp", "stop_timestamp"]
@@ -184,8 +164,7 @@ def _read_segments(csv_file: str, participants: Container[int] | None) -> Iterat
                 f"{place}: participant_id '{participant}'. It must be P and a number, such as P01."
             )
         if participants is None or int(number[1]) in participants:
-            video_id, start, stop, *classes = rest
-            yield _Row(place, clip_id, video_id, start, stop, classes)
+            yield [place, clip_id, *rest]
 
 
 def _parse_timestamp(place: str, column: str, text: str) -> float:

@@ -51,13 +51,8 @@ def register_hmdb51(
         )
         return clips, {ACTION_TASK: class_names}
 
-    register_clips(
-        name,
-        load,
-        paths={"annotations": split_dir, "videos": video_dir},
-        naming=_NAMING,
-        source=source,
-    )
+    paths = {"annotations": split_dir, "videos": video_dir}
+    register_clips(name, load, paths, _NAMING, source)
 
 
 def load_hmdb51(
@@ -100,14 +95,8 @@ def load_hmdb51(
                 stem = os.path.splitext(file.strip())[0]
                 labels = {ACTION_TASK: index}
                 clips.append({"video_id": stem, "clip_id": stem, "labels": labels, "source": place})
-    clips = attach_files(
-        clips,
-        find_clip_files(clips, video_dir, ("*", "*/*")),
-        video_dir,
-        annotations=split_dir,
-        naming=_NAMING,
-        allow_missing=allow_missing,
-    )
+    files = find_clip_files(clips, video_dir, "*", "*/*")
+    clips = attach_files(clips, files, video_dir, split_dir, _NAMING, allow_missing)
     return clips, class_names
 
 

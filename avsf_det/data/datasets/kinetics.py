@@ -11,10 +11,11 @@ Class indices follow the alphabetical order of the class names.
 
 import os
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from ...structures import AnnotationError
+from ...structures.text_file import reading
 from .annotation_files import (
     VIDEO_EXTENSIONS,
     find_videos,
@@ -23,7 +24,6 @@ from .annotation_files import (
     read_header,
     read_path_list,
     read_table,
-    reading,
 )
 from .clips import (
     ACTION_TASK,
@@ -86,13 +86,8 @@ def register_kinetics(
         )
         return clips, {ACTION_TASK: class_names}
 
-    register_clips(
-        name,
-        load,
-        paths={"annotations": annotations, "videos": video_dir},
-        naming=_NAMING,
-        source=source,
-    )
+    paths = {"annotations": annotations, "videos": video_dir}
+    register_clips(name, load, paths, _NAMING, source)
 
 
 def load_kinetics(
@@ -116,30 +111,17 @@ def load_kinetics(
         )
     rows = _read_annotations(annotations)
     indices, _ = index_labels([(row.place, [row.label]) for row in rows], class_names)
-    files = _find_files(rows, annotations, video_dir)
-    # All rows are checked and indexed before classes are dropped.
-    kept = [
-        i
-        for i, (index,) in enumerate(indices)
-        if not keep_classes or class_names[index] in keep_classes
-    ]
-    clips = [
-        {
-            "video_id": rows[i].video_id,
-            "clip_id": rows[i].clip_id,
-            "labels": {ACTION_TASK: indices[i][0]},
-            "source": rows[i].place,
-        }
-        for i in kept
-    ]
-    return attach_files(
-        clips,
-        [files[i] for i in kept],
-        video_dir or annotations,
-        annotations=annotations,
-        naming=_NAMING,
-        allow_missing=allow_missing,
-    )
+    clips, files = [], []
+    # All rows are checked, indexed and looked up before classes are dropped.
+    for row, (index,), file in zip(
+        rows, indices, _find_files(rows, annotations, video_dir), strict=True
+    ):
+        if not keep_classes or class_names[index] in keep_classes:
+            clip = {"video_id": row.video_id, "clip_id": row.clip_id, "source": row.place}
+            clips.append({**clip, "labels": {ACTION_TASK: index}})
+            files.append(file)
+    folder = video_dir or annotations
+    return attach_files(clips, files, folder, annotations, _NAMING, allow_missing)
 
 
 def load_kinetics_classes(path: str, num_classes: int | None = None) -> list[str]:
@@ -171,31 +153,26 @@ def _is_official(path: str) -> bool:
 
 def _read_annotations(path: str) -> list[_Row]:
     if os.path.isdir(path):
-        return _read_class_folders(path)
+        return list(_read_class_folders(path))
     if _is_official(path):
         return [
             _Row(place, label, video_id, _clip_id(place, video_id, start, end), "")
             for place, (label, video_id, start, end) in read_table(path, _COLUMNS)
         ]
-    rows = []
     # In a list, the file name without extension is the id of video and clip.
-    for place, file, label in read_path_list(path):
-        stem = os.path.splitext(os.path.basename(file))[0]
-        rows.append(_Row(place, label, stem, stem, file))
-    return rows
+    rows = [(row, os.path.splitext(os.path.basename(row[1]))[0]) for row in read_path_list(path)]
+    return [_Row(place, label, stem, stem, file) for (place, file, label), stem in rows]
 
 
-def _read_class_folders(folder: str) -> list[_Row]:
+def _read_class_folders(folder: str) -> Iterator[_Row]:
     with reading(folder):
         classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
-    rows = []
     for label in classes:
         for name in sorted(os.listdir(os.path.join(folder, label))):
             stem, extension = os.path.splitext(name)
             if extension.lower() in VIDEO_EXTENSIONS:
                 path = os.path.join(label, name)
-                rows.append(_Row(os.path.join(folder, path), label, stem, stem, path))
-    return rows
+                yield _Row(os.path.join(folder, path), label, stem, stem, path)
 
 
 def _clip_id(place: str, video_id: str, start: str, end: str) -> str:

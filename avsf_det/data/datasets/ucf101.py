@@ -40,25 +40,16 @@ def register_ucf101(
         clips = load_ucf101(list_file, video_dir, class_names, allow_missing=allow_missing)
         return clips, {ACTION_TASK: class_names}
 
-    register_clips(
-        name,
-        load,
-        paths={"annotations": list_file, "class names": class_file, "videos": video_dir},
-        naming=_NAMING,
-        source=source,
-    )
+    paths = {"annotations": list_file, "class names": class_file, "videos": video_dir}
+    register_clips(name, load, paths, _NAMING, source)
 
 
 def load_ucf101(
     list_file: str, video_dir: str, class_names: Sequence[str], *, allow_missing: bool = False
 ) -> list[dict]:
-    """Read the clips of a train or test list, in its order.
+    """Read the clips, with the arguments of :func:`register_ucf101`, in the order of the list.
 
-    Args:
-        list_file: see :func:`register_ucf101`. The class of a clip is the folder in its path.
-        video_dir: see :func:`register_ucf101`.
-        class_names: names in the order of the indices, see :func:`load_ucf101_classes`.
-        allow_missing: see :func:`register_ucf101`.
+    The class of a clip is the folder in its path.
 
     Raises:
         AnnotationError: a bad line, an unknown class, a class id (from 1) that is not the one of
@@ -85,14 +76,8 @@ def load_ucf101(
         clips.append(
             {"video_id": stem, "clip_id": stem, "labels": {ACTION_TASK: index}, "source": place}
         )
-    return attach_files(
-        clips,
-        find_clip_files(clips, video_dir, ("*", "*/*")),
-        video_dir,
-        annotations=list_file,
-        naming=_NAMING,
-        allow_missing=allow_missing,
-    )
+    files = find_clip_files(clips, video_dir, "*", "*/*")
+    return attach_files(clips, files, video_dir, list_file, _NAMING, allow_missing)
 
 
 def load_ucf101_classes(class_file: str) -> list[str]:

@@ -58,7 +58,7 @@ def test_files_are_read_back_by_the_loader(tmp_path, touch):
 
 
 def test_ids_of_a_label_map_are_kept_and_complete():
-    label_map = LabelMap([7, 9], ["walk", 'say "hi"'])
+    label_map = LabelMap({7: "walk", 9: 'say "hi"'})
     assert number_actions(BOXES[1:], label_map, "m.pbtxt") == {"walk": 7, 'say "hi"': 9}
     with pytest.raises(AnnotationError, match=r"p:1: action 'talk to .*' is not in m.pbtxt"):
         number_actions(BOXES, label_map, "m.pbtxt")

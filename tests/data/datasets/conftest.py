@@ -1,37 +1,9 @@
-"""Fixtures: annotation files and empty videos. Parsers read the names of videos only."""
+"""Fixtures: a name to register and the official label files."""
 
-from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
-
-
-@pytest.fixture
-def write(tmp_path) -> Callable[[str, str], str]:
-    """Return a function that writes a text to a file and returns its path."""
-
-    def write_file(name: str, text: str) -> str:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        return str(path)
-
-    return write_file
-
-
-@pytest.fixture
-def touch(tmp_path) -> Callable[[Iterable[str]], str]:
-    """Return a function that makes empty files in the folder "videos" and returns its path."""
-
-    def touch_files(names: Iterable[str]) -> str:
-        folder = tmp_path / "videos"
-        for path in (folder / name for name in ["readme.txt", *names]):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-        return str(folder)
-
-    return touch_files
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from avsf_det.data.datasets.video_lists import read_video_ids, videos_in, videos_of
+from ava_tools.preparation.video_lists import read_video_ids, videos_in, videos_of
 from avsf_det.structures import AnnotationError
 
 

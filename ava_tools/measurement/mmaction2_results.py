@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..structures import ActionBoxes, AVSFError, Keyframe
+from avsf_det.structures import ActionBoxes, AVSFError, Keyframe
 
 _EXPECTED = "expected what MMAction2 writes: a list with an entry for each keyframe"
 

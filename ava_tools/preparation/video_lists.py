@@ -3,18 +3,17 @@
 import os
 from collections.abc import Iterable
 
-from ...structures import AnnotationError
-from .annotation_files import (
+from avsf_det.data.datasets.annotation_files import (
     VIDEO_EXTENSIONS,
     find_videos,
     is_path_list,
     present_files,
     read_header,
     read_path_list,
-    read_rows,
     read_table,
-    reading,
 )
+from avsf_det.structures import AnnotationError
+from avsf_det.structures.text_file import read_rows, reading
 
 
 def read_video_ids(files: Iterable[str]) -> list[str]:

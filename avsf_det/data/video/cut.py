@@ -21,11 +21,7 @@ _ENCODING = {
 
 
 def cut_video(
-    source: str | Path,
-    target: str | Path,
-    start: float,
-    end: float,
-    gop: int | None = None,
+    source: str | Path, target: str | Path, start: float, end: float, gop: int | None = None
 ) -> None:
     """Write the part of a video between two seconds to an mp4 file.
 
@@ -157,7 +153,13 @@ class _Cut:
         streams: dict[int, av.stream.Stream] = {}
         encoder = None
         if gop:
-            encoder = self._add_encoder(output, gop)
+            options = {**_ENCODING, "g": str(gop)}
+            encoder = output.add_stream("libx264", rate=file.video.guessed_rate, options=options)
+            # 4:2:0 frames have an even size.
+            encoder.width, encoder.height = file.video.width // 2 * 2, file.video.height // 2 * 2
+            encoder.pix_fmt = "yuv420p"
+            encoder.codec_context.time_base = file.time_base("video")
+            encoder.codec_context.thread_count = 1
         else:
             streams[file.video.index] = output.add_stream_from_template(file.video)
         if file.audio is not None:
@@ -179,26 +181,23 @@ class _Cut:
                 packet.stream = streams[index]
                 output.mux(packet)
             elif encoder is not None:
-                self._encode(output, encoder, self._decode(packet))
+                self._encode(output, encoder, packet)
         if encoder is not None:
-            self._encode(output, encoder, self._decode(None))
+            self._encode(output, encoder, None)
             output.mux(encoder.encode(None))
 
-    def _add_encoder(self, output: av.container.OutputContainer, gop: int) -> av.VideoStream:
-        video, options = self._file.video, {**_ENCODING, "g": str(gop)}
-        encoder = output.add_stream("libx264", rate=video.guessed_rate, options=options)
-        encoder.width, encoder.height = video.width // 2 * 2, video.height // 2 * 2
-        encoder.pix_fmt = "yuv420p"
-        encoder.codec_context.time_base = self._file.time_base("video")
-        encoder.codec_context.thread_count = 1
-        return encoder
-
-    def _decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
-        """Return what the decoder returns for a packet; for None, what it still holds."""
+    def _encode(
+        self,
+        output: av.container.OutputContainer,
+        encoder: av.VideoStream,
+        packet: av.Packet | None,
+    ) -> None:
+        """Encode and write the frames of a packet that lie in the part; None: what is left."""
+        time_base = self._file.time_base("video")
         try:
             frames = self._file.video.codec_context.decode(packet)
         except av.error.EOFError:
-            return []
+            return
         except av.error.FFmpegError as error:
             pts = None if packet is None else packet.dts
             problem = f"cannot be decoded ({error.strerror})"
@@ -206,17 +205,6 @@ class _Cut:
         for frame in frames:
             if frame.is_corrupt:
                 raise self._file.error("video", "is damaged", frame.pts)
-        return frames
-
-    def _encode(
-        self,
-        output: av.container.OutputContainer,
-        encoder: av.VideoStream,
-        frames: list[av.VideoFrame],
-    ) -> None:
-        """Encode and write the frames that lie in the part."""
-        time_base = self._file.time_base("video")
-        for frame in frames:
             if frame.pts is None:
                 raise self._file.error("video", "has no presentation times")
             if self._zero <= frame.pts * time_base < self._last:

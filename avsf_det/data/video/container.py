@@ -297,10 +297,8 @@ class MediaFile(AbstractContextManager["MediaFile"]):
     @property
     def declared_end(self) -> Fraction | None:
         """End of the longest stream as declared, in seconds of the container's clock."""
-        if self.container.duration is None:
-            return None
-        start = self.container.start_time or 0
-        return Fraction(start + self.container.duration, av.time_base)
+        start, duration = self.container.start_time or 0, self.container.duration
+        return None if duration is None else Fraction(start + duration, av.time_base)
 
     @functools.cached_property
     def duration(self) -> float:

@@ -206,8 +206,8 @@ class SequentialAudioReader:
 
     def __init__(self, file: MediaFile) -> None:
         self._file = file
-        self._chunks = ChunkCache()
-        self._reader = AudioReader(file, self._chunks)
+        self._chunks: dict[int, _Replay] = {}  # the last few, by index
+        self._reader = AudioReader(file, self._read_chunk)
         self._rate: int | None = None
         self._blocks: dict[int, torch.Tensor] = {}  # by start, in units of _BLOCK_SEC
 
@@ -234,18 +234,8 @@ class SequentialAudioReader:
         self._rate = sample_rate
         return torch.cat(list(self._blocks.values()))[first - touched.start * size :][:count]
 
-
-class ChunkCache:
-    """Chunks of decoded audio, the last few of which are kept; call it as ``decode_chunk``."""
-
-    def __init__(self) -> None:
-        self._chunks: dict[int, _Replay] = {}
-
-    def __len__(self) -> int:
-        return len(self._chunks)
-
-    def __call__(self, file: MediaFile, index: int) -> Iterator[ChunkItem]:
-        """Yield the frames of a chunk."""
+    def _read_chunk(self, file: MediaFile, index: int) -> Iterator[ChunkItem]:
+        """Yield the frames of a chunk, as ``decode_chunk`` does."""
         if index not in self._chunks:
             # Decoding it reopens the file, which ends chunks that were not decoded to their end.
             complete = [item for item in self._chunks.items() if item[1].is_complete]

@@ -20,10 +20,7 @@ def resample(waveform: torch.Tensor, orig_rate: int, new_rate: int) -> torch.Ten
     Args:
         waveform: float32 (L,).
         orig_rate: sample rate of ``waveform`` in Hz.
-        new_rate: sample rate of the result in Hz.
-
-    Returns:
-        float32 (ceil(L * new_rate / orig_rate),).
+        new_rate: sample rate in Hz of the result, float32 (ceil(L * new_rate / orig_rate),).
     """
     if orig_rate == new_rate:
         return waveform
@@ -45,11 +42,10 @@ class LogMel:
     scale from 0 to half the sample rate with Slaney's area normalisation, ln(power + 1e-8).
 
     Attributes:
-        sample_rate: Hz.
         window: length of the window in samples.
 
     Args:
-        sample_rate: sample rate of the waveforms in Hz.
+        sample_rate: sample rate of the waveforms in Hz; an attribute too.
         window_sec: length of the window in seconds.
         hop_sec: distance of two windows in seconds.
         num_mels: number of frequency bins F.
@@ -80,13 +76,10 @@ class LogMel:
             )
 
     def __call__(self, waveform: torch.Tensor) -> torch.Tensor:
-        """Return the spectrogram of a waveform.
+        """Return the spectrogram float32 (time steps, F), natural logarithm of power.
 
         Args:
             waveform: float32 (L,) in [-1, 1]. If shorter than a window, it is padded with silence.
-
-        Returns:
-            float32 (time steps, F), natural logarithm of power.
         """
         missing = max(self.window - len(waveform), 0)
         power = self._mel_power(torch.nn.functional.pad(waveform, (0, missing)))
@@ -114,13 +107,7 @@ class _MelPower:
 def mel_matrix(sample_rate: int, num_frequencies: int, num_mels: int) -> torch.Tensor:
     """Return triangular HTK mel filters of equal area (Slaney), from 0 Hz to half the sample rate.
 
-    Args:
-        sample_rate: Hz.
-        num_frequencies: number of bins of the power spectrum.
-        num_mels: number of filters F.
-
-    Returns:
-        float32 (num_frequencies, F).
+    They are float32 (num_frequencies, num_mels), for power spectra of ``num_frequencies`` bins.
     """
     nyquist = sample_rate / 2
     hertz = torch.linspace(0, nyquist, num_frequencies)[:, None]
@@ -135,12 +122,10 @@ def mel_matrix(sample_rate: int, num_frequencies: int, num_mels: int) -> torch.T
 
 @functools.cache
 def _import_torchaudio() -> ModuleType | None:
-    """Return torchaudio, or None where its import fails; that is logged once.
-
-    Importing a torchaudio for another version of torch or CUDA raises one of several errors.
-    """
+    """Return torchaudio, or None where its import fails; that is logged once."""
     try:
         import torchaudio
+    # A torchaudio for another version of torch or CUDA raises one of these.
     except (ImportError, OSError, RuntimeError) as error:
         logging.getLogger(__name__).warning(
             f"torchaudio cannot be imported ({error}). Spectrograms are computed with torch.stft, "
@@ -155,10 +140,6 @@ def pick_time_steps(logmel: torch.Tensor, num: int) -> torch.Tensor:
 
     Args:
         logmel: (t, F).
-        num: number of time steps to return; they repeat if there are fewer.
-
-    Returns:
-        (num, F).
+        num: number of time steps to return, (num, F); they repeat if there are fewer.
     """
-    index = torch.linspace(0, len(logmel) - 1, num).round().long()
-    return logmel[index]
+    return logmel[torch.linspace(0, len(logmel) - 1, num).round().long()]

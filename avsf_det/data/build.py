@@ -4,6 +4,10 @@ A dataset has keyframes with person boxes, or clips with classes. From either co
 (contract 1 of docs/design.md), and a mapper turns each into a model input (contract 2).
 """
 
+import logging
+from collections.abc import Callable, Sequence
+
+import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import (
     DatasetCatalog,
@@ -17,7 +21,6 @@ from detectron2.data.samplers import TrainingSampler
 from torch.utils.data import DataLoader, Dataset
 
 from ..structures.ava_csv import read_person_boxes
-from .bad_clips import BadClipReplacer
 from .checks import check_num_classes, check_tasks, has_keyframes
 from .clip_reader import SequentialReader
 from .datasets.annotation_files import without_garbage_collection
@@ -27,6 +30,10 @@ from .proposals import attach_person_boxes, attach_test_boxes
 from .samplers import VideoOrderSampler
 from .segment_mapper import SegmentMapper
 from .transforms import build_clip_augmentations
+from .video import VideoDecodeError
+
+# Clips that a worker must have read before the fraction of bad ones is judged.
+MIN_CLIPS_TO_JUDGE = 100
 
 
 @without_garbage_collection()
@@ -48,9 +55,8 @@ def build_clip_train_loader(cfg: CfgNode) -> DataLoader:
     # Serialised: loader workers share the buffer, while each would copy Python objects.
     clips = DatasetFromList(dicts, copy=False)
     replacer = BadClipReplacer(mapper, clips, cfg.DATALOADER.MAX_BAD_CLIPS)
-    return build_detection_train_loader(
-        cfg, dataset=clips, mapper=replacer, sampler=_build_sampler(cfg, len(clips))
-    )
+    sampler = _build_sampler(cfg, len(clips))
+    return build_detection_train_loader(cfg, dataset=clips, mapper=replacer, sampler=sampler)
 
 
 def _build_frame_train_loader(cfg: CfgNode) -> DataLoader:
@@ -60,31 +66,26 @@ def _build_frame_train_loader(cfg: CfgNode) -> DataLoader:
             "DATASETS.TEST must be () for a person detector: its training ends without a test. "
             "Then ava_tools/detect_persons.py scores it on a dataset."
         )
-    max_bad_fraction, names = cfg.DATALOADER.MAX_BAD_CLIPS, []
+    max_bad, names = cfg.DATALOADER.MAX_BAD_CLIPS, []
     for name in cfg.DATASETS.TRAIN:
-        has_keyframes(cfg, name)
-        names.append(register_keyframe_images(name, max_bad_fraction=max_bad_fraction))
+        has_keyframes(cfg, name)  # or raises
+        names.append(register_keyframe_images(name, max_bad_fraction=max_bad))
     images = get_detection_dataset_dicts(names, filter_empty=True)
-    return build_detection_train_loader(
-        cfg, dataset=images, sampler=_build_sampler(cfg, len(images))
-    )
+    sampler = _build_sampler(cfg, len(images))
+    return build_detection_train_loader(cfg, dataset=images, sampler=sampler)
 
 
 def _build_sampler(cfg: CfgNode, size: int) -> TrainingSampler | None:
-    """Build the default sampler with a seed from the random state; None for another sampler.
-
-    Releases of Detectron2 after 0.6 seed it with SEED, also where that is -1, which would give all
-    trainings the same order.
-    """
+    """Build the default sampler with a seed from the random state; None for another sampler."""
+    # Releases of Detectron2 after 0.6 seed it with SEED, also where that is -1, which would give
+    # all trainings the same order.
     return TrainingSampler(size) if cfg.DATALOADER.SAMPLER_TRAIN == "TrainingSampler" else None
 
 
 def _training_keyframes(cfg: CfgNode) -> list[dict]:
-    """Load the annotated keyframes of the training sets.
-
-    Ground-truth boxes are the proposals, as published. ``DATASETS.PROPOSAL_FILES_TRAIN`` adds
-    detected person boxes, of which the model uses those that match one.
-    """
+    """Load the annotated keyframes of the training sets."""
+    # Ground-truth boxes are the proposals, as published. These files add detected person boxes, of
+    # which the model uses those that match one.
     files = cfg.DATASETS.PROPOSAL_FILES_TRAIN
     if files and len(files) != len(cfg.DATASETS.TRAIN):
         raise ValueError("DATASETS.PROPOSAL_FILES_TRAIN needs one file per entry of DATASETS.TRAIN")
@@ -115,6 +116,54 @@ def _training_clips(cfg: CfgNode) -> list[dict]:
     return dicts
 
 
+class BadClipReplacer:
+    """Training mapper that replaces a clip that cannot be read by a random other one.
+
+    Bad clips are logged and counted in each loader worker. Above a fraction of bad clips the run
+    stops. Detectron2's ``MapDataset`` would replace clips, too, but does it by ``random.sample`` of
+    a set, which Python 3.11 refuses.
+
+    Args:
+        mapper: returns a model input, or raises VideoDecodeError.
+        dataset: dataset dicts, from which replacements are drawn.
+        max_fraction: largest fraction of bad clips, 0..1.
+    """
+
+    def __init__(
+        self, mapper: Callable[[dict], dict], dataset: Sequence[dict], max_fraction: float
+    ) -> None:
+        self.mapper = mapper
+        self.dataset = dataset
+        self.max_fraction = max_fraction
+        self.num_clips = 0
+        self.num_bad_clips = 0
+
+    def __call__(self, dataset_dict: dict) -> dict:
+        """Return the model input of a clip, or of its replacement.
+
+        Raises:
+            VideoDecodeError: too many clips could not be read.
+        """
+        while True:
+            self.num_clips += 1
+            try:
+                return self.mapper(dataset_dict)
+            except VideoDecodeError as error:
+                self._count_bad_clip(error)
+            dataset_dict = self.dataset[np.random.randint(len(self.dataset))]
+
+    def _count_bad_clip(self, error: VideoDecodeError) -> None:
+        self.num_bad_clips += 1
+        logging.getLogger(__name__).warning(
+            f"Bad clip {self.num_bad_clips} of {self.num_clips} in this worker, replaced: {error}"
+        )
+        if self.num_bad_clips > self.max_fraction * max(self.num_clips, MIN_CLIPS_TO_JUDGE):
+            raise VideoDecodeError(
+                f"{self.num_bad_clips} of {self.num_clips} clips could not be read, more than "
+                f"DATALOADER.MAX_BAD_CLIPS = {self.max_fraction}. The last one: {error}"
+            ) from error
+
+
 @without_garbage_collection()
 def build_clip_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
     """Build the test loader of one dataset: one clip a batch, each once over all processes.
@@ -136,9 +185,8 @@ def build_clip_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
             swap_audio(dicts)
         mapper = SegmentMapper(cfg, is_train=False)
         dataset = ViewDataset(dicts, cfg.TEST.VIEWS.TEMPORAL * cfg.TEST.VIEWS.SPATIAL)
-    return build_detection_test_loader(
-        dataset, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS
-    )
+    workers = cfg.DATALOADER.NUM_WORKERS
+    return build_detection_test_loader(dataset, mapper=mapper, num_workers=workers)
 
 
 class ViewDataset(Dataset):
@@ -172,14 +220,12 @@ def swap_audio(dataset: list[dict]) -> None:
     Raises:
         ValueError: all clips are of one video.
     """
-    videos = {d["video_id"] for d in dataset}
-    if len(videos) < 2:
+    if len({d["video_id"] for d in dataset}) < 2:
         raise ValueError("TEST.AUDIO_MODE swap needs at least two videos")
-    step = len(dataset) // 2
     keys = ("file_name", "source", "image_id", "timestamp", "offset", "start_sec", "end_sec")
     sources = [{key: d[key] for key in keys if key in d} for d in dataset]
     for i, d in enumerate(dataset):
-        j = (i + step) % len(dataset)
+        j = (i + len(dataset) // 2) % len(dataset)
         while dataset[j]["video_id"] == d["video_id"]:
             j = (j + 1) % len(dataset)
         d["audio_from"] = sources[j]

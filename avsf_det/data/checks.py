@@ -19,6 +19,7 @@ def has_keyframes(cfg: CfgNode, dataset_name: str) -> bool:
     kind = cfg.INPUT.KIND
     if kind not in KINDS:
         raise ValueError(f"INPUT.KIND must be keyframes, clips, frames or '', got '{kind}'")
+    # "frames" are the images of keyframes, for a person detector.
     keyframes = MetadataCatalog.get(dataset_name).evaluator_type == "ava"
     if kind and keyframes != (kind != "clips"):
         found = "keyframes with person boxes" if keyframes else "clips without person boxes"
@@ -36,6 +37,7 @@ def check_tasks(cfg: CfgNode, dataset_name: str) -> None:
         ValueError: the dataset lacks a task, has more classes than the model, or other classes than
             the first training set; or one of the two has several labels per clip.
     """
+    # Models without labels, such as audiovisual synchronisation, have no tasks and take any clips.
     metadata, head = MetadataCatalog.get(dataset_name), cfg.MODEL.CLIP_HEAD
     if head.TASKS and metadata.multi_label != (head.LOSS == "sigmoid"):
         number = "several labels" if metadata.multi_label else "one label"
@@ -55,6 +57,7 @@ def check_tasks(cfg: CfgNode, dataset_name: str) -> None:
                 f"Dataset '{dataset_name}' has {len(names)} classes of '{task}', the model "
                 f"{given}. Set MODEL.CLIP_HEAD.NUM_CLASSES."
             )
+        # A head learns the classes of the first training set: ids mean the same in all sets.
         trained = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("task_classes", {}).get(task)
         if trained is not None and trained != names:
             raise ValueError(

@@ -6,17 +6,16 @@ augmented, is the part of :class:`ReaderPerClip` or :class:`SequentialReader`; m
 
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
-from detectron2.config import CfgNode, configurable
+from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 
 from .audio import LogMel, is_silent, pick_time_steps
-from .clip_sampling import frame_times, misaligned_span
 from .transforms import ClipInput
 from .video import SequentialVideoReader, VideoReader
 
@@ -37,53 +36,28 @@ class ClipReader:
         mute: whether all audio is replaced by silence.
         negative_gap: smallest distance of a hard negative in seconds; None if none is read.
         is_train: whether hard negatives are random; else each clip has always the same.
+
+    Raises:
+        ValueError: ``TEST.AUDIO_MODE`` has a value that is not supported.
     """
 
-    @configurable
-    def __init__(
-        self,
-        *,
-        num_frames: int,
-        stride: int,
-        fps: float,
-        log_mel: LogMel,
-        num_audio_frames: int,
-        mute: bool = False,
-        negative_gap: float | None = None,
-        is_train: bool = False,
-    ) -> None:
-        self.num_frames = num_frames
-        self.stride = stride
-        self.fps = fps
-        self.log_mel = log_mel
-        self.num_audio_frames = num_audio_frames
-        self.mute = mute
-        self.negative_gap = negative_gap
-        self.is_train = is_train
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
-        """Return the arguments of the constructor that a config sets."""
-        clip, audio = cfg.INPUT.CLIP, cfg.INPUT.AUDIO
+    def __init__(self, cfg: CfgNode, is_train: bool = True) -> None:
         mode = "normal" if is_train else cfg.TEST.AUDIO_MODE
         if mode not in AUDIO_MODES:
             raise ValueError(f"TEST.AUDIO_MODE must be normal, mute or swap, got '{mode}'")
+        clip, audio = cfg.INPUT.CLIP, cfg.INPUT.AUDIO
+        self.is_train = is_train
+        self.num_frames, self.stride, self.fps = clip.NUM_FRAMES, clip.STRIDE, clip.FPS
+        self.log_mel = LogMel(
+            sample_rate=audio.SAMPLE_RATE,
+            window_sec=audio.WINDOW_SEC,
+            hop_sec=audio.HOP_SEC,
+            num_mels=audio.NUM_MELS,
+        )
+        self.num_audio_frames = audio.NUM_FRAMES
+        self.mute = mode == "mute"
         has_negatives = audio.NEGATIVES if is_train else cfg.TEST.AUDIO_NEGATIVES
-        return {
-            "num_frames": clip.NUM_FRAMES,
-            "stride": clip.STRIDE,
-            "fps": clip.FPS,
-            "log_mel": LogMel(
-                sample_rate=audio.SAMPLE_RATE,
-                window_sec=audio.WINDOW_SEC,
-                hop_sec=audio.HOP_SEC,
-                num_mels=audio.NUM_MELS,
-            ),
-            "num_audio_frames": audio.NUM_FRAMES,
-            "mute": mode == "mute",
-            "negative_gap": audio.NEGATIVE_GAP_SEC if has_negatives else None,
-            "is_train": is_train,
-        }
+        self.negative_gap = audio.NEGATIVE_GAP_SEC if has_negatives else None
 
     @property
     def clip_sec(self) -> float:
@@ -132,14 +106,12 @@ class ClipReader:
         return {"audio_negative": audio, "has_audio_negative": has_audio}
 
     def spectrogram(self, samples: torch.Tensor | None) -> tuple[torch.Tensor, bool]:
-        """Return the log-mel spectrogram of a clip's audio, and whether it is more than silence.
+        """Return the log-mel spectrogram float32 (1, T_a, F), and whether it is more than silence.
 
         Args:
             samples: float32 (S,) in [-1, 1] at the sample rate of ``log_mel``, or None for silence.
-
-        Returns:
-            float32 (1, T_a, F), natural logarithm of power; bool.
         """
+        # A nearly silent clip gives the same spectrogram as one without audio.
         has_audio = samples is not None and not is_silent(samples)
         if samples is None or not has_audio:
             samples = torch.zeros(round(self.clip_sec * self.log_mel.sample_rate))
@@ -147,20 +119,64 @@ class ClipReader:
         return audio[None], has_audio
 
     def _read_samples(self, video: Video, start: float, end: float) -> torch.Tensor | None:
+        """Read float32 (S,); None for silence."""
         if self.mute or not video.has_audio:
             return None
         return video.get_samples_played_in_range(start, end, self.log_mel.sample_rate)
+
+
+def frame_times(start: float, num_frames: int, stride: float, fps: float) -> list[float]:
+    """Return the times of a clip's frames, ``stride / fps`` apart, the first at ``start``.
+
+    In a span of ``num_frames * stride / fps`` seconds around a keyframe, frame ``num_frames / 2``
+    is the keyframe, as in PySlowFast.
+    """
+    return [start + i * stride / fps for i in range(num_frames)]
+
+
+def misaligned_span(
+    start: float,
+    length: float,
+    duration: float,
+    gap: float,
+    uniform: Callable[[float, float], float] = np.random.uniform,
+) -> tuple[float, float] | None:
+    """Return (start, end) of a random span that starts ``gap`` or more before or after ``start``.
+
+    It is the span of a hard negative of audiovisual synchronisation (paper, section 3.5) and may
+    overlap with the clip.
+
+    Args:
+        start: start of the clip in seconds.
+        length: length of the clip and of the span in seconds.
+        duration: duration of the file in seconds.
+        gap: smallest distance of the two starts in seconds.
+        uniform: draws a number between two.
+
+    Returns:
+        None if the file is too short.
+    """
+    # Allowed starts on the time axis, s = start:
+    #
+    #   0 ======== s - gap      s      s + gap ======== duration - length
+    #     before                                 after
+    last = duration - length
+    before = min(start - gap, last)
+    after = max(start + gap, 0.0)
+    room_before, room_after = max(before, 0.0), max(last - after, 0.0)
+    if before < 0 and last < after:
+        return None
+    # One draw over both ranges, put end to end.
+    drawn = uniform(0, room_before + room_after)
+    start = drawn if before >= 0 and drawn <= room_before else after + drawn - room_before
+    return start, start + length
 
 
 class FrameSource(Protocol[Video]):
     """How mappers open videos and read augmented frames."""
 
     def open(self, path: str) -> AbstractContextManager[Video]:
-        """Open a video.
-
-        Raises:
-            VideoDecodeError: the file cannot be opened.
-        """
+        """Open a video; raise VideoDecodeError if that fails."""
 
     def read_frames(
         self, video: Video, seconds: Sequence[float]
@@ -176,11 +192,7 @@ class FrameSource(Protocol[Video]):
 
 
 class ReaderPerClip:
-    """Source that opens the file for each clip: for clips in random order, as in training.
-
-    Args:
-        augmentations: augmentations of clips, see :mod:`.transforms`.
-    """
+    """Source that opens the file for each clip: for clips in random order, as in training."""
 
     def __init__(self, augmentations: Sequence[T.Augmentation]) -> None:
         self.augmentations = augmentations
@@ -196,7 +208,7 @@ class ReaderPerClip:
 
         The draw needs no frames: if the clip is cropped first, only that window is converted.
         """
-        transforms = draw_transforms(self.augmentations, video.height, video.width)
+        transforms = _draw_transforms(self.augmentations, video)
         crop = transforms[0]
         if not isinstance(crop, T.CropTransform):
             return transforms.apply_image(video.get_frames_played_at(seconds)), transforms
@@ -209,11 +221,8 @@ class SequentialReader:
     """Source that keeps the last video open: for clips in time order, as at test.
 
     Frames and audio that neighbouring clips share are decoded once; frames are also transformed
-    once. The results are those of :class:`ReaderPerClip`. Any other order is right but slow. Each
-    process needs a source of its own.
-
-    Args:
-        augmentations: augmentations of clips without a random draw.
+    once, so augmentations must not be random. The results are those of :class:`ReaderPerClip`. Any
+    other order is right but slow. Each process needs a source of its own.
     """
 
     def __init__(self, augmentations: Sequence[T.Augmentation]) -> None:
@@ -227,11 +236,9 @@ class SequentialReader:
             if self._video is not None:
                 self._video.close()
                 self._video = None
-            video = SequentialVideoReader(
-                path, transform=lambda frame: _transform_frame(transforms, frame)
-            )
-            transforms = draw_transforms(self.augmentations, video.height, video.width)
-            self._video, self._transforms = video, transforms
+            # Frames have one size in a video, so its transforms are drawn once.
+            self._video = SequentialVideoReader(path, transform=self._transform_frame)
+            self._transforms = _draw_transforms(self.augmentations, self._video)
         return nullcontext(self._video)
 
     def read_frames(
@@ -242,12 +249,14 @@ class SequentialReader:
         clip = np.stack(video.get_transformed_frames_played_at(seconds), axis=1)
         return clip.transpose(1, 2, 3, 0), self._transforms
 
+    def _transform_frame(self, frame: np.ndarray) -> np.ndarray:
+        """Transform a frame (H, W, 3) to (3, h, w)."""
+        return self._transforms.apply_image(frame[None])[0].transpose(2, 0, 1)
 
-def draw_transforms(
-    augmentations: Sequence[T.Augmentation], height: int, width: int
-) -> T.TransformList:
-    """Draw the augmentations of a clip whose frames have the given size in pixels."""
-    return augment_clip(np.zeros((1, height, width, 3), np.uint8), augmentations)[1]
+
+def _draw_transforms(augmentations: Sequence[T.Augmentation], video: Video) -> T.TransformList:
+    """Draw the augmentations of a clip of a video: they depend on the frames' size alone."""
+    return augment_clip(np.zeros((1, video.height, video.width, 3), np.uint8), augmentations)[1]
 
 
 def augment_clip(
@@ -259,6 +268,6 @@ def augment_clip(
     return clip.image, transforms
 
 
-def _transform_frame(transforms: T.TransformList, frame: np.ndarray) -> np.ndarray:
-    """Transform a frame (H, W, 3) to (3, h, w)."""
-    return transforms.apply_image(frame[None])[0].transpose(2, 0, 1)
+def pack_frames(clip: np.ndarray) -> torch.Tensor:
+    """Pack a clip uint8 (T, H, W, 3) as (3, T, H, W)."""
+    return torch.from_numpy(np.ascontiguousarray(clip.transpose(3, 0, 1, 2)))

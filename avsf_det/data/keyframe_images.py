@@ -34,10 +34,10 @@ def register_keyframe_images(
         name: registered dataset in AVA's format.
         folder: folder for the images; "": ``$DETECTRON2_DATASETS/<name>_frames``.
         max_bad_fraction: largest fraction of keyframes that cannot be read, 0..1. They are logged
-            and left out.
+            and left out; more are a VideoDecodeError when the dataset is loaded.
 
     Returns:
-        name of the registered dataset, ``<name>_frames``.
+        name of the registered dataset, ``<name>_frames``. Its ``bbox`` are in pixels.
     """
     frames = f"{name}_frames"
     root = Path(os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets")))
@@ -45,37 +45,24 @@ def register_keyframe_images(
     if frames in DatasetCatalog.list():
         DatasetCatalog.remove(frames)
     DatasetCatalog.register(
-        frames,
-        lambda: load_keyframe_images(DatasetCatalog.get(name), folder, max_bad_fraction),
+        frames, lambda: _load_keyframe_images(DatasetCatalog.get(name), folder, max_bad_fraction)
     )
     MetadataCatalog.get(frames).set(thing_classes=["person"])
     return frames
 
 
-def load_keyframe_images(
-    keyframes: Sequence[dict], folder: str | Path, max_bad_fraction: float = 0.0
+def _load_keyframe_images(
+    keyframes: Sequence[dict], folder: Path, max_bad_fraction: float
 ) -> list[dict]:
-    """Write the images of keyframes that are missing; return Detectron2's dataset dicts.
-
-    Each process writes the images of a part of the videos.
-
-    Args:
-        keyframes: dataset dicts (contract 1 of docs/design.md) with annotations.
-        folder: folder for the images.
-        max_bad_fraction: largest fraction of keyframes that cannot be read, 0..1.
-
-    Returns:
-        ``file_name``, ``image_id``, ``height``, ``width`` and ``annotations`` with ``bbox`` in
-        pixels and ``category_id`` 0.
-
-    Raises:
-        VideoDecodeError: too many keyframes cannot be read.
-    """
+    """Write the images of keyframes that are missing; return Detectron2's dataset dicts."""
     digests = {name: _digest(name) for name in {d["file_name"] for d in keyframes}}
-    paths = [_image_path(Path(folder), d, digests[d["file_name"]]) for d in keyframes]
+    paths = []
+    for d in keyframes:
+        images = folder / f"{d['video_id']}-{digests[d['file_name']]}"
+        paths.append(images / f"{d['timestamp'] - d['offset']:.6f}.png")
     missing = [pair for pair in zip(keyframes, paths, strict=True) if not pair[1].exists()]
     _write_images(missing, len(digests))
-    comm.synchronize()
+    comm.synchronize()  # each process writes the images of a part of the videos
     sizes: dict[Path, tuple[int, int]] = {}  # of the frames of a video: width, height
     result = []
     for keyframe, path in zip(keyframes, paths, strict=True):
@@ -98,11 +85,6 @@ def _digest(file_name: str) -> str:
     stat = os.stat(file_name) if os.path.isfile(file_name) else None
     version = (stat.st_size, stat.st_mtime_ns) if stat else ()
     return f"{zlib.crc32(repr((os.path.abspath(file_name), version)).encode()):08x}"
-
-
-def _image_path(folder: Path, keyframe: dict, digest: str) -> Path:
-    second = keyframe["timestamp"] - keyframe["offset"]
-    return folder / f"{keyframe['video_id']}-{digest}" / f"{second:.6f}.png"
 
 
 def _write_images(missing: list[tuple[dict, Path]], num_videos: int) -> None:
@@ -143,18 +125,10 @@ def _write_images_of_video(pairs: list[tuple[dict, Path]]) -> int:
 
 
 def _image_dict(keyframe: dict, path: Path, width: int, height: int) -> dict:
-    annotations = [
-        {
-            "bbox": np.multiply(annotation["bbox"], (width, height) * 2),
-            "bbox_mode": BoxMode.XYXY_ABS,
-            "category_id": 0,
-        }
-        for annotation in keyframe["annotations"]
-    ]
-    return {
-        "file_name": str(path),
-        "image_id": keyframe["image_id"],
-        "height": height,
-        "width": width,
-        "annotations": annotations,
-    }
+    """Return Detectron2's dataset dict of an image; every box is a person."""
+    size = {"height": height, "width": width}
+    boxes = [np.multiply(a["bbox"], (width, height) * 2) for a in keyframe["annotations"]]
+    person = {"bbox_mode": BoxMode.XYXY_ABS, "category_id": 0}
+    annotations = [{"bbox": box, **person} for box in boxes]
+    image = {"file_name": str(path), "image_id": keyframe["image_id"], **size}
+    return image | {"annotations": annotations}

@@ -3,12 +3,12 @@
 from typing import Any
 
 import numpy as np
-from detectron2.config import CfgNode, configurable
+import torch
+from detectron2.config import CfgNode
 from detectron2.data import transforms as T
+from detectron2.structures import Boxes, Instances
 
-from .clip_reader import ClipReader, FrameSource, ReaderPerClip, Video
-from .clip_sampling import span_around
-from .packing import pack_frames, pack_instances, pack_proposals
+from .clip_reader import ClipReader, FrameSource, ReaderPerClip, Video, pack_frames
 from .transforms import build_clip_augmentations
 from .video import VideoDecodeError, VideoReader
 
@@ -16,31 +16,20 @@ from .video import VideoDecodeError, VideoReader
 class KeyframeMapper:
     """Read the clip around a keyframe, and pack it with its person boxes.
 
-    Args:
+    Attributes:
         is_train: whether annotations become ``instances``, and boxes outside the clip are dropped.
         clip_reader: number and times of the frames, spectrogram.
-        source: opens the videos and reads augmented frames.
+        source: opens the videos and reads augmented frames; by default a :class:`ReaderPerClip`.
         num_classes: number of actions K of the multi-hot ``gt_actions``.
     """
 
-    @configurable
     def __init__(
-        self, is_train: bool, *, clip_reader: ClipReader, source: FrameSource[Any], num_classes: int
+        self, cfg: CfgNode, is_train: bool = True, *, source: FrameSource[Any] | None = None
     ) -> None:
         self.is_train = is_train
-        self.clip_reader = clip_reader
-        self.source = source
-        self.num_classes = num_classes
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
-        """Return the arguments of the constructor that a config sets."""
-        return {
-            "is_train": is_train,
-            "clip_reader": ClipReader(cfg, is_train),
-            "source": ReaderPerClip(build_clip_augmentations(cfg, is_train)),
-            "num_classes": cfg.MODEL.ROI_ACTION_HEAD.NUM_CLASSES,
-        }
+        self.clip_reader = ClipReader(cfg, is_train)
+        self.source = source or ReaderPerClip(build_clip_augmentations(cfg, is_train))
+        self.num_classes = cfg.MODEL.ROI_ACTION_HEAD.NUM_CLASSES
 
     def __call__(self, dataset_dict: dict) -> dict:
         """Return the model input (contract 2 of docs/design.md) of a dataset dict (contract 1).
@@ -50,14 +39,14 @@ class KeyframeMapper:
         """
         reader, other = self.clip_reader, dataset_dict.get("audio_from")
         with self.source.open(dataset_dict["file_name"]) as video:
-            start, end = keyframe_span(dataset_dict, video, reader.clip_sec)
+            start, end = span_around(keyframe_second(dataset_dict, video), reader.clip_sec)
             clip, transforms = self.source.read_frames(video, reader.frame_times(start))
             audio = {} if other else reader.read_audio(video, start, end)
             audio |= reader.read_negative(video, start)
             size = video.height, video.width
         if other:  # audio of another keyframe, TEST.AUDIO_MODE swap
             with VideoReader(other["file_name"]) as video:
-                span = keyframe_span(other, video, reader.clip_sec)
+                span = span_around(keyframe_second(other, video), reader.clip_sec)
                 audio |= reader.read_audio(video, *span)
         return self.pack(dataset_dict, clip, audio, transforms, size)
 
@@ -78,27 +67,47 @@ class KeyframeMapper:
             transforms: transforms of the clip, from pixels of the video.
             source_size: (height, width) of the video in pixels.
         """
+        height, width = source_size
+        image_size = clip.shape[1:3]
         result = {key: dataset_dict[key] for key in ("image_id", "video_id", "timestamp")}
-        result |= {"frames": pack_frames(clip), **audio}
-        result["height"], result["width"] = source_size
-        sizes = source_size, clip.shape[1:3]
+        result |= {"frames": pack_frames(clip), **audio, "height": height, "width": width}
+
+        def move_boxes(boxes: np.ndarray) -> Boxes:
+            """Move boxes (N, 4) in 0..1 of the video's frame to pixels of the clip, clipped."""
+            pixels = boxes * np.array([width, height, width, height], np.float32)
+            moved = Boxes(torch.from_numpy(transforms.apply_box(pixels).astype(np.float32)))
+            moved.clip(image_size)
+            return moved
+
         if "proposals" in dataset_dict:
-            proposals, keep_empty = dataset_dict["proposals"], not self.is_train
-            result["proposals"] = pack_proposals(proposals, transforms, *sizes, keep_empty)
+            boxes, scores = (dataset_dict["proposals"][key] for key in ("boxes", "scores"))
+            proposals = Instances(image_size)
+            proposals.proposal_boxes = move_boxes(boxes)
+            proposals.objectness_logits = torch.from_numpy(scores.astype(np.float32))
+            if self.is_train:  # at test all boxes get their scores, those outside the clip too
+                proposals = proposals[proposals.proposal_boxes.nonempty()]
+            result["proposals"] = proposals
         if self.is_train:
-            annotations, num_classes = dataset_dict["annotations"], self.num_classes
-            result["instances"] = pack_instances(annotations, transforms, *sizes, num_classes)
+            annotations = dataset_dict["annotations"]
+            actions = torch.zeros(len(annotations), self.num_classes)  # (N, K), multi-hot
+            for row, annotation in zip(actions, annotations, strict=True):
+                row[annotation["action_ids"]] = 1
+            boxes = np.array([a["bbox"] for a in annotations], np.float32).reshape(-1, 4)
+            instances = Instances(image_size)
+            instances.gt_boxes = move_boxes(boxes)
+            instances.gt_classes = torch.zeros(len(annotations), dtype=torch.int64)  # all persons
+            instances.gt_actions = actions
+            # Boxes that cropping has left without area are dropped.
+            result["instances"] = instances[instances.gt_boxes.nonempty()]
         return result
 
 
-def keyframe_span(dataset_dict: dict, video: Video, clip_sec: float) -> tuple[float, float]:
-    """Return (start, end) of the clip around a keyframe, in seconds of the file.
+def span_around(timestamp: float, length: float) -> tuple[float, float]:
+    """Return (start, end) of the span of ``length`` seconds with the keyframe in its middle.
 
-    Raises:
-        VideoDecodeError: the keyframe is outside the file.
+    It may reach beyond the file: readers repeat the first or last frame there and add silence.
     """
-    second = keyframe_second(dataset_dict, video)
-    return span_around(second, clip_sec)
+    return timestamp - length / 2, timestamp + length / 2
 
 
 def keyframe_second(dataset_dict: dict, video: Video) -> float:

@@ -52,19 +52,19 @@ def attach_test_boxes(cfg: CfgNode, dataset: list[dict], dataset_name: str) -> l
     """
     file, metadata = person_box_file(cfg, dataset_name), MetadataCatalog.get(dataset_name)
     if file:
+        # Detected boxes may lie on keyframes without annotations, where they count as wrong.
         logger.info(f"Person boxes of '{dataset_name}': {file}")
         boxes_of = read_person_boxes(file)
-        excluded = metadata.excluded_file
+        excluded_file = metadata.excluded_file
+        excluded = read_excluded_keyframes(excluded_file) if excluded_file else ()
         dataset = add_detected_keyframes(
-            dataset,
-            boxes_of,
-            excluded=read_excluded_keyframes(excluded) if excluded else (),
-            valid_sec=metadata.valid_sec,
+            dataset, boxes_of, excluded=excluded, valid_sec=metadata.valid_sec
         )
         dataset = attach_person_boxes(dataset, boxes_of, cfg.DATASETS.PROPOSAL_MIN_SCORE_TEST)
     else:
         logger.info(f"Person boxes of '{dataset_name}' are the ground-truth boxes")
-        dataset = [use_ground_truth_boxes(d) for d in dataset]
+        dataset = [{**d, "proposals": _ground_truth_boxes(d["annotations"])} for d in dataset]
+    # A keyframe without a box has nothing to score: reading its clip would be in vain.
     kept = [d for d in dataset if len(d["proposals"]["boxes"])]
     logger.info(f"{len(kept)} of {len(dataset)} keyframes of '{dataset_name}' have a person box")
     if not kept:
@@ -92,11 +92,7 @@ def attach_person_boxes(dataset: list[dict], boxes_of: PersonBoxes, min_score: f
     return result
 
 
-def use_ground_truth_boxes(dataset_dict: dict) -> dict:
-    """Return a copy of the dict whose ``proposals`` are its annotated boxes, with score 1."""
-    boxes = [annotation["bbox"] for annotation in dataset_dict["annotations"]]
-    proposals = {
-        "boxes": np.array(boxes, np.float32).reshape(-1, 4),
-        "scores": np.ones(len(boxes), np.float32),
-    }
-    return {**dataset_dict, "proposals": proposals}
+def _ground_truth_boxes(annotations: list[dict]) -> dict:
+    """Return ``boxes`` float32 (N, 4) in 0..1 and ``scores`` of 1, float32 (N,)."""
+    boxes = np.array([a["bbox"] for a in annotations], np.float32).reshape(-1, 4)
+    return {"boxes": boxes, "scores": np.ones(len(boxes), np.float32)}

@@ -27,7 +27,7 @@ class VideoOrderSampler(Sampler[int]):
         self._indices = _part(order, comm.get_rank(), comm.get_world_size())
 
     def __iter__(self) -> Iterator[int]:
-        worker = get_worker_info()
+        worker = get_worker_info()  # None in the process that has no workers
         if worker is None:
             return iter(self._indices)
         return iter(_part(self._indices, worker.id, worker.num_workers))

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from detectron2.config import CfgNode, configurable
+import numpy as np
+import torch
+from detectron2.config import CfgNode
 
-from .clip_reader import ClipReader, FrameSource, ReaderPerClip, Video
-from .clip_sampling import ith_span, random_span
-from .packing import pack_frames, pack_label
+from .clip_reader import ClipReader, FrameSource, ReaderPerClip, Video, pack_frames
 from .transforms import CropClipView, build_clip_augmentations
 from .video import VideoDecodeError, VideoReader
 
@@ -17,10 +17,10 @@ class SegmentMapper:
     In training it is a random clip. At test it is the view of the temporal x spatial views that the
     dataset dict names.
 
-    Args:
+    Attributes:
         is_train: whether clips are random.
         clip_reader: number and times of the frames, spectrogram.
-        source: opens the videos and reads augmented frames.
+        source: opens the videos and reads augmented frames; by default a :class:`ReaderPerClip`.
         num_classes: number of classes K of each task.
         multi_label: whether a clip may have any number of classes.
         crop_size: side of the square that a view shows at test, in pixels.
@@ -28,42 +28,18 @@ class SegmentMapper:
         need_frames: whether frames are read; False for the Audio pathway alone.
     """
 
-    @configurable
     def __init__(
-        self,
-        is_train: bool,
-        *,
-        clip_reader: ClipReader,
-        source: FrameSource[Any],
-        num_classes: dict[str, int],
-        multi_label: bool,
-        crop_size: int,
-        views: tuple[int, int],
-        need_frames: bool = True,
+        self, cfg: CfgNode, is_train: bool = True, *, source: FrameSource[Any] | None = None
     ) -> None:
         self.is_train = is_train
-        self.clip_reader = clip_reader
-        self.source = source
-        self.num_classes = num_classes
-        self.multi_label = multi_label
-        self.crop_size = crop_size
-        self.views = views
-        self.need_frames = need_frames
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
-        """Return the arguments of the constructor that a config sets."""
+        self.clip_reader = ClipReader(cfg, is_train)
+        self.source = source or ReaderPerClip(build_clip_augmentations(cfg, is_train))
         head = cfg.MODEL.CLIP_HEAD
-        return {
-            "is_train": is_train,
-            "clip_reader": ClipReader(cfg, is_train),
-            "source": ReaderPerClip(build_clip_augmentations(cfg, is_train)),
-            "num_classes": dict(zip(head.TASKS, head.NUM_CLASSES, strict=True)),
-            "multi_label": head.LOSS == "sigmoid",
-            "crop_size": cfg.INPUT.MIN_SIZE_TEST,
-            "views": (cfg.TEST.VIEWS.TEMPORAL, cfg.TEST.VIEWS.SPATIAL),
-            "need_frames": cfg.INPUT.FRAMES,
-        }
+        self.num_classes = dict(zip(head.TASKS, head.NUM_CLASSES, strict=True))
+        self.multi_label = head.LOSS == "sigmoid"
+        self.crop_size = cfg.INPUT.MIN_SIZE_TEST
+        self.views = cfg.TEST.VIEWS.TEMPORAL, cfg.TEST.VIEWS.SPATIAL
+        self.need_frames = cfg.INPUT.FRAMES
 
     def __call__(self, dataset_dict: dict) -> dict:
         """Return the model input (contract 2 of docs/design.md) of a dataset dict (contract 1).
@@ -72,13 +48,14 @@ class SegmentMapper:
             VideoDecodeError: the clip cannot be read.
         """
         reader, other = self.clip_reader, dataset_dict.get("audio_from")
+        # Views are numbered time by time, the crops of each in a row.
         temporal, spatial = divmod(dataset_dict.get("view", 0), self.views[1])
         result = {"clip_id": dataset_dict["clip_id"]}
         with self.source.open(dataset_dict["file_name"]) as video:
             start, end = self._choose_span(dataset_dict, video, temporal)
             if self.need_frames:
                 clip, _ = self.source.read_frames(video, reader.frame_times(start))
-                if not self.is_train:
+                if not self.is_train:  # training crops are among the augmentations
                     view = CropClipView(self.crop_size, spatial, self.views[1])
                     clip = view.get_transform(clip).apply_image(clip)
                 result["frames"] = pack_frames(clip)
@@ -97,7 +74,7 @@ class SegmentMapper:
         self, dataset_dict: dict, video: Video, temporal_view: int
     ) -> tuple[float, float]:
         """Return (start, end) of the clip in seconds of the file."""
-        segment = None
+        segment = None  # the whole file
         if "start_sec" in dataset_dict:
             segment = dataset_dict["start_sec"], dataset_dict["end_sec"]
             if segment[0] > video.duration:
@@ -115,22 +92,79 @@ class SegmentMapper:
 
         In training with labels of segments (Charades), these are the segments that the clip shows.
         """
-        labels = dataset_dict["labels"]
+        labels = dataset_dict["labels"]  # task -> class, or list of classes
         if self.is_train and "segments" in dataset_dict:
             labels = {task: labels_at(times, dataset_dict["segments"]) for task in labels}
         return {
-            task: pack_label(labels[task], num_classes, self.multi_label)
+            task: self._pack_label(labels[task], num_classes)
             for task, num_classes in self.num_classes.items()
             if task in labels
         }
 
+    def _pack_label(self, label: int | list[int], num_classes: int) -> torch.Tensor:
+        """Pack the class of a clip as int64 scalar, or its classes as float32 (K,) of 0 and 1."""
+        if not self.multi_label:
+            return torch.tensor(label)
+        target = torch.zeros(num_classes)
+        target[label] = 1
+        return target
+
 
 def labels_at(times: list[float], segments: list[dict]) -> list[int]:
     """Return the sorted labels of the segments that contain any of the times (seconds)."""
-    return sorted(
-        {
-            segment["label"]
-            for segment in segments
-            if any(segment["start_sec"] <= t <= segment["end_sec"] for t in times)
-        }
-    )
+    shown = [s for s in segments if any(s["start_sec"] <= t <= s["end_sec"] for t in times)]
+    return sorted({segment["label"] for segment in shown})
+
+
+def random_span(
+    length: float, duration: float, segment: tuple[float, float] | None = None
+) -> tuple[float, float]:
+    """Return (start, end) of a random span of a file, uniform over all spans.
+
+    With a segment, the middle of the span is uniform in the segment, and the span may exceed it
+    (Wu et al. 2019, EPIC-Kitchens). If the file is too short, the span starts at 0.
+
+    Args:
+        length: length of the span in seconds.
+        duration: duration of the file in seconds.
+        segment: (start, end) in seconds, or None for the whole file.
+    """
+    if segment is None:
+        start = np.random.uniform(0, max(duration - length, 0))
+    else:
+        start = np.random.uniform(*segment) - length / 2
+    return _shift_inside(start, length, duration)
+
+
+def ith_span(
+    i: int,
+    num_spans: int,
+    length: float,
+    duration: float,
+    segment: tuple[float, float] | None = None,
+) -> tuple[float, float]:
+    """Return (start, end) of the i-th of ``num_spans`` evenly spaced spans.
+
+    A single span is in the middle. Several spans of a file start at i / num_spans of the last
+    possible start (as in PySlowFast, so the end is never reached). Several spans of a segment have
+    their middles in equal parts of it.
+
+    Args:
+        i: index of the span, 0..num_spans - 1.
+        num_spans: number of spans.
+        length: length of each span in seconds.
+        duration: duration of the file in seconds.
+        segment: (start, end) in seconds, or None for the whole file.
+    """
+    if segment is not None:
+        first, last = segment
+        middle = first + (last - first) * (i + 0.5) / num_spans
+        return _shift_inside(middle - length / 2, length, duration)
+    fraction = i / num_spans if num_spans > 1 else 0.5
+    return _shift_inside(fraction * (duration - length), length, duration)
+
+
+def _shift_inside(start: float, length: float, duration: float) -> tuple[float, float]:
+    """Return the span (start, end), moved into the file; at 0 if the file is too short."""
+    start = max(min(start, duration - length), 0.0)
+    return start, start + length

@@ -12,12 +12,7 @@ import cv2
 import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
-from fvcore.transforms.transform import (
-    CropTransform,
-    HFlipTransform,
-    NoOpTransform,
-    Transform,
-)
+from fvcore.transforms.transform import CropTransform, HFlipTransform, NoOpTransform, Transform
 
 # Loader workers run in parallel already. OpenCV's threads would compete with them, and may hang
 # after a fork.
@@ -39,18 +34,11 @@ class ClipInput(T.AugInput):
 
 
 class ResizeClipTransform(Transform):
-    """Resize every frame (bilinear) and scale the boxes.
+    """Resize every frame (bilinear) and scale the boxes."""
 
-    Args:
-        h: height of the clip in pixels.
-        w: width of the clip in pixels.
-        new_h: height of the result in pixels.
-        new_w: width of the result in pixels.
-    """
-
-    h: int
+    h: int  # of the clip, in pixels
     w: int
-    new_h: int
+    new_h: int  # of the result, in pixels
     new_w: int
 
     def __init__(self, h: int, w: int, new_h: int, new_w: int) -> None:
@@ -76,17 +64,11 @@ class ResizeClipTransform(Transform):
 
 
 class ResizeClipShortestEdge(T.Augmentation):
-    """Resize the short side to a size drawn uniformly from [low, high]; the aspect ratio stays.
+    """Resize the short side to a size drawn uniformly from [low, high]; the aspect ratio stays."""
 
-    Args:
-        low: smallest short side in pixels.
-        high: largest short side in pixels.
-        max_size: largest long side in pixels.
-    """
-
-    low: int
-    high: int
-    max_size: int
+    low: int  # smallest short side in pixels
+    high: int  # largest short side in pixels
+    max_size: int  # largest long side in pixels
 
     def __init__(self, low: int, high: int, max_size: int) -> None:
         super().__init__()
@@ -106,19 +88,12 @@ class RandomScaledCropClip(T.Augmentation):
 
     The clip is cropped before it is resized, at whole pixels, so that only the window's pixels need
     to be converted to RGB.
-
-    Args:
-        low: smallest short side of the resized clip in pixels.
-        high: largest short side of the resized clip in pixels.
-        max_size: largest long side of the resized clip in pixels.
-        height: height of the window in the resized clip in pixels; a lower clip keeps all rows.
-        width: width of the window likewise.
     """
 
-    low: int
-    high: int
-    max_size: int
-    height: int
+    low: int  # smallest short side of the resized clip in pixels
+    high: int  # largest short side of it
+    max_size: int  # largest long side of it
+    height: int  # of the window in the resized clip, in pixels; a lower clip keeps all rows
     width: int
 
     def __init__(self, low: int, high: int, max_size: int, height: int, width: int) -> None:
@@ -139,16 +114,9 @@ class RandomScaledCropClip(T.Augmentation):
 
 
 def _random_window(length: int, new_length: int, size: int) -> tuple[int, int, int]:
-    """Draw a window of ``size`` pixels along one axis that is resized.
+    """Draw a window of ``size`` pixels along an axis that is resized to ``new_length`` pixels.
 
-    Args:
-        length: pixels before resizing.
-        new_length: pixels after resizing.
-        size: pixels of the window after resizing.
-
-    Returns:
-        (start, stop, size): start and stop in pixels before resizing; size after it, at most
-        ``new_length``.
+    Return start and stop in pixels before resizing, and the size after it, at most ``new_length``.
     """
     size = min(size, new_length)
     start = np.random.randint(new_length - size + 1)
@@ -161,15 +129,10 @@ class CropClipView(T.Augmentation):
 
     Three windows are left, centre and right (top, centre and bottom of upright clips); a single one
     is the centre.
-
-    Args:
-        size: side of the window in pixels; a smaller clip keeps its side.
-        view: index j of the window, 0..num_views - 1.
-        num_views: number of windows.
     """
 
-    size: int
-    view: int
+    size: int  # side of the window in pixels; a smaller clip keeps its side
+    view: int  # index j of the window, 0..num_views - 1
     num_views: int
 
     def __init__(self, size: int, view: int = 0, num_views: int = 1) -> None:
@@ -187,11 +150,7 @@ class CropClipView(T.Augmentation):
 
 
 class RandomFlipClip(T.Augmentation):
-    """Mirror the clip left to right with a given probability.
-
-    Args:
-        prob: probability, 0..1.
-    """
+    """Mirror the clip left to right with a given probability, 0..1."""
 
     prob: float
 
@@ -210,11 +169,6 @@ class ColorJitterClip(T.Augmentation):
     """Change brightness, contrast and saturation in random order, then add PCA lighting noise.
 
     All frames of a clip share one draw. The published recipes do not use it.
-
-    Args:
-        strength: brightness, contrast and saturation are multiplied by a factor that is uniform
-            in 1 - strength .. 1 + strength.
-        pca_std: std of the normal lighting noise along the colour axes of ImageNet.
     """
 
     # Principal axes (rows: R, G, B) and std of ImageNet's colours, in units of 255.
@@ -224,8 +178,8 @@ class ColorJitterClip(T.Augmentation):
     )
     LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
-    strength: float
-    pca_std: float
+    strength: float  # factors are uniform in 1 - strength .. 1 + strength
+    pca_std: float  # std of the normal lighting noise along the colour axes of ImageNet
 
     def __init__(self, strength: float, pca_std: float) -> None:
         super().__init__()
@@ -238,7 +192,7 @@ class ColorJitterClip(T.Augmentation):
         noise = self.EIGENVECTORS @ (np.random.normal(0, self.pca_std, 3) * self.EIGENVALUES) * 255
 
         def jitter(clip: np.ndarray) -> np.ndarray:
-            pixels = clip.astype(np.float32)
+            pixels = clip.astype(np.float32)  # (T, H, W, 3), 0..255
             for step in order:
                 gray = (pixels @ self.LUMA)[..., None]
                 # Brightness blends with black, contrast with the mean, saturation with gray.

@@ -215,12 +215,8 @@ class ClipPredictor:
         return self.clip_reader.frame_times(second - self.clip_reader.clip_sec / 2)
 
     def _build_mapper(self) -> KeyframeMapper:
-        return KeyframeMapper(
-            is_train=False,
-            clip_reader=self.clip_reader,
-            source=SequentialReader(self._augmentations),
-            num_classes=len(self.class_names),
-        )
+        source = SequentialReader(self._augmentations)
+        return KeyframeMapper(self._cfg, is_train=False, source=source)
 
     def find_persons(self, frame: np.ndarray) -> np.ndarray:
         """Return the boxes float32 (N, 5) of the persons in a frame uint8 (H, W, 3) RGB."""

@@ -1,13 +1,9 @@
 import numpy as np
 import pytest
 
-from avsf_det.data.clip_sampling import (
-    frame_times,
-    ith_span,
-    misaligned_span,
-    random_span,
-    span_around,
-)
+from avsf_det.data.clip_reader import frame_times, misaligned_span
+from avsf_det.data.keyframe_mapper import span_around
+from avsf_det.data.segment_mapper import ith_span, random_span
 
 
 def test_span_has_the_keyframe_at_its_middle():

@@ -25,15 +25,9 @@ _CONTEXT_SEC = Fraction(1, 10)
 
 
 class MonoFrame:
-    """A decoded audio frame.
-
-    Attributes:
-        sample_rate: samples per second, in Hz.
-        samples: number of samples.
-    """
+    """A decoded audio frame, with PyAV's ``sample_rate`` (Hz) and number of ``samples``."""
 
     def __init__(self, frame: av.AudioFrame) -> None:
-        """Wrap PyAV's frame."""
         self.sample_rate = frame.sample_rate
         self.samples = frame.samples
         self._frame = frame
@@ -83,19 +77,18 @@ def decode_chunk(file: MediaFile, index: int) -> Iterator[ChunkItem]:
 
 
 class AudioReader:
-    """Decodes and resamples each request on its own."""
+    """Decodes and resamples each request on its own.
+
+    Args:
+        file: the file; it need not have an audio stream.
+        read_chunk: yields the frames of a chunk, as ``decode_chunk`` does.
+    """
 
     def __init__(
         self,
         file: MediaFile,
         read_chunk: Callable[[MediaFile, int], Iterable[ChunkItem]] = decode_chunk,
     ) -> None:
-        """Read from a file.
-
-        Args:
-            file: the file; it need not have an audio stream.
-            read_chunk: yields the frames of a chunk, as ``decode_chunk`` does.
-        """
         self._file = file
         self._read_chunk = read_chunk
         self._second_frame: int | None = None
@@ -114,6 +107,7 @@ class AudioReader:
         context = math.ceil(_CONTEXT_SEC * rate)
         block = (first * down // up - context) // down
         native = self._native_samples(block * down, (first + count) * down // up + context, rate)
+        # Whole blocks keep the filter's phase the same for all windows.
         return resample(native, rate, sample_rate)[first - block * up :][:count]
 
     def _native_samples(self, first: int, last: int, rate: int) -> torch.Tensor:
@@ -123,7 +117,7 @@ class AudioReader:
         time_base = file.time_base("audio")
         scale, offset = time_base * rate, file.zero * rate
         tolerance = float(max(2 * time_base, Fraction(1, 1000)) * rate)
-        samples_per_tick, zero = float(scale), float(offset)
+        samples_per_tick, zero = float(scale), float(offset)  # exact where it must be, see below
         second_frame = self._find_second_frame(rate)
         position = None
         for pts, frame in self._frames_from(Fraction(first, rate) - _PREROLL_SEC):
@@ -140,7 +134,7 @@ class AudioReader:
             if position is None or abs(stated - position) > tolerance:
                 exact = pts * scale - offset  # so that all windows round alike
                 position = round(exact)
-                if second_frame is not None:
+                if second_frame is not None:  # round to whole frames from it
                     count = round((exact - second_frame) / frame.samples)
                     whole = second_frame + count * frame.samples
                     position = whole if abs(exact - whole) <= time_base * rate + 1 else position
@@ -153,7 +147,7 @@ class AudioReader:
         return torch.from_numpy(samples)
 
     def _frames_from(self, second: Fraction) -> Iterator[tuple[int, MonoFrame | VideoDecodeError]]:
-        """Decode from the start of the chunk that holds a second to the end of the file."""
+        """Decode from the start of the chunk that holds a second on."""
         for index in itertools.count(max(0, second // _CHUNK_SEC)):
             for pts, frame in self._read_chunk(self._file, index):
                 if frame is None:
@@ -164,11 +158,10 @@ class AudioReader:
         """Return the index of the first sample of the track's second frame, or None.
 
         A clock that does not count samples (Matroska: milliseconds) states times up to half a tick
-        off. After a seek, a frame in truth starts whole frames away from the second one. None: the
-        clock counts samples, so that the second frame is not needed.
+        off. In truth each frame starts whole frames away from the second one.
         """
         time_base = self._file.time_base("audio")
-        if (1 / time_base) % rate == 0:
+        if (1 / time_base) % rate == 0:  # the clock counts samples
             return None
         if self._second_frame is None:
             pts, frame = self._file.decode_first("audio")

@@ -16,23 +16,14 @@ _WINDOW_SEC = 4  # audio that is tested for silence at once
 
 @dataclass
 class VideoCheck:
-    """Facts about a file, found by decoding it; 0 where decoding failed.
+    """Facts about a file, found by decoding it; 0 where decoding failed."""
 
-    Attributes:
-        seconds: length of the video stream as far as it decodes, in seconds.
-        width: width of frames as shown, in pixels.
-        height: height of frames as shown, in pixels.
-        fps: average frames per second.
-        frames: number of frames.
-        problems: one of ``PROBLEMS`` -> explanation; empty if the file is good.
-    """
-
-    seconds: float = 0.0
-    width: int = 0
+    seconds: float = 0.0  # length of the video stream as far as it decodes
+    width: int = 0  # of frames as shown, in pixels
     height: int = 0
-    fps: float = 0.0
-    frames: int = 0
-    problems: Mapping[str, str] = field(default_factory=dict)
+    fps: float = 0.0  # average frames per second
+    frames: int = 0  # number of frames
+    problems: Mapping[str, str] = field(default_factory=dict)  # one of PROBLEMS -> explanation
 
 
 @dataclass
@@ -82,15 +73,24 @@ def presentation_times(path: str) -> np.ndarray:
 
 def _check(file: MediaFile, min_sec: float, max_gap: float) -> VideoCheck:
     video = _decode_all(file, "video")
-    problems = {}
-    damages = video.damages
+    problems, damages = {}, video.damages
     if file.audio is not None:
         audio = _decode_all(file, "audio")
         damages = damages + [damage for damage in audio.damages if damage not in damages]
-        if not audio.damages and _is_silent_up_to(file, audio.end):
+        reader, rate = AudioReader(file), file.audio.codec_context.sample_rate
+        gaps = {"starts": audio.start - video.start, "ends": audio.end - video.end}
+        gaps = {verb: gap for verb, gap in gaps.items() if abs(gap) > max_gap}
+        # Window by window: reading stops at the first that is not silent.
+        if not audio.damages and all(
+            is_silent(reader.get_samples_played_in_range(start, start + _WINDOW_SEC, rate))
+            for start in range(0, math.ceil(audio.end), _WINDOW_SEC)
+        ):
             problems["silent"] = "the audio stream is silent"
-        elif gap := _describe_gap(video, audio, max_gap):
-            problems["out of sync"] = gap
+        elif gaps:
+            problems["out of sync"] = ", ".join(
+                f"the audio {verb} {abs(gap):.2f} s {'after' if gap > 0 else 'before'} the frames"
+                for verb, gap in gaps.items()
+            )
     else:
         problems["no sound"] = "there is no audio stream"
     if damages:
@@ -124,26 +124,6 @@ def _decode_all(file: MediaFile, kind: Kind) -> _Track:
     except VideoDecodeError as error:
         track.damages.append(_without_path(file.path, error))
     return track
-
-
-def _is_silent_up_to(file: MediaFile, end: float) -> bool:
-    """Return whether the audio is silent up to a second; stops at the first that is not."""
-    assert file.audio is not None
-    reader, rate = AudioReader(file), file.audio.codec_context.sample_rate
-    return all(
-        is_silent(reader.get_samples_played_in_range(start, start + _WINDOW_SEC, rate))
-        for start in range(0, math.ceil(end), _WINDOW_SEC)
-    )
-
-
-def _describe_gap(video: _Track, audio: _Track, max_gap: float) -> str:
-    """Describe by how much starts and ends differ, where that is more than ``max_gap``."""
-    gaps = {"starts": audio.start - video.start, "ends": audio.end - video.end}
-    return ", ".join(
-        f"the audio {verb} {abs(gap):.2f} s {'after' if gap > 0 else 'before'} the frames"
-        for verb, gap in gaps.items()
-        if abs(gap) > max_gap
-    )
 
 
 def _without_path(path: str, error: VideoDecodeError) -> str:

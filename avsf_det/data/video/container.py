@@ -5,26 +5,27 @@ import itertools
 import math
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from fractions import Fraction
 from typing import Any, Literal, NamedTuple
 
 import av
 
 from ...structures import AVSFError
-from .clock import Clock
 
 Kind = Literal["video", "audio"]
 Packets = Iterator[av.Packet]
+Select = Callable[[Packets], Packets]
 # pts, then an av.VideoFrame or av.AudioFrame, or a VideoDecodeError of what cannot be decoded.
 DecodedItem = tuple[int, Any]
 
 # PyAV before 19 refuses files whose metadata are not UTF-8 unless it is told otherwise; PyAV 19 has
 # no such option.
-_OPEN_OPTIONS: dict = (
-    {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
-)
+_OPTIONS: dict = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 # A file whose data end more seconds than this before its declared end is truncated.
 _TRUNCATION_TOLERANCE = Fraction(1, 2)
+# Slack for seconds that a caller computed in floating point.
+_TOLERANCE_SEC = Fraction(1, 10**6)
 
 
 class VideoDecodeError(AVSFError):
@@ -34,22 +35,62 @@ class VideoDecodeError(AVSFError):
     """
 
 
-class FirstFrame(NamedTuple):
-    """Facts that only a decoded frame tells.
+class Clock:
+    """Relation between seconds, pts of the video stream and the container's clock.
+
+    One clock serves frames and audio. Second 0 is the start of the earliest stream, moved onto the
+    grid of the frames. For example, a file of 25 frames per second starts with audio at 1.20 s, and
+    its first frame (#0) follows at 1.49 s::
+
+        container's clock    1.20 1.21      1.25     ...     1.49      1.53     = pts * tick
+        audio packets         |--------------|--------------|--------------|----
+        frames                                                |#0       |#1
+        pts (1 / 90000 s)                                     134100    137700
+        seconds                   0.00      0.04     ...     0.28      0.32     = clock - zero
+                                  ^
+                                  zero = 1.49 - 7 * 0.04 = 1.21: whole frame periods before #0
 
     Attributes:
-        pts: presentation time of the first frame, in ticks of the video stream.
-        width: width of frames as shown, in pixels.
-        height: height of frames as shown, in pixels.
-        quarter_turns: counter-clockwise quarter turns that show a decoded frame upright, 0..3.
-        interlaced: whether a frame consists of two fields.
+        zero: second 0 on the container's clock, in seconds.
+
+    Args:
+        first_pts: pts of the first frame.
+        tick: time base of the video stream, in seconds.
+        frame_rate: frames per second.
+        container_start: start of the earliest stream on that clock, in seconds; None if unknown.
     """
 
-    pts: int
-    width: int
+    def __init__(
+        self, first_pts: int, tick: Fraction, frame_rate: Fraction, container_start: Fraction | None
+    ) -> None:
+        self._first_pts = first_pts
+        self.zero = first_pts * tick
+        if container_start is not None:
+            # A gap of less than a frame period comes from the priming samples of an audio codec or
+            # the rounding of a millisecond clock, and is ignored.
+            frames_late = (self.zero - container_start) * frame_rate
+            self.zero -= (round(frames_late) if frames_late >= 1 else 0) / frame_rate
+        # A millisecond clock rounds frame times by up to half a tick; coarser ticks are frames.
+        tolerance = tick / 2 if tick <= Fraction(1, 1000) else _TOLERANCE_SEC
+        # At second s, pts <= (s + a / b) * c / d for these (a, b, c, d), exactly. Integers, since
+        # computing with fractions took longer than scaling a frame.
+        self._ratios = (*(tolerance + self.zero).as_integer_ratio(), *(1 / tick).as_integer_ratio())
+
+    def pts_played_at(self, second: float) -> int:
+        """Return the latest pts that is reached at a second, not before that of the first frame."""
+        a, b, c, d = self._ratios
+        n, m = second.as_integer_ratio()
+        return max((n * b + a * m) * c // (m * b * d), self._first_pts)
+
+
+class FirstFrame(NamedTuple):
+    """Facts that only a decoded frame tells; streams do not state them reliably."""
+
+    pts: int  # in ticks of the video stream
+    width: int  # as shown, in pixels
     height: int
-    quarter_turns: int
-    interlaced: bool
+    quarter_turns: int  # counter-clockwise rotations by 90 degrees that show it upright, 0..3
+    interlaced: bool  # it consists of two fields
 
 
 # First frames by path and time of modification. Decoding one takes a tenth of the time of a clip,
@@ -58,41 +99,35 @@ _FIRST_FRAMES: dict[tuple[str, int], FirstFrame] = {}
 _MAX_FIRST_FRAMES = 4096
 
 
-class MediaFile:
+class MediaFile(AbstractContextManager["MediaFile"]):
     """An open file with one video stream and at most one audio stream that are used.
 
     Among several streams, the default one with the most pixels (or channels) is used, as in ffmpeg.
 
     Attributes:
-        path: path of the file.
-        threads: number of decoding threads.
-        container: PyAV's container; replaced by ``reopen``.
-        video: PyAV's video stream; replaced by ``reopen``.
-        audio: PyAV's audio stream or None; replaced by ``reopen``.
+        container: PyAV's container; like ``video`` and ``audio``, replaced by ``reopen``.
+        video: PyAV's video stream.
+        audio: PyAV's audio stream, or None.
         first_frame: facts about the first frame.
         fps: average frames per second.
         clock: relates seconds, pts of the video stream and the container's clock.
         zero: second 0 on the container's clock, in seconds.
         audio_decoder_is_new: whether the audio decoder has decoded nothing since it was opened.
+
+    Args:
+        path: path of the file.
+        threads: number of decoding threads; 1 is best where several workers read.
+
+    Raises:
+        VideoDecodeError: there is no such file, it is no video, or no frame can be decoded.
     """
 
     container: av.container.InputContainer
-    video: av.VideoStream
     audio: av.AudioStream | None
 
     def __init__(self, path: str | os.PathLike, *, threads: int = 1) -> None:
-        """Open the file and look at its first frame.
-
-        Args:
-            path: path of the file.
-            threads: number of decoding threads; 1 is best where several workers read.
-
-        Raises:
-            VideoDecodeError: there is no such file, it is no video, or no frame can be decoded.
-        """
         self.path = str(path)
         self.threads = threads
-        self.audio_decoder_is_new = True
         self._packet_ends: dict[int, int] = {}  # stream index -> latest end of a packet, in ticks
         self._is_open = False
         self.first_frame = self._look_at_first_frame()
@@ -108,9 +143,6 @@ class MediaFile:
         )
         self.zero = self.clock.zero
 
-    def __enter__(self) -> "MediaFile":
-        return self
-
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
@@ -123,18 +155,15 @@ class MediaFile:
         if self._is_open:
             self.container.close()
         try:
-            self.container = av.open(self.path, **_OPEN_OPTIONS)
+            self.container = av.open(self.path, **_OPTIONS)
         except av.error.FFmpegError as error:
             raise self.error("file", f"cannot be opened ({error.strerror})") from error
         self._is_open = self.audio_decoder_is_new = True
         # ffmpeg's choice of streams; an attached picture is the cover of an album.
-        flags = av.stream.Disposition
-        videos = [
-            stream
-            for stream in self.container.streams.video
-            if stream.codec_context and not stream.disposition & flags.attached_pic
-        ]
-        audios = [stream for stream in self.container.streams.audio if stream.codec_context]
+        flags, streams = av.stream.Disposition, self.container.streams
+        videos = [s for s in streams.video if s.codec_context]
+        videos = [s for s in videos if not s.disposition & flags.attached_pic]
+        audios = [s for s in streams.audio if s.codec_context]
         if not videos:
             raise self.error("video", "the file has no video stream that can be decoded")
         self.video = max(
@@ -159,19 +188,14 @@ class MediaFile:
         return time_base
 
     def packets(self, kind: Kind) -> Packets:
-        """Yield the packets of all streams from the current position to the end of the file.
-
-        Args:
-            kind: stream that an error message blames.
-        """
+        """Yield all packets from the current position on; an error message blames ``kind``."""
         ends = self._packet_ends
         try:
             for packet in self.container.demux():
                 if packet.dts is not None:
                     time = packet.dts if packet.pts is None else packet.pts
                     index, end = packet.stream_index, time + (packet.duration or 0)
-                    if index not in ends or end > ends[index]:
-                        ends[index] = end
+                    ends[index] = max(end, ends.get(index, end))
                 yield packet
         except av.error.FFmpegError as error:
             raise self.error(kind, f"cannot be read on ({error.strerror})") from error
@@ -180,29 +204,21 @@ class MediaFile:
         """Seek to an I-frame near a time; return False where the format cannot seek."""
         try:
             self.container.seek(pts, stream=self.stream(kind))
+            return True
         except av.error.FFmpegError:
             return False
-        return True
 
     def decode(
-        self,
-        kind: Kind,
-        *,
-        after_seek: bool = False,
-        select: Callable[[Packets], Packets] | None = None,
+        self, kind: Kind, *, after_seek: bool = False, select: Select | None = None
     ) -> Iterator[DecodedItem]:
-        """Decode a stream from the current position on.
+        """Decode a stream from the current position on, as (pts, frame) or (pts, error).
 
         Args:
             kind: stream to decode.
             after_seek: whether the decoder must wait for an I-frame.
             select: given the packets of all streams, yields those to decode.
-
-        Yields:
-            (pts, frame), or (pts, error) for a packet that does not decode or a damaged frame.
         """
-        stream = self.stream(kind)
-        packets = self.packets(kind)
+        stream, packets = self.stream(kind), self.packets(kind)
         if kind == "video":
             self.video.codec_context.skip_frame = "DEFAULT"
         else:
@@ -213,29 +229,25 @@ class MediaFile:
             if packet.stream.index != stream.index:  # holds for the flush packet too
                 continue
             started = started or packet.is_keyframe
-            if started:
-                known = packet_time(packet)
-                time = time if known is None else known  # a flush packet has no time
-                yield from self._decode_packet(kind, packet, time)
-
-    def _decode_packet(self, kind: Kind, packet: av.Packet, time: int) -> Iterator[DecodedItem]:
-        try:
-            frames = packet.decode()
-        except av.error.FFmpegError as error:
-            damage = self.error(kind, f"cannot be decoded ({error.strerror})", time)
-            damage.__cause__ = error
-            yield time, damage
-            return
-        for frame in frames:
-            if frame.pts is None:
-                raise self.error(kind, "has no presentation times")
-            if frame.is_corrupt:
-                yield frame.pts, self.error(kind, "is damaged", frame.pts)
-            else:
-                yield frame.pts, frame
+            if not started:
+                continue
+            known = packet_time(packet)
+            time = time if known is None else known  # a flush packet has no time
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError as error:
+                damage = self.error(kind, f"cannot be decoded ({error.strerror})", time)
+                damage.__cause__ = error
+                yield time, damage
+                continue
+            for frame in frames:
+                if frame.pts is None:
+                    raise self.error(kind, "has no presentation times")
+                damaged = frame.is_corrupt
+                yield frame.pts, self.error(kind, "is damaged", frame.pts) if damaged else frame
 
     def decode_from(
-        self, kind: Kind, pts: int, select: Callable[[Packets], Packets] | None = None
+        self, kind: Kind, pts: int, select: Select | None = None
     ) -> Iterator[DecodedItem]:
         """Decode a stream from a time on.
 
@@ -245,13 +257,12 @@ class MediaFile:
         further back, and finally the file is read from its start, without ``select``.
         """
         start = self.audio.start_time if kind == "audio" and self.audio else self.first_frame.pts
-        back = 0
+        back = 0  # ticks: 0, one second, two, four, ...
         while start is not None and pts - back > start:
             if not self.seek(kind, pts - back):
                 break
             decoded = self.decode(kind, after_seek=True, select=select)
             first = next(decoded, None)
-            # The first frame shows whether the seek landed early enough.
             if first is not None and first[0] <= pts:
                 return itertools.chain([first], decoded)
             back = 2 * back or math.ceil(1 / self.time_base(kind))
@@ -270,7 +281,6 @@ class MediaFile:
 
     def _look_at_first_frame(self) -> FirstFrame:
         known = (self.path, os.stat(self.path).st_mtime_ns) if os.path.isfile(self.path) else None
-        # Streams state neither the rotation nor reliably the first pts: only a frame does.
         if known in _FIRST_FRAMES:
             self.reopen()
             return _FIRST_FRAMES[known]
@@ -287,10 +297,8 @@ class MediaFile:
     @property
     def declared_end(self) -> Fraction | None:
         """End of the longest stream as declared, in seconds of the container's clock."""
-        if self.container.duration is None:
-            return None
-        start = self.container.start_time or 0
-        return Fraction(start + self.container.duration, av.time_base)
+        start, duration = self.container.start_time or 0, self.container.duration
+        return None if duration is None else Fraction(start + duration, av.time_base)
 
     @functools.cached_property
     def duration(self) -> float:
@@ -309,28 +317,22 @@ class MediaFile:
         return float(end - self.zero)
 
     def check_not_truncated(self, second: Fraction) -> None:
-        """Raise if the file stops long before its declared end and before a time.
+        """Raise VideoDecodeError if the file stops long before its declared end and a time.
 
         Args:
-            second: time on the container's clock, at which no more packet was found.
+            second: time on the container's clock, in seconds, at which no more packet was found.
         """
         end, reached = self.declared_end, self._end_reached()
         if end is not None and second > reached and end - reached > _TRUNCATION_TOLERANCE:
-            raise self.error(
-                "file",
-                f"stops at {float(reached - self.zero):.2f} s but should last "
-                f"{float(end - self.zero):.2f} s, and {float(second - self.zero):.2f} s was "
-                "asked for",
-            )
+            stop, last, asked = (float(time - self.zero) for time in (reached, end, second))
+            problem = f"stops at {stop:.2f} s but should last {last:.2f} s, and {asked:.2f} s was "
+            raise self.error("file", problem + "asked for")
 
     def _end_reached(self) -> Fraction:
         """Return the latest end of a packet that was read, in seconds of the container's clock."""
-        reached = Fraction(0)
-        for index, end in self._packet_ends.items():
-            time_base = self.container.streams[index].time_base
-            assert time_base is not None
-            reached = max(reached, end * time_base)
-        return reached
+        streams = self.container.streams
+        ends = [Fraction(streams[i].time_base or 0) * end for i, end in self._packet_ends.items()]
+        return max([Fraction(0), *ends])
 
     def error(
         self, kind: Literal["video", "audio", "file"], problem: str, pts: int | None = None

@@ -21,11 +21,7 @@ _ENCODING = {
 
 
 def cut_video(
-    source: str | Path,
-    target: str | Path,
-    start: float,
-    end: float,
-    gop: int | None = None,
+    source: str | Path, target: str | Path, start: float, end: float, gop: int | None = None
 ) -> None:
     """Write the part of a video between two seconds to an mp4 file.
 
@@ -58,12 +54,12 @@ def cut_video(
         packets, first = _packets_from(file, max(pts, file.first_frame.pts))
         if gop and file.first_frame.quarter_turns:
             raise file.error("video", "is rotated; cut it without a GOP")
-        cut = _Cut(file, first * tick, first * tick + Fraction(end) - Fraction(start))
+        part = first * tick, first * tick + Fraction(end) - Fraction(start)
         try:
             # The edit list hides what has times before 0.
             options = {"avoid_negative_ts": "disabled"}
             with av.open(str(target), "w", "mp4", options=options) as output:
-                cut.write(output, packets, gop)
+                _write_part(output, file, packets, part, gop)
         except (av.error.FFmpegError, ValueError) as error:
             names = [s.codec_context.name for s in (file.video, file.audio) if s]
             raise file.error(
@@ -141,87 +137,78 @@ def _fill_decoding_times(packets: list[av.Packet]) -> None:
             next_of[packet.stream.index] = packet.dts
 
 
-class _Cut:
-    """The part of a file between two seconds of the container's clock."""
-
-    def __init__(self, file: MediaFile, zero: Fraction, last: Fraction) -> None:
-        self._file = file
-        self._zero = zero
-        self._last = last
-
-    def write(
-        self, output: av.container.OutputContainer, packets: Packets, gop: int | None
-    ) -> None:
-        """Copy packets, or re-encode the frames with an I-frame after every ``gop`` frames."""
-        file = self._file
-        streams: dict[int, av.stream.Stream] = {}
-        encoder = None
-        if gop:
-            encoder = self._add_encoder(output, gop)
-        else:
-            streams[file.video.index] = output.add_stream_from_template(file.video)
-        if file.audio is not None:
-            streams[file.audio.index] = output.add_stream_from_template(file.audio)
-        unfinished = {file.video.index, *streams}
-        for packet in packets:
-            index = packet.stream.index
-            if packet.dts is None or index not in unfinished:
-                continue
-            if packet.dts * packet.time_base >= self._last:
-                unfinished.remove(index)
-                if not unfinished:
-                    break
-            elif index in streams:  # copied; the others are encoded again
-                if packet.pts is None:
-                    raise file.error("video", "has no presentation times; encode it anew (a GOP)")
-                shift = round(self._zero / packet.time_base)
-                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
-                packet.stream = streams[index]
-                output.mux(packet)
-            elif encoder is not None:
-                self._encode(output, encoder, self._decode(packet))
-        if encoder is not None:
-            self._encode(output, encoder, self._decode(None))
-            output.mux(encoder.encode(None))
-
-    def _add_encoder(self, output: av.container.OutputContainer, gop: int) -> av.VideoStream:
-        video, options = self._file.video, {**_ENCODING, "g": str(gop)}
-        encoder = output.add_stream("libx264", rate=video.guessed_rate, options=options)
-        encoder.width, encoder.height = video.width // 2 * 2, video.height // 2 * 2
+def _write_part(
+    output: av.container.OutputContainer,
+    file: MediaFile,
+    packets: Packets,
+    part: tuple[Fraction, Fraction],
+    gop: int | None,
+) -> None:
+    """Write a part (start, end on the container's clock): copied, or re-encoded with a GOP."""
+    zero, last = part
+    tick = file.time_base("video")
+    streams: dict[int, av.stream.Stream] = {}  # those that are copied
+    encoder: av.VideoStream | None = None
+    if gop:
+        options = {**_ENCODING, "g": str(gop)}
+        encoder = output.add_stream("libx264", rate=file.video.guessed_rate, options=options)
+        # 4:2:0 frames have an even size.
+        encoder.width, encoder.height = file.video.width // 2 * 2, file.video.height // 2 * 2
         encoder.pix_fmt = "yuv420p"
-        encoder.codec_context.time_base = self._file.time_base("video")
+        encoder.codec_context.time_base = tick
         encoder.codec_context.thread_count = 1
-        return encoder
+    else:
+        streams[file.video.index] = output.add_stream_from_template(file.video)
+    if file.audio is not None:
+        streams[file.audio.index] = output.add_stream_from_template(file.audio)
+    unfinished = {file.video.index, *streams}
+    for packet in packets:
+        index = packet.stream.index
+        if packet.dts is None or index not in unfinished:
+            continue
+        if packet.dts * packet.time_base >= last:
+            unfinished.remove(index)
+            if not unfinished:
+                break
+        elif index in streams:
+            if packet.pts is None:
+                raise file.error("video", "has no presentation times; encode it anew (a GOP)")
+            shift = round(zero / packet.time_base)
+            packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+            packet.stream = streams[index]
+            output.mux(packet)
+        elif encoder is not None:
+            output.mux(_encode(file, encoder, packet, zero, last))
+    if encoder is not None:
+        output.mux(_encode(file, encoder, None, zero, last))
+        output.mux(encoder.encode(None))
 
-    def _decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
-        """Return what the decoder returns for a packet; for None, what it still holds."""
-        try:
-            frames = self._file.video.codec_context.decode(packet)
-        except av.error.EOFError:
-            return []
-        except av.error.FFmpegError as error:
-            pts = None if packet is None else packet.dts
-            problem = f"cannot be decoded ({error.strerror})"
-            raise self._file.error("video", problem, pts) from error
-        for frame in frames:
-            if frame.is_corrupt:
-                raise self._file.error("video", "is damaged", frame.pts)
-        return frames
 
-    def _encode(
-        self,
-        output: av.container.OutputContainer,
-        encoder: av.VideoStream,
-        frames: list[av.VideoFrame],
-    ) -> None:
-        """Encode and write the frames that lie in the part."""
-        time_base = self._file.time_base("video")
-        for frame in frames:
-            if frame.pts is None:
-                raise self._file.error("video", "has no presentation times")
-            if self._zero <= frame.pts * time_base < self._last:
-                image = frame.reformat(encoder.width, encoder.height, "yuv420p")
-                image.pts = frame.pts - round(self._zero / time_base)
-                image.time_base = time_base
-                image.pict_type = 0  # the encoder decides, not the type in the source
-                output.mux(encoder.encode(image))
+def _encode(
+    file: MediaFile,
+    encoder: av.VideoStream,
+    packet: av.Packet | None,
+    zero: Fraction,
+    last: Fraction,
+) -> list[av.Packet]:
+    """Re-encode the frames of a packet that lie in the part; None: those in the decoder."""
+    tick = file.time_base("video")
+    try:
+        frames = file.video.codec_context.decode(packet)
+    except av.error.EOFError:
+        return []
+    except av.error.FFmpegError as error:
+        pts = None if packet is None else packet.dts
+        raise file.error("video", f"cannot be decoded ({error.strerror})", pts) from error
+    encoded = []
+    for frame in frames:
+        if frame.is_corrupt:
+            raise file.error("video", "is damaged", frame.pts)
+        if frame.pts is None:
+            raise file.error("video", "has no presentation times")
+        if zero <= frame.pts * tick < last:
+            image = frame.reformat(encoder.width, encoder.height, "yuv420p")
+            image.pts, image.time_base = frame.pts - round(zero / tick), tick
+            image.pict_type = 0  # the encoder decides, not the type in the source
+            encoded += encoder.encode(image)
+    return encoded

@@ -1,21 +1,37 @@
 """Frames and audio of a video file, both by presentation time on one clock."""
 
+import itertools
+import math
 import os
-from collections.abc import Sequence
+from bisect import bisect
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 
+import av
 import numpy as np
 import torch
 
 from .audio_reader import AudioReader
-from .container import MediaFile
-from .frame_reader import FrameReader
+from .container import DecodedItem, MediaFile, Packets, VideoDecodeError
+
+Convert = Callable[[av.VideoFrame], np.ndarray]
+Window = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels
+
+# libav's filters that rotate a frame by a number of quarter turns, counter-clockwise.
+_ROTATIONS: dict[int, list[tuple[str, str | None]]] = {
+    0: [],
+    1: [("transpose", "cclock")],
+    2: [("hflip", None), ("vflip", None)],
+    3: [("transpose", "clock")],
+}
 
 
-class VideoReader:
-    """Reader of one video file; use it as a context manager.
+class VideoReader(AbstractContextManager["VideoReader"]):
+    """Reader of one video file that decodes each request on its own; use it as a context manager.
 
     Seconds count from the start of the earliest stream, as ffmpeg shows it: the first frame lies a
-    whole number of frame periods after second 0 (see ``container``).
+    whole number of frame periods after second 0 (see :class:`.container.Clock`).
 
     Attributes:
         path: path of the file.
@@ -24,30 +40,23 @@ class VideoReader:
         fps: average frames per second.
         has_audio: whether the file has an audio stream.
         file: the open file.
-        frame_reader: reads the frames.
-        audio_reader: reads the audio.
+        make_converter: makes the function that converts decoded frames, see :func:`make_converter`.
+
+    Args:
+        path: path of the file.
+        threads: number of decoding threads; 1 is best where several workers read.
+
+    Raises:
+        VideoDecodeError: there is no such file, it is no video, or no frame can be decoded.
     """
 
     def __init__(self, path: str | os.PathLike, *, threads: int = 1) -> None:
-        """Open a file.
-
-        Args:
-            path: path of the file.
-            threads: number of decoding threads; 1 is best where several workers read.
-
-        Raises:
-            VideoDecodeError: there is no such file, it is no video, or no frame can be decoded.
-        """
         self.file = MediaFile(path, threads=threads)
-        self.path = self.file.path
+        self.path, self.fps = self.file.path, self.file.fps
         self.width, self.height = self.file.first_frame.width, self.file.first_frame.height
-        self.fps = self.file.fps
         self.has_audio = self.file.audio is not None
-        self.frame_reader = FrameReader(self.file)
-        self.audio_reader = AudioReader(self.file)
-
-    def __enter__(self) -> "VideoReader":
-        return self
+        self.make_converter = make_converter
+        self._audio_reader = AudioReader(self.file)
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
@@ -65,7 +74,7 @@ class VideoReader:
         self,
         seconds: Sequence[float],
         size: tuple[int, int] | None = None,
-        window: tuple[int, int, int, int] | None = None,
+        window: Window | None = None,
     ) -> np.ndarray:
         """Return the frame on screen at each second: the last one presented at or before it.
 
@@ -84,7 +93,17 @@ class VideoReader:
             VideoDecodeError: a requested frame is damaged, or lies in the missing part of a file
                 that stops before its declared end.
         """
-        return self.frame_reader.get_frames_played_at(seconds, size, window)
+        height, width = size if size and not window else (self.height, self.width)
+
+        def read(limits: Sequence[int]) -> Iterator[np.ndarray]:
+            convert = self.make_converter(self.file, height, width, window)
+            shown, image = None, np.empty(0)
+            for frame in frames_on_screen(self.file, decode_needed(self.file, limits), limits):
+                if frame is not shown:  # each frame is converted once
+                    shown, image = frame, convert(frame)
+                yield image
+
+        return stack_frames(self.file, seconds, read, window or (0, 0, width, height))
 
     def get_samples_played_in_range(
         self, start: float, stop: float, sample_rate: int
@@ -107,4 +126,158 @@ class VideoReader:
             VideoDecodeError: there is no audio stream, the audio is damaged, or the file stops
                 before both ``stop`` and its declared end.
         """
-        return self.audio_reader.get_samples_played_in_range(start, stop, sample_rate)
+        return self._audio_reader.get_samples_played_in_range(start, stop, sample_rate)
+
+
+def stack_frames(
+    file: MediaFile,
+    seconds: Sequence[float],
+    read: Callable[[Sequence[int]], Iterable[np.ndarray]],
+    window: Window,
+) -> np.ndarray:
+    """Read frames in ascending order and stack them in the requested order, uint8 (T, H, W, 3).
+
+    Args:
+        file: the file.
+        seconds: T times in any order.
+        read: given ascending times (pts), yields the image on screen at each.
+        window: (x0, y0, x1, y1); the shape of the result where T = 0.
+    """
+    limits = [file.clock.pts_played_at(second) for second in seconds]
+    order = sorted(range(len(limits)), key=limits.__getitem__)
+    images = np.empty((0, window[3] - window[1], window[2] - window[0], 3), np.uint8)
+    for row, image in zip(order, read([limits[i] for i in order]), strict=True):
+        if not len(images):  # the images may have a shape of their own
+            images = np.empty((len(order), *image.shape), image.dtype)
+        images[row] = image
+    return images
+
+
+def decode_needed(file: MediaFile, limits: Sequence[int]) -> Iterator[DecodedItem]:
+    """Decode what is on screen at ascending times (pts), from at or before the first of them on."""
+    if not limits:
+        return iter(())
+    return file.decode_from(
+        "video", limits[0], select=lambda packets: _select_needed(file, packets, limits)
+    )
+
+
+def frames_on_screen(
+    file: MediaFile, decoded: Iterable[DecodedItem], limits: Sequence[int]
+) -> Iterator[av.VideoFrame]:
+    """Yield the frame on screen at each time: the one with the latest pts up to it.
+
+    Args:
+        file: the file.
+        decoded: (pts, frame or error) in ascending order; no more of it is taken than needed.
+        limits: ascending times (pts).
+
+    Raises:
+        VideoDecodeError: a requested frame is damaged or lies in the missing part of a truncated
+            file.
+    """
+    waiting = list(reversed(limits))
+    shown: Any = None
+    damage: tuple[float, VideoDecodeError] | None = None
+    end: Any = (math.inf, None)
+    for pts, frame in itertools.chain(decoded, [end]) if limits else ():
+        if isinstance(frame, VideoDecodeError):
+            damage = damage or (pts, frame)
+            continue
+        # ``shown`` stays on screen until this frame is presented.
+        while waiting and waiting[-1] < pts:
+            limit = waiting.pop()
+            if frame is None:  # the file ended before this time
+                file.check_not_truncated(limit * file.time_base("video"))
+            if damage is not None and damage[0] <= limit:
+                raise damage[1]
+            yield shown
+        if not waiting:
+            return
+        # Damage ends at the next I-frame: nothing after it depends on what was before.
+        if damage is not None and frame.key_frame and damage[0] < pts:
+            damage = None
+        shown = frame
+
+
+def _select_needed(file: MediaFile, packets: Packets, limits: Sequence[int]) -> Packets:
+    """Yield the packets that the frames at ascending times (pts) depend on, then a flush packet.
+
+    These are the video packets up to the last time, reference frames included. For progressive
+    H.264, the decoder skips non-reference frames that are on screen at none of the times.
+    """
+    stream, read = file.video, []
+    for packet in packets:
+        if packet.stream.index == stream.index and packet.size:
+            # dts <= pts: no later packet holds a frame that is on screen by then.
+            if packet.dts is not None and packet.dts > limits[-1]:
+                break
+            read.append(packet)
+    times: list[Any] = [packet.pts for packet in read]
+    progressive_h264 = stream.codec_context.name == "h264" and not file.first_frame.interlaced
+    if progressive_h264 and None not in times:
+        ascending = sorted(times)
+        shown = {ascending[max(bisect(ascending, limit) - 1, 0)] for limit in limits if times}
+        # Packets behind the last requested one in decoding order serve no requested frame.
+        while times and times[-1] not in shown:
+            times.pop()
+        for pts, packet in zip(times, read, strict=False):
+            stream.codec_context.skip_frame = "DEFAULT" if pts in shown else "NONREF"
+            yield packet
+    else:
+        yield from read
+    flush = av.Packet()  # makes the decoder return the frames that it still holds
+    flush.stream = stream
+    yield flush
+
+
+def make_converter(
+    file: MediaFile, height: int, width: int, window: Window | None = None
+) -> Convert:
+    """Return a function that converts a decoded frame to upright RGB, uint8 (H, W, 3).
+
+    Args:
+        file: the file whose frames are converted.
+        height: height of the converted frame, before cropping, in pixels.
+        width: width of the converted frame, before cropping, in pixels.
+        window: (x0, y0, x1, y1), the only part to convert, in pixels of the converted frame; it
+            requires the file's own height and width. By default, everything.
+    """
+    x0, y0, x1, y1 = window or (0, 0, width, height)
+    filters = [*_ROTATIONS[file.first_frame.quarter_turns]]
+    left = top = 0
+    if window:
+        (left, right), (top, bottom) = _expand(x0, x1, width), _expand(y0, y1, height)
+        width, height = right - left, bottom - top
+        filters.append(("crop", f"{width}:{height}:{left}:{top}:exact=1"))
+    graph = av.filter.Graph()
+    # Threads of its own would block a forked loader worker that frees the graph forever.
+    graph.threads = file.threads
+    nodes = [
+        graph.add_buffer(template=file.video),
+        *(graph.add(*node) for node in filters),
+        graph.add("scale", w=str(width), h=str(height), threads=str(file.threads)),
+        graph.add("format", "rgb24"),
+        graph.add("buffersink"),
+    ]
+    graph.link_nodes(*nodes).configure()
+
+    def convert(frame: av.VideoFrame) -> np.ndarray:
+        graph.push(frame)
+        converted = graph.pull()
+        assert isinstance(converted, av.VideoFrame)
+        return converted.to_ndarray()[y0 - top : y1 - top, x0 - left : x1 - left]
+
+    return convert
+
+
+def _expand(start: int, stop: int, end: int) -> tuple[int, int]:
+    """Expand a crop range so that chroma upsampling gives the RGB of the whole frame.
+
+    The range grows by 8 pixels and to multiples of 4: a chroma sample covers up to 4 pixels, and
+    some formats interpolate it from 4 samples. A frame of odd size ``end`` is converted whole,
+    because swscale stretches its chroma plane.
+    """
+    if end % 2:
+        return 0, end
+    return max(start - 8, 0) // 4 * 4, min(-(-(stop + 8) // 4) * 4, end)

@@ -3,15 +3,15 @@
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 
 import numpy as np
 import torch
 
 from .audio_reader import AudioReader, ChunkItem, decode_chunk
-from .container import MediaFile, VideoDecodeError
-from .convert import Convert, make_converter
-from .frame_reader import Decoded, decode_needed, frames_on_screen, stack_frames
+from .container import DecodedItem, MediaFile, VideoDecodeError
+from .reader import Convert, Window, decode_needed, frames_on_screen, make_converter, stack_frames
 
 Transform = Callable[[np.ndarray], np.ndarray]
 
@@ -27,7 +27,7 @@ _BLOCK_SEC = 8
 _MAX_CHUNKS = 3
 
 
-class SequentialVideoReader:
+class SequentialVideoReader(AbstractContextManager["SequentialVideoReader"]):
     """Reader with the results of :class:`VideoReader`, fast for requests forward in time.
 
     It holds the frames of the last request only, so that memory does not grow with the video. Going
@@ -40,37 +40,34 @@ class SequentialVideoReader:
         fps: average frames per second.
         has_audio: whether the file has an audio stream.
         file: the open file that frames are read from.
-        frame_reader: reads the frames.
-        audio_reader: reads the audio; None before its first use.
+
+    Args:
+        path: path of the file.
+        threads: number of decoding threads; 1 is best where several workers read.
+        transform: applied once to each frame uint8 (H, W, 3), such as a resize.
+
+    Raises:
+        VideoDecodeError: there is no such file, it is no video, or no frame can be decoded.
     """
 
     def __init__(
-        self,
-        path: str | os.PathLike,
-        *,
-        threads: int = 1,
-        transform: Transform | None = None,
+        self, path: str | os.PathLike, *, threads: int = 1, transform: Transform | None = None
     ) -> None:
-        """Open a file.
-
-        Args:
-            path: path of the file.
-            threads: number of decoding threads; 1 is best where several workers read.
-            transform: applied once to each frame uint8 (H, W, 3), such as a resize.
-
-        Raises:
-            VideoDecodeError: there is no such file, it is no video, or no frame can be decoded.
-        """
         self.file = MediaFile(path, threads=threads)
-        self.path = self.file.path
+        self.path, self.fps = self.file.path, self.file.fps
         self.width, self.height = self.file.first_frame.width, self.file.first_frame.height
-        self.fps = self.file.fps
         self.has_audio = self.file.audio is not None
-        self.frame_reader = SequentialFrameReader(self.file, transform)
-        self.audio_reader: SequentialAudioReader | None = None
-
-    def __enter__(self) -> "SequentialVideoReader":
-        return self
+        self._audio_reader: SequentialAudioReader | None = None
+        self._transform = transform
+        self._coming: Iterator[DecodedItem] = iter(())  # from where the decoder stands
+        self._held: deque[DecodedItem] = deque()  # those before, in order
+        self._max_held = 0
+        self._conversion: tuple | None = None  # (height, width, window) of what is converted
+        self._convert: Convert | None = None
+        self._converted: dict[int, np.ndarray] = {}  # by pts
+        # Arrays to use again: with new ones for each frame, the system spends longer on finding
+        # memory than all copying takes.
+        self._spare: list[np.ndarray] = []
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
@@ -78,37 +75,35 @@ class SequentialVideoReader:
     def close(self) -> None:
         """Close the file and drop everything held; nothing can be read afterwards."""
         self.file.close()
-        self.frame_reader.forget()
-        if self.audio_reader is not None:
-            self.audio_reader.close()
+        self._forget()
+        if self._audio_reader is not None:
+            self._audio_reader.close()
 
     @cached_property
     def duration(self) -> float:
         """Second at which the video ends, as the file declares it."""
         if self.file.declared_end is None:  # MediaFile may read to the end, away from here
-            self.frame_reader.forget()
+            self._forget()
         return self.file.duration
 
     def get_frames_played_at(
         self,
         seconds: Sequence[float],
         size: tuple[int, int] | None = None,
-        window: tuple[int, int, int, int] | None = None,
+        window: Window | None = None,
     ) -> np.ndarray:
-        """Return the frame on screen at each second, as :class:`VideoReader` does.
+        """Return the transformed frame on screen at each of T seconds, in one array (T, ...).
 
-        Args:
-            seconds: T times, in any order.
-            size: (height, width) to scale to, in pixels; the file's own by default.
-            window: (x0, y0, x1, y1), the only part to convert, in pixels.
-
-        Returns:
-            (T, ...), the transformed frames; without a transform uint8 (T, H, W, 3) RGB.
-
-        Raises:
-            VideoDecodeError: as :class:`VideoReader`.
+        Arguments and errors are those of :meth:`VideoReader.get_frames_played_at`, and so is the
+        result, uint8 (T, H, W, 3) RGB, without a transform.
         """
-        return self.frame_reader.get_frames_played_at(seconds, size, window)
+        height, width = size if size and not window else (self.height, self.width)
+        return stack_frames(
+            self.file,
+            seconds,
+            lambda limits: self._images(limits, height, width, window),
+            window or (0, 0, width, height),
+        )
 
     def get_transformed_frames_played_at(self, seconds: Sequence[float]) -> list[np.ndarray]:
         """Return the transformed frame on screen at each second, without copying.
@@ -122,120 +117,68 @@ class SequentialVideoReader:
         Raises:
             VideoDecodeError: as :class:`VideoReader`.
         """
-        return self.frame_reader.get_transformed_frames_played_at(seconds)
+        limits = [self.file.clock.pts_played_at(second) for second in seconds]
+        ascending = sorted(set(limits))
+        images = self._images(ascending, self.height, self.width)
+        shown = dict(zip(ascending, images, strict=True))
+        return [shown[limit] for limit in limits]
 
     def get_samples_played_in_range(
         self, start: float, stop: float, sample_rate: int
     ) -> torch.Tensor:
-        """Return the audio samples between two seconds, as :class:`VideoReader` does.
+        """Return the audio samples between two seconds, float32 (S,).
 
-        Args:
-            start: start of the window in seconds.
-            stop: end of the window in seconds.
-            sample_rate: sample rate of the result, in Hz.
-
-        Returns:
-            float32 (round((stop - start) * sample_rate),).
-
-        Raises:
-            VideoDecodeError: as :class:`VideoReader`.
+        Arguments, result and errors are those of :meth:`VideoReader.get_samples_played_in_range`.
         """
-        if self.audio_reader is None:
+        if self._audio_reader is None:
             file = MediaFile(self.path, threads=self.file.threads)
-            self.audio_reader = SequentialAudioReader(file)
-        return self.audio_reader.get_samples_played_in_range(start, stop, sample_rate)
+            self._audio_reader = SequentialAudioReader(file)
+        return self._audio_reader.get_samples_played_in_range(start, stop, sample_rate)
 
-
-class SequentialFrameReader:
-    """Frames of a file, read forward in time; holds those of the last request."""
-
-    def __init__(self, file: MediaFile, transform: Transform | None = None) -> None:
-        """Read from ``file`` and apply ``transform`` once to each converted frame."""
-        self._file = file
-        self._transform = transform
-        self._coming: Iterator[Decoded] = iter(())  # from where the decoder stands
-        self._held: deque[Decoded] = deque()  # those before, in order
-        self._max_held = 0
-        self._conversion: tuple | None = None  # (height, width, window) of what is converted
-        self._convert: Convert | None = None
-        self._converted: dict[int, np.ndarray] = {}  # by pts
-        # Arrays to use again: with new ones for each frame, the system spends longer on finding
-        # memory than all copying takes.
-        self._spare: list[np.ndarray] = []
-
-    def forget(self) -> None:
+    def _forget(self) -> None:
         """Drop all frames; the next request seeks."""
         self._coming = iter(())
         self._held.clear()
         self._converted.clear()
         self._spare.clear()
 
-    def get_frames_played_at(
-        self,
-        seconds: Sequence[float],
-        size: tuple[int, int] | None = None,
-        window: tuple[int, int, int, int] | None = None,
-    ) -> np.ndarray:
-        """Return the transformed frames in one array, as ``SequentialVideoReader`` specifies."""
-        first = self._file.first_frame
-        height, width = size if size and not window else (first.height, first.width)
-        return stack_frames(
-            self._file,
-            seconds,
-            lambda limits: self._images(limits, height, width, window),
-            window or (0, 0, width, height),
-        )
-
-    def get_transformed_frames_played_at(self, seconds: Sequence[float]) -> list[np.ndarray]:
-        """Return the held arrays of the frames, as ``SequentialVideoReader`` specifies."""
-        limits = [self._file.clock.pts_played_at(second) for second in seconds]
-        ascending = sorted(set(limits))
-        first = self._file.first_frame
-        images = self._images(ascending, first.height, first.width)
-        shown = dict(zip(ascending, images, strict=True))
-        return [shown[limit] for limit in limits]
-
     def _images(
         self,
         limits: Sequence[int],
         height: int,
         width: int,
-        window: tuple[int, int, int, int] | None = None,
+        window: Window | None = None,
     ) -> Iterator[np.ndarray]:
         """Yield the transformed frame on screen at each of the ascending times (pts)."""
         if self._convert is None or self._conversion != (height, width, window):
             self._conversion = height, width, window
-            self._convert = make_converter(self._file, height, width, window)
+            self._convert = make_converter(self.file, height, width, window)
             self._converted.clear()
             self._spare.clear()
         self._max_held = _HELD_PER_FRAME * len(limits)
-        for frame in frames_on_screen(self._file, self._decode(limits), limits):
+        for frame in frames_on_screen(self.file, self._decode(limits), limits):
             pts = frame.pts
             assert pts is not None
             if pts not in self._converted:
                 image = self._convert(frame)
                 image = self._transform(image) if self._transform else image
-                self._converted[pts] = self._copy(image)
+                copy = self._spare.pop() if self._spare else np.empty(image.shape, image.dtype)
+                copy[...] = image
+                self._converted[pts] = copy
             yield self._converted[pts]
         held = dict(self._held)
         for pts in self._converted.keys() - held:
             self._spare.append(self._converted.pop(pts))
 
-    def _copy(self, image: np.ndarray) -> np.ndarray:
-        """Copy an image into a spare array."""
-        copy = self._spare.pop() if self._spare else np.empty(image.shape, image.dtype)
-        copy[...] = image
-        return copy
-
-    def _decode(self, limits: Sequence[int]) -> Iterator[Decoded]:
+    def _decode(self, limits: Sequence[int]) -> Iterator[DecodedItem]:
         """Yield frames from the one on screen at the first time on: held ones, then new ones."""
         if not limits:
             return
         held, pts = self._held, limits[0]
-        ahead = _SEEK_AHEAD_SEC / self._file.time_base("video")
+        ahead = _SEEK_AHEAD_SEC / self.file.time_base("video")
         if not held or not held[0][0] <= pts <= held[-1][0] + ahead:
             held.clear()
-            self._coming = self._file.decode_from("video", pts)
+            self._coming = self.file.decode_from("video", pts)
         while len(held) > 1 and held[1][0] <= pts:
             held.popleft()
         yield from list(held)
@@ -255,17 +198,16 @@ class SequentialFrameReader:
             pass
         # Damage. Reading again from the I-frame before the request tells which frames it spoils.
         held.clear()
-        yield from decode_needed(self._file, limits)
+        yield from decode_needed(self.file, limits)
 
 
 class SequentialAudioReader:
-    """Audio of a file, decoded and resampled once if requests go forward in time."""
+    """Audio of a file that nothing else reads from, decoded and resampled once forward in time."""
 
     def __init__(self, file: MediaFile) -> None:
-        """Read from ``file``, which nothing else may read from."""
         self._file = file
-        self._chunks = ChunkCache()
-        self._reader = AudioReader(file, self._chunks)
+        self._chunks: dict[int, _Replay] = {}  # the last few, by index
+        self._reader = AudioReader(file, self._read_chunk)
         self._rate: int | None = None
         self._blocks: dict[int, torch.Tensor] = {}  # by start, in units of _BLOCK_SEC
 
@@ -282,31 +224,18 @@ class SequentialAudioReader:
         touched = range(first // size, (first + count) // size + 1)
         held = self._blocks if sample_rate == self._rate else {}
         try:
+            read = self._reader.get_samples_played_in_range
             self._blocks = {
-                i: held[i] if i in held else self._read_block(i, sample_rate) for i in touched
+                i: held[i] if i in held else read(i * _BLOCK_SEC, (i + 1) * _BLOCK_SEC, sample_rate)
+                for i in touched
             }
         except VideoDecodeError:  # what spoils a block need not spoil the request
             return self._reader.get_samples_played_in_range(start, stop, sample_rate)
         self._rate = sample_rate
         return torch.cat(list(self._blocks.values()))[first - touched.start * size :][:count]
 
-    def _read_block(self, index: int, sample_rate: int) -> torch.Tensor:
-        start = index * _BLOCK_SEC
-        return self._reader.get_samples_played_in_range(start, start + _BLOCK_SEC, sample_rate)
-
-
-class ChunkCache:
-    """Chunks of decoded audio, the last few of which are kept; call it as ``decode_chunk``."""
-
-    def __init__(self) -> None:
-        """Start empty."""
-        self._chunks: dict[int, _Replay] = {}
-
-    def __len__(self) -> int:
-        return len(self._chunks)
-
-    def __call__(self, file: MediaFile, index: int) -> Iterator[ChunkItem]:
-        """Yield the frames of a chunk."""
+    def _read_chunk(self, file: MediaFile, index: int) -> Iterator[ChunkItem]:
+        """Yield the frames of a chunk, as ``decode_chunk`` does."""
         if index not in self._chunks:
             # Decoding it reopens the file, which ends chunks that were not decoded to their end.
             complete = [item for item in self._chunks.items() if item[1].is_complete]
@@ -320,10 +249,7 @@ class ChunkCache:
 
 
 class _Replay:
-    """Iterable that caches the items of a source iterator.
-
-    It can be iterated repeatedly, even before the source is exhausted.
-    """
+    """Iterable that caches a source's items; it can be iterated again before the source's end."""
 
     def __init__(self, source: Iterable[ChunkItem]) -> None:
         self.is_complete = False

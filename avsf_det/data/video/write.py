@@ -67,11 +67,10 @@ def write_video(
         container = stack.enter_context(
             av.open(str(path), "w", format=container_format, options=options)
         )
-        video = container.add_stream(video_codec, rate=fps or 25, options=dict(video_options))
-        assert isinstance(video, av.VideoStream)
+        video: Any = container.add_stream(video_codec, rate=fps or 25, options=dict(video_options))
         video.pix_fmt = "yuv420p"
         video.codec_context.thread_count = 1
-        packets: Iterator[av.Packet] = iter(())
+        packets: Iterator[Any] = iter(())
         if audio_of is not None:
             source = stack.enter_context(MediaFile(audio_of))
             packets = _packets_of(source, container, audio_options)
@@ -79,17 +78,16 @@ def write_video(
             if sample_rate is None:
                 raise ValueError(f"{path}: audio needs a sample_rate")
             layout = {1: "mono", 2: "stereo"}[len(audio)]
-            stream = container.add_stream(
+            stream: Any = container.add_stream(
                 audio_codec, rate=sample_rate, layout=layout, options=dict(audio_options)
             )
-            assert isinstance(stream, av.AudioStream)
             packets = _encode_audio(stream, _chunk(audio, sample_rate, layout))
         # Each audio packet is written after the frames that precede it, so that players need not
         # seek between the two.
         waiting = next(packets, None)
         for second, encoded in _encode_frames(video, frames, fps):
             container.mux(encoded)
-            while waiting is not None and _decoding_second(waiting) <= second:
+            while waiting is not None and waiting.dts * waiting.time_base <= second:
                 container.mux(waiting)
                 waiting = next(packets, None)
         container.mux(video.encode(None))
@@ -97,15 +95,8 @@ def write_video(
             container.mux(packet)
 
 
-def _decoding_second(packet: av.Packet) -> Fraction:
-    assert packet.dts is not None and packet.time_base is not None
-    return packet.dts * packet.time_base
-
-
 def _encode_frames(
-    stream: av.VideoStream,
-    frames: Iterable[Any],
-    fps: int | Fraction | None,
+    stream: av.VideoStream, frames: Iterable[Any], fps: int | Fraction | None
 ) -> Iterator[tuple[float | Fraction, list[av.Packet]]]:
     """Yield for each frame the second up to which audio may be written, and its packets."""
     if fps is None:
@@ -165,12 +156,10 @@ def _copy(source: MediaFile, stream: av.AudioStream) -> Iterator[av.Packet]:
 
 def _resample(source: MediaFile, stream: av.AudioStream) -> Iterator[av.AudioFrame]:
     """Yield the audio of a file at the stream's rate, in frames of its encoder's length."""
-    stream.codec_context.open()
+    context = stream.codec_context
+    context.open()  # tells the length of its frames
     resampler = av.AudioResampler(
-        stream.codec_context.format,
-        stream.layout,
-        _SAMPLE_RATE,
-        frame_size=stream.codec_context.frame_size,
+        context.format, stream.layout, _SAMPLE_RATE, frame_size=context.frame_size
     )
     position = None
     for pts, frame in source.decode("audio"):

@@ -2,11 +2,11 @@ from fractions import Fraction
 
 import pytest
 
-from avsf_det.data.video.clock import Clock
+from avsf_det.data.video.container import Clock
 
 
 def test_second_zero_lies_whole_frame_periods_before_the_first_frame():
-    """The example of the module's docstring."""
+    """The example of the class."""
     tick, start = Fraction(1, 90000), Fraction("1.2")
     clock = Clock(first_pts=134100, tick=tick, frame_rate=Fraction(25), container_start=start)
     assert clock.zero == Fraction("1.21")

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from avsf_det.data.video import MediaFile, VideoReader
-from avsf_det.data.video.convert import make_converter
 from avsf_det.data.video.cut import cut_video
-from avsf_det.data.video.frame_reader import decode_needed
+from avsf_det.data.video.reader import decode_needed, make_converter
 from tests.media import read_number, write_video
 
 PYRAMID = {"x264-params": "bframes=3:b-pyramid=normal:b-adapt=0:ref=3:scenecut=0:keyint=40"}

@@ -118,12 +118,12 @@ def test_memory_is_bounded_by_the_request(tmp_path: Path):
         for second in range(15):
             sequential.get_frames_played_at(window(second))
             sequential.get_samples_played_in_range(second - 1, second + 1, 16000)
-            assert len(sequential.frame_reader._converted) <= NUM_FRAMES + 1
-            assert len(sequential.frame_reader._held) <= 30
-            assert len(sequential.audio_reader._chunks) <= 3
-            assert len(sequential.audio_reader._blocks) <= 2
+            assert len(sequential._converted) <= NUM_FRAMES + 1
+            assert len(sequential._held) <= 30
+            assert len(sequential._audio_reader._chunks) <= 3
+            assert len(sequential._audio_reader._blocks) <= 2
         sequential.get_frames_played_at([0.0, 14.0])
-        assert len(sequential.frame_reader._held) <= 9
+        assert len(sequential._held) <= 9
 
 
 def test_audio_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

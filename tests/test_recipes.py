@@ -12,9 +12,9 @@ from detectron2.engine import DefaultTrainer
 from detectron2.modeling import build_model
 from detectron2.solver import build_lr_scheduler, build_optimizer
 
+from ava_tools.measurement.analysis import build_without_data
 from avsf_det import add_avsf_config
 from avsf_det.layers import BatchNormBase
-from avsf_det.utils.analysis import build_without_data
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 FOLDERS = ("Kinetics", "EPIC", "Charades", "SSL", "UCF101", "HMDB51")

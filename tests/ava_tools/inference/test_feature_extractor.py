@@ -5,12 +5,13 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
+from ava_tools.inference.feature_extractor import FeatureError, FeatureExtractor, clip_middles
 from avsf_det.data import KeyframeMapper, SegmentMapper
-from avsf_det.engine.feature_extractor import FeatureError, FeatureExtractor, clip_middles
 from avsf_det.modeling.backbone.resnet3d import BLOCKS_PER_STAGE
+from avsf_det.structures import AVSFError
 
-from ..media import tone, write_video
-from ..modeling.builders import make_cfg, randomize
+from ...media import tone, write_video
+from ...modeling.builders import make_cfg, randomize
 
 PERSONS = {
     1.0: np.array([[0.1, 0.1, 0.6, 0.9, 0.9], [0.5, 0.2, 1.0, 1.0, 0.8]], np.float32),
@@ -169,10 +170,10 @@ def test_what_cannot_be_had(video, tmp_path):
     with pytest.raises(FeatureError, match="give their boxes"):
         FeatureExtractor(cfg, ["head"])(video)
     cfg.TEST.AUDIO_MODE = "swap"
-    with pytest.raises(FeatureError, match="swap"):
+    with pytest.raises(AVSFError, match="swap"):
         FeatureExtractor(cfg, ["head"])
     cfg.MODEL.WEIGHTS = ""
-    with pytest.raises(FeatureError, match="WEIGHTS is empty"):
+    with pytest.raises(AVSFError, match="WEIGHTS is empty"):
         FeatureExtractor(cfg, ["head"])
     cfg, _ = prepare(tmp_path, "ClipClassifier")
     with pytest.raises(FeatureError, match="'ActionDetector'"):

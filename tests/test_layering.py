@@ -13,7 +13,7 @@ LEAVES = {"config", "layers", "structures", "utils"}
 # Folders of the package that a folder may import besides itself. The four in the middle do not
 # know each other.
 ALLOWED = {
-    **dict.fromkeys(LEAVES, set()),
+    **{leaf: set() for leaf in LEAVES},
     **dict.fromkeys(("checkpoint", "data", "evaluation", "modeling"), LEAVES - {"config"}),
     "model_zoo": {"config", "structures"},
     "engine": {"__init__", "checkpoint", "data", "evaluation", *LEAVES} - {"config"},

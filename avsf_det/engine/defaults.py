@@ -1,4 +1,4 @@
-"""What every command-line tool repeats: parser, config, model with its weights, and exit codes.
+"""Common steps of all command-line tools: parser, config, model with its weights, exit codes.
 
 A tool reads::
 

@@ -68,7 +68,7 @@ def draw_clip_frame(
 def draw_logmel(
     logmel: np.ndarray | torch.Tensor, width: int, height: int, playhead: float | None = None
 ) -> np.ndarray:
-    """Draw a spectrogram in colour: dark is silent; the scale is fixed, so that clips compare.
+    """Draw a spectrogram in colour: silence is dark; the scale is fixed, so that clips compare.
 
     Args:
         logmel: (T_a, F) natural log of power.

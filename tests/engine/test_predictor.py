@@ -144,7 +144,7 @@ def test_a_config_that_is_not_for_this_is_refused(cfg, key, value, problem):
         ClipPredictor(cfg)
 
 
-def test_a_data_set_that_is_not_registered_says_so(cfg):
+def test_a_dataset_that_is_not_registered_says_so(cfg):
     cfg = cfg.clone()
     cfg.DATASETS.TEST = ("nowhere_val",)
     with pytest.raises(PredictorError, match=r"'nowhere_val' is not registered.*label map"):

@@ -1,4 +1,4 @@
-"""Where boxes, labels, spectrogram and playhead land, in pixels."""
+"""Boxes, labels, spectrogram and playhead are at the right pixels."""
 
 import math
 
@@ -59,7 +59,7 @@ def test_nothing_is_changed_that_was_given():
 
 @pytest.mark.parametrize("image_size", [(120, 160), (60, 80)])
 def test_box_edges(image_size):
-    """The same boxes in pixels of the frame, or of an image of half its size."""
+    """Boxes are in pixels of the frame, or of an image of half its size."""
     frame = np.full((120, 160, 3), 77, np.uint8)
     unit = image_size[0] / 120
     boxes = np.array([[20, 30, 60, 90], [100, 50, 140, 110]]) * unit

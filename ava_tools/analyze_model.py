@@ -9,9 +9,9 @@ import argparse
 import json
 import sys
 
+from ava_tools.measurement.analysis import analyze_model
 from ava_tools.measurement.paper_compute import reproduce_paper
 from avsf_det.engine.defaults import add_config_options, load_config, make_parser, run_command
-from avsf_det.utils.analysis import analyze_model
 
 EXAMPLES = """examples:
   python ava_tools/analyze_model.py --config-file configs/AVA/avsf_r101_8x8.yaml

@@ -15,8 +15,9 @@ import sys
 import torch
 from detectron2.utils.file_io import PathManager
 
-from avsf_det.checkpoint import CheckpointError, convert_to_pyslowfast, read_checkpoint
-from avsf_det.checkpoint.convert_names import OUR_NAMES, THEIR_NAMES
+from ava_tools.support.pyslowfast_names import THEIR_NAMES, convert_to_pyslowfast
+from avsf_det.checkpoint import CheckpointError, read_checkpoint
+from avsf_det.checkpoint.convert_names import OUR_NAMES
 from avsf_det.engine.defaults import build_trained_model, load_config, make_parser, run_command
 from avsf_det.utils.atomic import atomic_path
 

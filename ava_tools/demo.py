@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""Detect the actions of persons in videos, and draw them into the video, which keeps its sound.
+"""Detect the actions of persons in videos, and draw them into the video, which keeps its audio.
 
 At every keyframe (--rate, or those of --boxes) the model scores the persons that a detector finds
 (MODEL.PERSON_DETECTOR of the config) or that --boxes gives. A frame shows the boxes of the nearest
-keyframe, which do not move in between. The sound of a camera is not recorded: the model receives
+keyframe, which do not move in between. The audio of a camera is not recorded: the model receives
 silence.
 
 A killed run resumes when it is started again. With --json all scores stay beside out.mp4, as

@@ -1,4 +1,4 @@
-"""Tiny video files, written on the fly: every frame carries its number, every sound its time."""
+"""Tiny video files, written on the fly: frames carry their number, audio its time."""
 
 import math
 import struct
@@ -77,7 +77,7 @@ def write_video(
     container: str | None = None,
     container_options: dict[str, str] | None = None,
 ) -> None:
-    """Write frames numbered 0, 1, ... and a sound track.
+    """Write frames numbered 0, 1, ... and an audio track.
 
     Args:
         path: file name, whose suffix says the format; or an object to write to.

@@ -1,4 +1,4 @@
-"""Classification from the command line: each generated data set by its own recipe at tiny size, and
+"""Classification from the command line: each generated dataset by its own recipe at tiny size, and
 the chain of pretraining on Mini-Kinetics and fine-tuning on Mini-AVA."""
 
 import json
@@ -14,7 +14,7 @@ from avsf_det.evaluation import read_scores, score_clips
 
 from .test_end_to_end import run
 
-pytestmark = pytest.mark.xdist_group("clip_recipes")  # its data sets are made once
+pytestmark = pytest.mark.xdist_group("clip_recipes")  # its datasets are made once
 
 TINY = [
     *("MODEL.SLOWFAST.WIDTH", "8", "MODEL.AUDIO.FUSION_WIDTH", "4", "INPUT.MIN_SIZE_TEST", "64"),
@@ -22,7 +22,7 @@ TINY = [
     *("SOLVER.IMS_PER_BATCH", "2", "SOLVER.STEPS", "()", "SOLVER.WARMUP_ITERS", "0"),
     *("SOLVER.MAX_ITER", "1", "DATALOADER.NUM_WORKERS", "0", "TEST.PRECISE_BN.NUM_ITER", "1"),
 ]
-# Movies to train on and to evaluate on: at least one of each class.
+# Videos to train on and to evaluate on: at least one of each class.
 SIZES = {"ava": (2, 2), "kinetics": (9, 9), "epic": (2, 2), "charades": (8, 8), "ucf": (16, 8)}
 SIZES["hmdb"] = (14, 7)
 

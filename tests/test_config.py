@@ -70,12 +70,12 @@ def test_input_is_what_the_model_takes(path):
 
 
 def make_clip(cfg) -> dict:
-    sounds = torch.randn(2, 1, cfg.INPUT.AUDIO.NUM_FRAMES, cfg.INPUT.AUDIO.NUM_MELS) - 7
+    logmels = torch.randn(2, 1, cfg.INPUT.AUDIO.NUM_FRAMES, cfg.INPUT.AUDIO.NUM_MELS) - 7
     return {
         "frames": torch.randint(0, 256, (3, cfg.INPUT.CLIP.NUM_FRAMES, 32, 32)).byte(),
-        "audio": sounds[0],
+        "audio": logmels[0],
         "has_audio": True,
-        "audio_negative": sounds[1],
+        "audio_negative": logmels[1],
         "has_audio_negative": True,
         "height": 32,
         "width": 32,

@@ -1,4 +1,4 @@
-"""train_net.py as a user runs it: two generated movies, a tiny model, one AP; stop and resume."""
+"""train_net.py as a user runs it: two generated videos, a tiny model, one AP; stop and resume."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 
 from .commands import Done, run_script
 
-pytestmark = pytest.mark.xdist_group("end_to_end")  # its data set is made once
+pytestmark = pytest.mark.xdist_group("end_to_end")  # its dataset is made once
 
 OPTIONS = [
     *("MODEL.SLOWFAST.WIDTH", "8", "MODEL.AUDIO.FUSION_WIDTH", "4", "INPUT.MIN_SIZE_TEST", "64"),
@@ -33,7 +33,7 @@ def run(script: str, *arguments: str, datasets: Path, check: bool = True) -> Don
 
 @pytest.fixture(scope="module")
 def datasets(tmp_path_factory) -> Path:
-    """A folder with a Mini-AVA of two training movies and two validation movies."""
+    """A folder with a Mini-AVA of two training videos and two validation videos."""
     root = tmp_path_factory.mktemp("datasets")
     run(
         "ava_tools/make_mini_dataset.py",

@@ -12,9 +12,9 @@ from detectron2.engine import DefaultTrainer
 from detectron2.modeling import build_model
 from detectron2.solver import build_lr_scheduler, build_optimizer
 
+from ava_tools.measurement.analysis import build_without_data
 from avsf_det import add_avsf_config
 from avsf_det.layers import BatchNormBase
-from avsf_det.utils.analysis import build_without_data
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 FOLDERS = ("Kinetics", "EPIC", "Charades", "SSL", "UCF101", "HMDB51")
@@ -32,8 +32,8 @@ class Recipe:
     clips: int  # of a step and a process
     classes: int | None
     task: str | None = "action"  # None: learns without labels
-    steps: tuple[float, ...] | None = None  # in shares of the iterations; None: half a cosine
-    warmup: tuple[int, float] = (0, 1.0)  # iterations, share of lr at the start
+    steps: tuple[float, ...] | None = None  # in fractions of the iterations; None: half a cosine
+    warmup: tuple[int, float] = (0, 1.0)  # iterations, fraction of lr at the start
     dropout: float = 0.5
     loss: str = "softmax"
     views: tuple[int, int] = (10, 3)
@@ -204,18 +204,18 @@ def test_scaling_keeps_rate_per_clip_and_epochs(recipe, processes):
         assert first == pytest.approx(peak * start)
         assert half == pytest.approx((first + last) / 2, rel=1e-3)
     if recipe.steps is None:
-        points = [round(total * share) for share in (0.3, 0.5, 0.9)]
+        points = [round(total * fraction) for fraction in (0.3, 0.5, 0.9)]
         expected = [peak * (1 + math.cos(math.pi * i / total)) / 2 for i in points]
     else:
-        places = [round(total * share) for share in recipe.steps]
-        near = 2 + round(2e-6 * total)  # fvcore counts in shares, and is early by 1e-6
+        places = [round(total * fraction) for fraction in recipe.steps]
+        near = 2 + round(2e-6 * total)  # fvcore counts in fractions, and is early by 1e-6
         points = [i + side for i in places for side in (-near, near)]
         expected = [peak * 0.1 ** (k + after) for k in range(len(places)) for after in (0, 1)]
     assert rates(cfg, points) == pytest.approx(expected, rel=1e-6)
 
 
 def backbone_shapes(config: str) -> dict[str, torch.Size]:
-    """Of what a checkpoint holds of the backbone, except counters."""
+    """Return the shapes of a backbone's tensors in a checkpoint, except counters."""
     backbone = build_without_data(load(config, "MODEL.SLOWFAST.WIDTH", 8)).backbone
     shapes = {name: value.shape for name, value in backbone.state_dict().items()}
     return {name: shape for name, shape in shapes.items() if "num_batches" not in name}
@@ -325,7 +325,7 @@ def test_self_supervised_recipes_compare_sight_and_sound_as_published():
         cfg = load(path)
         assert cfg.MODEL.AVSYNC.ENABLED == path.name.startswith("avsf")
         assert cfg.MODEL.ROTATION.ENABLED
-        # Without laterals no level knows of the sound beforehand, and none is made for res5.
+        # Without laterals no level knows of the audio beforehand, and none is made for res5.
         assert cfg.MODEL.SLOWFAST.FUSION_STAGES == []
         assert cfg.MODEL.AUDIO.FUSION_STAGES == ["pool5"]
         assert not cfg.MODEL.AVSYNC.RES5_LATERALS

@@ -1,4 +1,4 @@
-"""What a fresh interpreter loads before it does anything: heavy modules only where needed."""
+"""Modules that a new interpreter loads on import: heavy ones only where needed."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-# torch and Detectron2 register models and data sets; these are for what may be done afterwards.
+# torch and Detectron2 register models and datasets; these are for what may be done afterwards.
 OCCASIONAL = {
     "jinja2",
     "matplotlib",

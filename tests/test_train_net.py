@@ -1,4 +1,4 @@
-"""What train_net.py makes of its command line."""
+"""Command line of train_net.py."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Turn a video into the same video with actions drawn into it: first all scores, then frames."""
+"""Draw actions into a copy of a video: first all scores are computed, then frames are drawn."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

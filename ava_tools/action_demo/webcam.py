@@ -36,7 +36,7 @@ def draw_webcam(demo: ActionDemo, number: int, output: str, show: bool) -> None:
                 stopped.set()
 
     print(
-        "The camera's sound is not recorded: the model receives silence. Ctrl-C ends.", flush=True
+        "The camera's audio is not recorded: the model receives silence. Ctrl-C ends.", flush=True
     )
     print(demo.watch(capture, output, stopped.is_set, show_frame))
     capture.release()

@@ -12,9 +12,9 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 from torch import nn
 
+from ava_tools.measurement.analysis import analyze_model
 from avsf_det.export import TensorModel, make_inputs
 from avsf_det.layers import fold_batch_norms
-from avsf_det.utils.analysis import analyze_model
 
 from .measure import time_interleaved
 

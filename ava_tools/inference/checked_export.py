@@ -10,7 +10,6 @@ from avsf_det.engine.defaults import load_weights
 from avsf_det.export import (
     ExportError,
     TensorModel,
-    compare_with_eager,
     export_onnx,
     export_program,
     make_inputs,
@@ -74,3 +73,43 @@ def export_checked(
         )
     unchecked.replace(output)
     return difference, inputs
+
+
+@torch.no_grad()
+def run_file(path: Path, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Run an exported file on the CPU.
+
+    Args:
+        path: file that ends in .pt2 or .onnx.
+        inputs: inputs by name.
+
+    Returns:
+        the scores by name.
+    """
+    if path.suffix == ".pt2":
+        return torch.export.load(path).module()(**inputs)
+    import onnxruntime  # in the extra "export", needed for ONNX only
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    outputs = session.run(None, {name: x.numpy() for name, x in inputs.items()})
+    names = [output.name for output in session.get_outputs()]
+    return {name: torch.from_numpy(x) for name, x in zip(names, outputs, strict=True)}
+
+
+@torch.no_grad()
+def compare_with_eager(model: TensorModel, path: Path, inputs: dict[str, torch.Tensor]) -> float:
+    """Return the largest absolute difference between the scores of an exported file and the model.
+
+    Args:
+        model: the model, which computes the expected scores by :meth:`TensorModel.eager`.
+        path: exported file.
+        inputs: inputs by name.
+
+    Raises:
+        ExportError: the outputs of the file have other names.
+    """
+    expected, found = model.eager(inputs), run_file(path, inputs)
+    if expected.keys() != found.keys():
+        raise ExportError(f"{path}: returns {list(found)}, the model {list(expected)}")
+    differences = [(found[name] - expected[name]).abs() for name in expected]
+    return max(x.max().item() for x in differences if x.numel())

@@ -6,9 +6,14 @@ import torch
 from detectron2.config import CfgNode
 from torch import nn
 
+from ava_tools.measurement.analysis import (
+    analyze_model,
+    build_without_data,
+    count_macs,
+    count_params,
+)
 from avsf_det import model_zoo
 from avsf_det.engine.defaults import load_config
-from avsf_det.utils.analysis import analyze_model, build_without_data, count_macs, count_params
 
 AVS, OPEN = "with the res5 synchronisation block of training", "the paper leaves its layers open"
 # Name, published GFLOPs (Tables 3 to 8, A.1 and A.3), config, note.

@@ -63,7 +63,7 @@ def build_report(
             with it.
         title: title of the page.
         protocol: key of ``PROTOCOLS``.
-        max_clips: largest number of examples with a clip; they make up most of the file.
+        max_clips: largest number of examples with a clip; they are most of the file.
 
     Returns:
         the HTML, and an error message for each clip that cannot be read.

@@ -53,7 +53,7 @@ class Peak:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the peak can be trusted."""
+        """Return whether the peak can be trusted."""
         return self.is_inside and self.confidence >= MIN_CONFIDENCE
 
     def __str__(self) -> str:

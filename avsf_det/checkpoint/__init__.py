@@ -1,5 +1,5 @@
 from .avsf_checkpoint import AVSFCheckpointer, read_checkpoint
-from .convert_names import convert_to_avsf, convert_to_pyslowfast, detect_format
+from .convert_names import convert_to_avsf, detect_format
 from .match_weights import LoadReport, match_weights
 from .safe_load import CheckpointError, find_weights, safe_load
 
@@ -8,7 +8,6 @@ __all__ = [
     "CheckpointError",
     "LoadReport",
     "convert_to_avsf",
-    "convert_to_pyslowfast",
     "detect_format",
     "find_weights",
     "match_weights",

@@ -40,20 +40,10 @@ class LoadReport:
     unexpected: tuple[str, ...]
     misshaped: Mapping[str, str]
 
-    def count_backbone_tensors(self) -> tuple[int, int]:
-        """Return how many of the backbone's tensors are loaded, and how many it has.
-
-        Non-local blocks that the file lacks do not count.
-        """
-        loaded = [n for n in (*self.matched, *self.adapted) if n.startswith("backbone.")]
-        return len(loaded), len(loaded) + len(self._backbone_tensors_not_loaded())
-
-    def _backbone_tensors_not_loaded(self) -> list[str]:
-        missing = [name for name in self.missing if not re.match(NONLOCAL, name)]
-        return [n for n in (*missing, *self.misshaped) if n.startswith("backbone.")]
-
     def check(self, min_matched: float, source: str) -> None:
         """Check that enough of the backbone was loaded.
+
+        Non-local blocks that the file lacks do not count.
 
         Args:
             min_matched: required fraction of the backbone's tensors, 0..1.
@@ -62,10 +52,12 @@ class LoadReport:
         Raises:
             CheckpointError: a smaller fraction was loaded.
         """
-        loaded, total = self.count_backbone_tensors()
+        missing = [name for name in self.missing if not re.match(NONLOCAL, name)]
+        not_loaded = [n for n in (*missing, *self.misshaped) if n.startswith("backbone.")]
+        loaded = sum(n.startswith("backbone.") for n in (*self.matched, *self.adapted))
+        total = loaded + len(not_loaded)
         if loaded >= min_matched * total:
             return
-        not_loaded = self._backbone_tensors_not_loaded()
         parts = Counter(".".join(name.split(".")[:3]) for name in not_loaded)
         listed = ", ".join(f"{part} ({count})" for part, count in parts.most_common(6))
         raise CheckpointError(
@@ -79,15 +71,16 @@ class LoadReport:
     def __str__(self) -> str:
         """List all names, on several lines; "prefix.*" replaces all names with that prefix."""
         model = {*self.matched, *self.adapted, *self.missing, *self.misshaped}
-        groups: dict[str, tuple[tuple[str, ...], set[str]]] = {
+        groups = {
             "matched": (self.matched, model),
             "missing": (self.missing, model),
             "unexpected": (self.unexpected, model | set(self.unexpected)),
         }
-        lines = []
-        for title, (group, universe) in groups.items():
-            if group:
-                lines += [f"{title} {len(group)}: {', '.join(_abbreviate(group, universe))}"]
+        lines = [
+            f"{title} {len(group)}: {', '.join(_abbreviate(group, universe))}"
+            for title, (group, universe) in groups.items()
+            if group
+        ]
         for title, changes in (("adapted", self.adapted), ("misshaped, left out", self.misshaped)):
             for change in dict.fromkeys(changes.values()):
                 names = [name for name in changes if changes[name] == change]
@@ -149,8 +142,7 @@ def match_weights(
 
     # A bias alone would belong to the classes of another classifier, even where its shape matches.
     for name in [n for n in loadable if re.fullmatch(CLASSIFIER, n)]:
-        weight = name.rpartition(".")[0] + ".weight"
-        if weight in misshaped:
+        if name.rpartition(".")[0] + ".weight" in misshaped:
             del loadable[name]
             adapted.pop(name, None)
             misshaped[name] = "of another classifier"
@@ -167,20 +159,19 @@ def match_weights(
     )
 
 
-def _classifiers(names: Iterable[str]) -> set[str]:
-    return {found[1] for name in names if (found := re.fullmatch(CLASSIFIER, name))}
-
-
 def _rename_classifier(
     state: Mapping[str, torch.Tensor], model_state: Mapping[str, torch.Tensor]
 ) -> Mapping[str, torch.Tensor]:
     """Give the only classifier of the file the name of the only classifier of the model."""
-    in_file, in_model = _classifiers(state), _classifiers(model_state)
+    in_file, in_model = (
+        {found[1] for name in names if (found := re.fullmatch(CLASSIFIER, name))}
+        for names in (state, model_state)
+    )
     if len(in_file) != 1 or len(in_model) != 1:
         return state
-    (old_name,), (new_name,) = in_file, in_model
+    (old,), (new,) = in_file, in_model
     return {
-        new_name + name.removeprefix(old_name) if re.fullmatch(CLASSIFIER, name) else name: value
+        new + name.removeprefix(old) if re.fullmatch(CLASSIFIER, name) else name: value
         for name, value in state.items()
     }
 
@@ -217,8 +208,8 @@ def _adapt_tensor(
     return x, changes
 
 
-def _strip_ones(shape: torch.Size) -> tuple[int, ...]:
-    sizes = list(shape)
-    while sizes and sizes[-1] == 1:
-        sizes.pop()
-    return tuple(sizes)
+def _strip_ones(shape: torch.Size) -> torch.Size:
+    """Return a shape without the axes of length 1 at its end."""
+    while shape and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape

@@ -26,7 +26,7 @@ LEGACY_MAGIC = torch.serialization.MAGIC_NUMBER.to_bytes(10, "little")
 
 
 def _load_storage(data: bytes) -> object:
-    """Load the storage of a tensor in a plain pickle, which is itself a file of torch.save."""
+    """Load a tensor's storage, which a plain pickle holds as a file of torch.save."""
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
@@ -84,7 +84,7 @@ class ArrayUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> object:
         """Return the object of a global in SAFE_GLOBALS."""
-        module = {"__builtin__": "builtins"}.get(module, module)  # its name in Python 2
+        module = "builtins" if module == "__builtin__" else module  # its name in Python 2
         if (module, name) not in SAFE_GLOBALS:
             raise pickle.UnpicklingError(f"GLOBAL {module}.{name} is not allowed")
         return SAFE_GLOBALS[module, name]
@@ -151,9 +151,9 @@ def find_weights(data: object, path: str) -> tuple[dict[str, torch.Tensor | np.n
     for name, value in state.items():
         is_array = isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
         if not isinstance(name, str) or not (is_array or isinstance(value, torch.Tensor | Real)):
+            found = _describe(value)
             raise CheckpointError(
-                f"{path}: entry {name!r} of the weights is no array of numbers, but "
-                f"{_describe(value)}"
+                f"{path}: entry {name!r} of the weights is no array of numbers, but {found}"
             )
     prefix = "module." if all(name.startswith("module.") for name in state) else ""
     return {name.removeprefix(prefix): value for name, value in state.items()}, rest

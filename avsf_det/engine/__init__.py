@@ -1,8 +1,4 @@
-"""Training, evaluation and prediction.
-
-The classes below are imported when they are first used: ``engine.defaults`` serves tools that need
-neither torch nor Detectron2.
-"""
+"""Training, evaluation and prediction."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -14,11 +10,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ClipPredictor", "NegativeCurriculumHook", "Trainer"]
 
-_MODULES = {
-    "ClipPredictor": "predictor",
-    "NegativeCurriculumHook": "hooks",
-    "Trainer": "trainer",
-}
+# Imported on first use (PEP 562): engine.defaults serves tools that run without torch.
+_MODULES = dict(zip(__all__, ("predictor", "hooks", "trainer"), strict=True))
 
 
 def __getattr__(name: str) -> object:

@@ -1,4 +1,4 @@
-"""What every command-line tool repeats: parser, config, model with its weights, and exit codes.
+"""Common steps of all command-line tools: parser, config, model with its weights, exit codes.
 
 A tool reads::
 
@@ -35,17 +35,9 @@ if TYPE_CHECKING:
 
 
 def make_parser(description: str | None, examples: str = "") -> argparse.ArgumentParser:
-    """Return a parser whose help shows both texts with their own line breaks.
-
-    Args:
-        description: text above the options, as a rule the tool's ``__doc__``.
-        examples: text below the options.
-    """
-    return argparse.ArgumentParser(
-        description=description,
-        epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    """Return a parser whose help shows both texts, above and below the options, line by line."""
+    layout = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(description=description, epilog=examples, formatter_class=layout)
 
 
 def add_config_arguments(
@@ -57,8 +49,7 @@ def add_config_arguments(
 ) -> None:
     """Add ``--config-file`` and the trailing KEY VALUE options (``args.opts``).
 
-    The options take all that follows the first KEY, so call this after the tool's own positional
-    arguments.
+    Call this last: the options take all that follows the first KEY.
     """
     parser.add_argument(
         "--config-file", required=required, default=default, metavar="FILE", help=help
@@ -72,9 +63,7 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
 
 
 def load_config(config_file: str | Path = "", options: Sequence[object] = ()) -> CfgNode:
-    """Return Detectron2's defaults and ours, changed by a file and by options.
-
-    MODEL.DEVICE becomes "cpu" where the config asks for CUDA and there is none.
+    """Return Detectron2's defaults and ours, overridden by a file and by options.
 
     Args:
         config_file: yaml file; "" for the defaults.
@@ -90,9 +79,40 @@ def load_config(config_file: str | Path = "", options: Sequence[object] = ()) ->
     if config_file:
         cfg.merge_from_file(str(config_file))
     cfg.merge_from_list(list(options))
+    # Our configs keep Detectron2's default "cuda", and must run on machines without it.
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     return cfg
+
+
+def copy_for_inference(cfg: CfgNode) -> CfgNode:
+    """Return a copy of a config for predictions on single videos, without synchronisation loss.
+
+    Raises:
+        CheckpointError: MODEL.WEIGHTS is no file.
+        AVSFError: TEST.AUDIO_MODE is "swap".
+    """
+    _check_weights(cfg)
+    # "swap" takes the audio of another item of a dataset.
+    if cfg.TEST.AUDIO_MODE == "swap":
+        raise AVSFError("TEST.AUDIO_MODE swap needs a dataset; here it is normal or mute")
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.AVSYNC.ENABLED = False  # its layers serve the loss alone
+    return cfg
+
+
+def _check_weights(cfg: CfgNode) -> None:
+    from avsf_det.checkpoint import CheckpointError
+
+    weights = cfg.MODEL.WEIGHTS
+    if not weights:
+        raise CheckpointError("MODEL.WEIGHTS is empty; give the file of a trained model")
+    # A URL is resolved by Detectron2's PathManager, which downloads it.
+    if "://" not in weights and not Path(weights).is_file():
+        raise CheckpointError(
+            f"MODEL.WEIGHTS is '{weights}', which is no file; give that of a trained model"
+        )
 
 
 def build_trained_model(
@@ -121,14 +141,14 @@ def load_weights(model: nn.Module, cfg: CfgNode, *, min_matched: float | None = 
         CheckpointError: there are no weights, or they cannot be used.
         OSError: the file cannot be read.
     """
-    from avsf_det.checkpoint import AVSFCheckpointer, CheckpointError
+    from avsf_det.checkpoint import AVSFCheckpointer
 
-    if not cfg.MODEL.WEIGHTS:
-        raise CheckpointError("MODEL.WEIGHTS is empty; give the file of a trained model")
+    _check_weights(cfg)
     if min_matched is None:
         min_matched = cfg.MODEL.WEIGHTS_MIN_MATCHED
     checkpointer = AVSFCheckpointer(model, min_matched=min_matched)
     checkpointer.load(cfg.MODEL.WEIGHTS)
+    # For mypy: load() makes a report, or raises.
     assert checkpointer.report is not None
     return checkpointer.report
 
@@ -137,6 +157,7 @@ def set_up_loggers() -> None:
     """Show the log of this project, and of the checkpointer, on the terminal."""
     from detectron2.utils.logger import setup_logger
 
+    # Detectron2 logs nothing by default; its checkpointer writes to the log of fvcore.
     for name in ("avsf_det", "ava_tools", "fvcore"):
         setup_logger(name=name)
 
@@ -152,14 +173,11 @@ def run_command(
     Args:
         run: the tool; returns an exit code, None for 0.
         args: its arguments.
-        error_code: exit code if the input is bad.
-
-    Returns:
-        exit code of ``run``; after an error that the user can act on, which is printed as one line
-        ("error: ...") on stderr, ``error_code``. Other errors are bugs and keep their traceback.
+        error_code: exit code if the input is bad: after one line, "error: ...", on stderr.
     """
     try:
         return run(args) or 0
+    # Errors that the user can act on. All others are bugs, and keep their traceback.
     except (AVSFError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return error_code

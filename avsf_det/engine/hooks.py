@@ -23,6 +23,7 @@ class NegativeCurriculumHook(HookBase):
 
     def before_step(self) -> None:
         """Set the ratio of the iteration, and log it when it changes."""
+        # The first step sets the ratio of a resumed training, too.
         model = self.trainer.model
         if isinstance(model, DistributedDataParallel):
             model = model.module

@@ -42,6 +42,7 @@ class PersonDetector:
         self.config_file, self.weights = find_detector(options.CONFIG_FILE, options.WEIGHTS)
         detector_cfg = _read_config(cfg, self.config_file)
         detector_cfg.MODEL.DEVICE = cfg.MODEL.DEVICE
+        # Two-stage and one-stage detectors have their own keys.
         detector_cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = options.SCORE_THRESH
         detector_cfg.MODEL.RETINANET.SCORE_THRESH_TEST = options.SCORE_THRESH
         channels = detector_cfg.INPUT.FORMAT
@@ -49,6 +50,7 @@ class PersonDetector:
             raise PersonDetectorError(
                 f"{self.config_file}: INPUT.FORMAT is {channels}, must be RGB or BGR"
             )
+        # Frames are RGB; most detectors of Detectron2 were trained on BGR.
         self._reverse_channels = channels == "BGR"
         size = detector_cfg.INPUT.MIN_SIZE_TEST
         self._resize = T.ResizeShortestEdge([size, size], detector_cfg.INPUT.MAX_SIZE_TEST)
@@ -66,7 +68,7 @@ class PersonDetector:
             boxes float32 (N, 5) of each frame: x1, y1, x2, y2 in 0..1 of the frame, score;
             highest score first.
         """
-        if not len(frames):
+        if not len(frames):  # Detectron2's models need a frame
             return []
         outputs = self._model([self._to_input(frame) for frame in frames])
         return [_to_array(output["instances"]) for output in outputs]
@@ -75,6 +77,7 @@ class PersonDetector:
         height, width = frame.shape[:2]
         image = frame[..., ::-1] if self._reverse_channels else frame
         image = self._resize.get_transform(image).apply_image(image)
+        # (H', W', 3) -> (3, H', W'), copied: torch refuses reversed channels.
         tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
         return {"image": tensor, "height": height, "width": width}
 
@@ -113,10 +116,8 @@ def find_detector(config_file: str, weights: str) -> tuple[str, str]:
 
 
 def _read_config(cfg: CfgNode, path: str) -> CfgNode:
-    """Return Detectron2's defaults, changed by a file.
-
-    The file may have the keys of this project: a training writes them to its folder.
-    """
+    """Return Detectron2's defaults, overridden by a file."""
+    # A clone has our keys, too: the config.yaml of a training with this package holds them.
     detector_cfg = cfg.clone()
     detector_cfg.defrost()
     detector_cfg.merge_from_other_cfg(get_cfg())
@@ -135,6 +136,7 @@ class _StrictCheckpointer(DetectionCheckpointer):
         return {**rest, "model": state}
 
     def _load_model(self, checkpoint: dict) -> object:
+        # Detectron2 logs what does not fit, and goes on with random weights.
         incompatible = super()._load_model(checkpoint)
         wrong = [*incompatible.missing_keys, *(name for name, *_ in incompatible.incorrect_shapes)]
         wrong = [name for name in wrong if not name.endswith("num_batches_tracked")]
@@ -163,7 +165,9 @@ def _load(model: nn.Module, weights: str) -> None:
 def _to_array(found: Instances) -> np.ndarray:
     """Return the persons as float32 (N, 5): x1, y1, x2, y2 in 0..1 of the frame, score."""
     found = found[found.pred_classes == PERSON]
+    # Detectron2 gives pixels of the frame as it was before the resize.
     height, width = found.image_size
     boxes = found.pred_boxes.tensor / found.pred_boxes.tensor.new_tensor((width, height) * 2)
     rows = torch.cat([boxes.clamp(0, 1), found.scores[:, None]], dim=1)
+    # Stable, so that ties keep their order on every device.
     return rows[rows[:, 4].argsort(descending=True, stable=True)].float().cpu().numpy()

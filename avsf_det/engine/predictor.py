@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from avsf_det.structures import AVSFError
 from avsf_det.structures.ava_csv import read_person_boxes
 from avsf_det.structures.label_map import read_label_map
 
-from .defaults import build_trained_model
+from .defaults import build_trained_model, copy_for_inference
 from .person_detector import PersonDetector
 
 # Frames uint8 (H, W, 3) RGB to boxes float32 (N, 5) of each: x1, y1, x2, y2 in 0..1, person score.
@@ -49,23 +50,22 @@ def load_action_names(cfg: CfgNode, label_map: str = "") -> tuple[list[int], lis
         PredictorError: its number of actions is not the model's.
     """
     num_classes = cfg.MODEL.ROI_ACTION_HEAD.NUM_CLASSES
-    if label_map:
-        source = label_map
-        labels = read_label_map(label_map)
-        ids, names = labels.ids, labels.names
-    else:
+    source = label_map
+    metadata: dict[str, Any] = {"label_map_file": label_map}
+    if not label_map:
         dataset = cfg.DATASETS.TEST[0] if cfg.DATASETS.TEST else ""
         source = f"dataset '{dataset}'"
+        # MetadataCatalog.get makes an empty entry for an unknown name, so ask the other catalog.
         if dataset not in DatasetCatalog.list():
             raise PredictorError(
                 f"{source} is not registered here, and its actions have no names; give a label map"
             )
         metadata = MetadataCatalog.get(dataset).as_dict()
-        if "action_classes" in metadata:
-            ids, names = metadata["action_csv_ids"], metadata["action_classes"]
-        else:
-            labels = read_label_map(metadata["label_map_file"])
-            ids, names = labels.ids, labels.names
+    if "action_classes" in metadata:
+        ids, names = metadata["action_csv_ids"], metadata["action_classes"]
+    else:  # the dataset has not been loaded yet, and need not be
+        labels = read_label_map(metadata["label_map_file"])
+        ids, names = labels.ids, labels.names
     if len(names) != num_classes:
         raise PredictorError(
             f"{source}: {len(names)} actions, but MODEL.ROI_ACTION_HEAD.NUM_CLASSES is "
@@ -90,6 +90,7 @@ def load_boxes(
     videos: dict[str, dict[float, np.ndarray]] = {}
     for (video_id, second), (boxes, scores) in read_person_boxes(csv_file).items():
         persons = np.column_stack([boxes, scores])[scores >= min_score]
+        # A keyframe without boxes is still predicted, with no persons.
         videos.setdefault(video_id, {})[second - offset] = persons
     return videos
 
@@ -131,28 +132,20 @@ class ClipPredictor:
             label_map: see :func:`load_action_names`.
 
         Raises:
-            PredictorError: the config is not of a trained ActionDetector.
+            PredictorError: the config is not of an ActionDetector.
             AnnotationError: the label map is missing or wrong.
-            CheckpointError: the weights cannot be used.
+            CheckpointError: there are no weights, or they cannot be used.
+            AVSFError: TEST.AUDIO_MODE is "swap".
         """
         if cfg.MODEL.META_ARCHITECTURE != "ActionDetector":
             raise PredictorError(
                 "Actions of persons need MODEL.META_ARCHITECTURE 'ActionDetector', got "
                 f"'{cfg.MODEL.META_ARCHITECTURE}'"
             )
-        if cfg.TEST.AUDIO_MODE == "swap":
-            raise PredictorError("TEST.AUDIO_MODE swap needs a dataset; here it is normal or mute")
-        weights = cfg.MODEL.WEIGHTS
-        if "://" not in weights and not Path(weights).is_file():
-            raise PredictorError(
-                f"MODEL.WEIGHTS is '{weights}', which is no file; give that of a trained model"
-            )
-        cfg = cfg.clone()
-        cfg.defrost()
-        cfg.MODEL.AVSYNC.ENABLED = False  # a loss, and layers that nothing else needs
+        cfg = copy_for_inference(cfg)
         self.class_ids, self.class_names = load_action_names(cfg, label_map)
         self.model, _ = build_trained_model(cfg)
-        fold_batch_norms(self.model)
+        fold_batch_norms(self.model)  # as the evaluation does: scores are bit-equal
         self._augmentations = build_clip_augmentations(cfg, is_train=False)
         self.clip_reader = ClipReader(cfg, is_train=False)
         self._cfg = cfg
@@ -189,6 +182,7 @@ class ClipPredictor:
                     persons = self.find_persons(reader.get_frames_played_at([second])[0])
                 else:
                     persons = boxes.get(second, np.zeros((0, 5), np.float32))
+                # Times are seconds of this file, so it starts at 0 on their clock.
                 size = reader.height, reader.width
                 keyframe = {"file_name": path, "timestamp": second, "offset": 0.0, "source": path}
                 yield second, self._predict(mapper, keyframe, persons, size)
@@ -203,10 +197,11 @@ class ClipPredictor:
         mapper = self._build_mapper()
 
         def pack(keyframe: dict) -> dict:
+            # (T, H, W, 3) -> (3, T, H', W'); the transforms move the boxes along.
             clip, transforms = augment_clip(frames, self._augmentations)
-            audio, has_audio = self.clip_reader.spectrogram(None)
-            sound = {"audio": audio, "has_audio": has_audio}
-            return mapper.pack(keyframe, clip, sound, transforms, frames.shape[1:3])
+            logmel, has_audio = self.clip_reader.spectrogram(None)  # silence, False
+            audio = {"audio": logmel, "has_audio": has_audio}
+            return mapper.pack(keyframe, clip, audio, transforms, frames.shape[1:3])
 
         return self._predict(pack, {"timestamp": 0.0}, persons, frames.shape[1:3])
 
@@ -215,12 +210,13 @@ class ClipPredictor:
         return self.clip_reader.frame_times(second - self.clip_reader.clip_sec / 2)
 
     def _build_mapper(self) -> KeyframeMapper:
+        # A new source for each video, because it keeps the last one open.
         source = SequentialReader(self._augmentations)
         return KeyframeMapper(self._cfg, is_train=False, source=source)
 
     def find_persons(self, frame: np.ndarray) -> np.ndarray:
         """Return the boxes float32 (N, 5) of the persons in a frame uint8 (H, W, 3) RGB."""
-        if self._person_detector is None:
+        if self._person_detector is None:  # not needed where boxes are given
             self._person_detector = PersonDetector(self._cfg)
         return self._person_detector([frame])[0]
 
@@ -239,14 +235,14 @@ class ClipPredictor:
         persons: np.ndarray,
         size: tuple[int, int],
     ) -> Instances:
-        """``size``: (height, width) of the video."""
+        """Predict one keyframe of a video of ``size`` (height, width)."""
         persons = np.asarray(persons, np.float32).reshape(-1, 5)
         if not ((persons[:, :4] >= 0) & (persons[:, :4] <= 1)).all():
             raise PredictorError(
                 f"{keyframe.get('file_name', 'frames')}: person boxes at "
                 f"{keyframe['timestamp']:g} s are not in 0..1; divide pixels by width and height"
             )
-        if not len(persons):
+        if not len(persons):  # saves reading the clip
             return Instances(
                 tuple(size),
                 pred_boxes=Boxes(torch.zeros(0, 4)),
@@ -255,14 +251,8 @@ class ClipPredictor:
                 action_scores=torch.zeros(0, len(self.class_names)),
             )
         video_id = Path(keyframe.get("file_name", "")).stem
-        clip = mapper(
-            {
-                **keyframe,
-                "video_id": video_id,
-                "image_id": f"{video_id},{keyframe['timestamp']:.15g}",
-                "annotations": [],
-                "proposals": {"boxes": persons[:, :4], "scores": persons[:, 4]},
-            }
-        )
+        names = {"video_id": video_id, "image_id": f"{video_id},{keyframe['timestamp']:.15g}"}
+        proposals = {"boxes": persons[:, :4], "scores": persons[:, 4]}
+        clip = mapper({**keyframe, **names, "annotations": [], "proposals": proposals})
         with torch.no_grad():
             return self.model([clip])[0]["instances"].to("cpu")

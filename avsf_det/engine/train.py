@@ -24,7 +24,7 @@ EXAMPLES = """examples:
 def setup(args: argparse.Namespace) -> CfgNode:
     """Return the frozen config of the command line, and set up logging."""
     cfg = load_config(args.config_file, args.opts)
-    notes = []
+    notes = []  # logged below, once there is a logger
     if not torch.cuda.is_available():
         notes.append(f"There is no CUDA device: MODEL.DEVICE is {cfg.MODEL.DEVICE}")
     if args.eval_only and cfg.MODEL.META_ARCHITECTURE != "AVPretrainer":
@@ -49,12 +49,11 @@ def train(args: argparse.Namespace) -> dict:
     cfg = setup(args)
     if args.eval_only:
         model = Trainer.build_model(cfg)
-        checkpointer = AVSFCheckpointer(
-            model, cfg.OUTPUT_DIR, min_matched=cfg.MODEL.WEIGHTS_MIN_MATCHED
-        )
+        min_matched = cfg.MODEL.WEIGHTS_MIN_MATCHED
+        checkpointer = AVSFCheckpointer(model, cfg.OUTPUT_DIR, min_matched=min_matched)
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
         results = Trainer.test(cfg, model)
-        if comm.is_main_process():
+        if comm.is_main_process():  # the other processes have no results
             verify_results(cfg, results)
         return results
     trainer = Trainer(cfg)

@@ -50,6 +50,7 @@ class Trainer(DefaultTrainer):
         """Evaluate a copy of the model whose batch norms are folded, on all of DATASETS.TEST."""
         if isinstance(model, DistributedDataParallel):
             model = model.module
+        # A copy, because the training goes on with the norms.
         folded: Any = copy.deepcopy(model).eval()
         fold_batch_norms(folded)
         if cfg.MODEL.COMPILE:
@@ -62,59 +63,54 @@ class Trainer(DefaultTrainer):
 
         It writes to OUTPUT_DIR/inference, with a folder per dataset if there are several.
         """
-        evaluator_type = MetadataCatalog.get(dataset_name).evaluator_type
         if cfg.MODEL.META_ARCHITECTURE == "AVPretrainer":
             return SyncEvaluator()
         folder = os.path.join(cfg.OUTPUT_DIR, "inference")
         if len(cfg.DATASETS.TEST) > 1:
             folder = os.path.join(folder, dataset_name)
-        if evaluator_type == "ava":
-            return AVAEvaluator(
-                dataset_name,
-                folder,
-                protocol=cfg.TEST.AVA_PROTOCOL,
-                box_source=person_box_file(cfg, dataset_name) or "the ground truth",
-            )
-        if evaluator_type == "epic":
-            return EPICEvaluator(dataset_name, folder, use_prior=cfg.TEST.EPIC_PRIOR)
-        simple = {"clip": ClipEvaluator, "charades": CharadesEvaluator}
-        if evaluator_type not in simple:
-            raise ValueError(
-                f"Dataset '{dataset_name}' has evaluator_type '{evaluator_type}'; known: 'ava', "
-                "'epic', 'clip', 'charades'"
-            )
-        return simple[evaluator_type](dataset_name, folder)
+        match MetadataCatalog.get(dataset_name).evaluator_type:
+            case "ava":
+                # The evaluator names the origin of the boxes, because they limit the mAP.
+                boxes, protocol = person_box_file(cfg, dataset_name), cfg.TEST.AVA_PROTOCOL
+                boxes = boxes or "the ground truth"
+                return AVAEvaluator(dataset_name, folder, protocol=protocol, box_source=boxes)
+            case "epic":
+                return EPICEvaluator(dataset_name, folder, use_prior=cfg.TEST.EPIC_PRIOR)
+            case "clip":
+                return ClipEvaluator(dataset_name, folder)
+            case "charades":
+                return CharadesEvaluator(dataset_name, folder)
+            case unknown:
+                raise ValueError(
+                    f"Dataset '{dataset_name}' has evaluator_type '{unknown}'; known: 'ava', "
+                    "'epic', 'clip', 'charades'"
+                )
 
     def build_hooks(self) -> list[HookBase]:
-        """Detectron2's hooks; precise BN reads with as many workers as training, not with none.
+        """Return Detectron2's hooks, and the curriculum of negatives; set the checkpointer.
 
-        Also the place to put a checkpointer that reads everybody's weights: Detectron2 makes its
-        own just before, and the hooks that save with it here. A person detector keeps that one.
+        Precise BN reads with as many workers as training, instead of none.
         """
+        # Detectron2 has just built its checkpointer, and its hooks below save with ours. A person
+        # detector (INPUT.KIND "frames") keeps Detectron2's.
         if self.cfg.INPUT.KIND != "frames":
             self.checkpointer = AVSFCheckpointer(
                 self.model,
                 self.cfg.OUTPUT_DIR,
                 min_matched=self.cfg.MODEL.WEIGHTS_MIN_MATCHED,
-                trainer=weakref.proxy(self),
+                trainer=weakref.proxy(self),  # a reference back would keep the trainer alive
             )
-        built = [
-            self._build_precise_bn() if isinstance(hook, hooks.PreciseBN) else hook
-            for hook in super().build_hooks()
-        ]
+        built, test = [*super().build_hooks()], self.cfg.TEST
+        for i, hook in enumerate(built):
+            if isinstance(hook, hooks.PreciseBN):
+                loader = self.build_train_loader(self.cfg)
+                num_iter = test.PRECISE_BN.NUM_ITER
+                built[i] = hooks.PreciseBN(test.EVAL_PERIOD, self.model, loader, num_iter)
         sync = self.cfg.MODEL.AVSYNC
         if sync.ENABLED:
             hard_after = round(sync.HARD_AFTER * self.cfg.SOLVER.MAX_ITER)
             built.insert(0, NegativeCurriculumHook(hard_after, sync.EASY_RATIO))
         return built
-
-    def _build_precise_bn(self) -> hooks.PreciseBN:
-        return hooks.PreciseBN(
-            self.cfg.TEST.EVAL_PERIOD,
-            self.model,
-            self.build_train_loader(self.cfg),
-            self.cfg.TEST.PRECISE_BN.NUM_ITER,
-        )
 
     def state_dict(self) -> dict:
         """Return the state with the optimizer, which Detectron2 0.6 does not save."""

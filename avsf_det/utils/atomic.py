@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO
 
 
@@ -84,12 +83,11 @@ class JsonLinesLog:
         """
         for number, line in enumerate(self._complete_lines(), 1):
             try:
-                value = json.loads(line)
-            except ValueError:
+                yield json.loads(line)
+            except ValueError:  # not JSON, or not UTF-8
                 raise ValueError(
                     f"{self.path}:{number}: not a line of JSON. Delete the file to start again"
                 ) from None
-            yield value
 
     def resume(self) -> BinaryIO:
         """Open the file for writing, without a torn last line; return it."""
@@ -115,18 +113,10 @@ class JsonLinesLog:
     def __enter__(self) -> "JsonLinesLog":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _complete_lines(self) -> Iterator[bytes]:
-        if not self.path.exists():
-            return
-        with open(self.path, "rb") as file:
-            for line in file:
-                if line.endswith(b"\n"):
-                    yield line
+        if self.path.exists():
+            with open(self.path, "rb") as file:
+                yield from (line for line in file if line.endswith(b"\n"))

@@ -68,7 +68,7 @@ def draw_clip_frame(
 def draw_logmel(
     logmel: np.ndarray | torch.Tensor, width: int, height: int, playhead: float | None = None
 ) -> np.ndarray:
-    """Draw a spectrogram in colour: dark is silent; the scale is fixed, so that clips compare.
+    """Draw a spectrogram in colour: silence is dark; the scale is fixed, so that clips compare.
 
     Args:
         logmel: (T_a, F) natural log of power.
@@ -109,8 +109,10 @@ def _draw_persons(
     for i, rect in enumerate(rects):
         texts = _top_actions(instances.action_scores[i], class_names, min_score, max_actions)
         if texts:
-            others = rects[:i] + rects[i + 1 :]
-            labels.append(_draw_label(canvas, texts, COLORS[i % len(COLORS)], rect, others, labels))
+            # Text over text is unreadable; to cover the person's own box costs least.
+            costs = [(10, label) for label in labels]
+            costs += [(1 if j == i else 2, other) for j, other in enumerate(rects)]
+            labels.append(_draw_label(canvas, texts, COLORS[i % len(COLORS)], rect, costs))
 
 
 def _top_actions(
@@ -130,8 +132,7 @@ def _draw_label(
     texts: list[str],
     color: tuple[int, int, int],
     rect: Rect,
-    others: list[Rect],
-    labels: list[Rect],
+    costs: list[tuple[int, Rect]],
 ) -> Rect:
     """Write lines on a dark panel near the person's box; return the panel's place."""
     height, width = canvas.shape[:2]
@@ -140,9 +141,7 @@ def _draw_label(
     pad = 4
     row = max(text_height + baseline for (_, text_height), baseline in sizes) + pad
     panel_width = min(max(size[0] for size, _ in sizes) + 4 * pad, width)
-    panel_height = min(row * len(texts) + pad, height)
-    panel = _place(rect, panel_width, panel_height, width, height, others, labels)
-
+    panel = _place(rect, panel_width, min(row * len(texts) + pad, height), width, height, costs)
     x1, y1, x2, y2 = panel
     canvas[y1:y2, x1:x2] = canvas[y1:y2, x1:x2] // 4
     canvas[y1:y2, x1 : x1 + pad] = color
@@ -158,33 +157,20 @@ def _place(
     panel_height: int,
     width: int,
     height: int,
-    others: list[Rect],
-    labels: list[Rect],
+    costs: list[tuple[int, Rect]],
 ) -> Rect:
-    """Return the place above, below, beside or in the box where a panel hides least."""
+    """Return the place above, below, beside or in the box where a panel hides least.
+
+    ``costs``: cost per hidden pixel, and the rectangle in which it applies.
+    """
     x1, y1, x2, y2 = rect
-    corners = [
-        (x1, y1 - panel_height),
-        (x1, y2),
-        (x2, y1),
-        (x1 - panel_width, y1),
-        (x1, y1),
-        (x1, y2 - panel_height),
-    ]
+    xs = (x1, x1, x2, x1 - panel_width, x1, x1)
+    ys = (y1 - panel_height, y2, y1, y1, y1, y2 - panel_height)
     places = []
-    for x, y in corners:
+    for x, y in zip(xs, ys, strict=True):
         x, y = min(max(x, 0), width - panel_width), min(max(y, 0), height - panel_height)
         places.append((x, y, x + panel_width, y + panel_height))
-
-    def hidden(place: Rect) -> float:
-        # Text over text is unreadable; covering the person's own box costs least.
-        return (
-            10 * sum(_overlap(place, label) for label in labels)
-            + 2 * sum(_overlap(place, other) for other in others)
-            + _overlap(place, rect)
-        )
-
-    return min(places, key=hidden)
+    return min(places, key=lambda place: sum(cost * _overlap(place, r) for cost, r in costs))
 
 
 def _overlap(a: Rect, b: Rect) -> int:

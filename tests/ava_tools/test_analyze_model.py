@@ -7,7 +7,7 @@ import pytest
 
 from ava_tools.analyze_model import load_config, main
 from ava_tools.measurement import paper_compute
-from avsf_det.utils.analysis import build_without_data, count_params
+from ava_tools.measurement.analysis import build_without_data, count_params
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 # What the paper prints, cannot be had from the layers it describes.

@@ -9,7 +9,8 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
-from avsf_det.checkpoint import convert_to_pyslowfast, read_checkpoint
+from ava_tools.support.pyslowfast_names import convert_to_pyslowfast
+from avsf_det.checkpoint import read_checkpoint
 
 from ..checkpoint.originals import tensors_of
 from ..modeling.builders import make_cfg

@@ -99,10 +99,7 @@ def test_a_bad_video_of_a_folder_does_not_stop_the_others(run, folder, tmp_path,
         (("--input", "{videos}/a.mp4", "--label-map", "{videos}/../gt.csv"), "is not a label"),
         (("--input", "{videos}/a.mp4", "--boxes", "{videos}/none.csv"), "none.csv: cannot be read"),
         (("--input", "{videos}/a.mp4", "--boxes", "{videos}/other.csv"), "no boxes of video 'a'"),
-        (
-            ("--input", "{videos}/a.mp4", "MODEL.WEIGHTS", ""),
-            "MODEL.WEIGHTS is '', which is no file",
-        ),
+        (("--input", "{videos}/a.mp4", "MODEL.WEIGHTS", ""), "MODEL.WEIGHTS is empty"),
         (("--input", "{videos}/a.mp4", "MODEL.WEIGHTS", "{videos}/a.mp4"), "a.mp4"),
         (
             (
@@ -132,7 +129,7 @@ def test_options_that_cannot_be(run, folder, options, capsys):
 
 
 class Webcam(Camera):
-    """As OpenCV's; it goes on until it is told to stop."""
+    """Camera like OpenCV's, which runs until it is stopped."""
 
     def __init__(self, number: int):
         super().__init__(10**6)
@@ -157,9 +154,9 @@ def test_webcam(run, tmp_path, monkeypatch, capsys):
         action_demo, "watch", lambda camera, *a, **k: watch(camera, *a, clock=camera.clock, **k)
     )
     assert run("--webcam", 0, "--output", tmp_path / "out.mp4", "--json", "--show") == 0
-    told = capsys.readouterr().out
-    assert "sound is not recorded" in told
-    assert "persons: 3" in told
+    printed = capsys.readouterr().out
+    assert "audio is not recorded" in printed
+    assert "persons: 3" in printed
     assert not cameras[0].is_there
     with VideoReader(tmp_path / "out.mp4") as drawn:
         assert drawn.duration == pytest.approx(2.5, abs=0.15)

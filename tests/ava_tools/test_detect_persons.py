@@ -22,8 +22,8 @@ SETTINGS = {"detector": "painted numbers"}
 
 
 class NumberReader:
-    """Of the frame with number n it finds a person with the right edge at (n + 1) / 100, and in
-    uneven ones another that is too narrow for the csv."""
+    """Detector that finds a person with the right edge at (n + 1) / 100 in frame n, and in odd
+    frames another that is too narrow for the csv."""
 
     weights = "none"
 

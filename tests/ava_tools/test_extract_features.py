@@ -13,7 +13,7 @@ TINY = ("MODEL.SLOWFAST.WIDTH", "8", "INPUT.MIN_SIZE_TEST", "32", "MODEL.DEVICE"
 
 @pytest.fixture
 def arguments(tmp_path, monkeypatch):
-    """Of a detector with random weights, on videos a, with sound, and b; and a broken one."""
+    """Arguments: a detector with random weights; videos a, with audio, and b; a broken one."""
     monkeypatch.setitem(BLOCKS_PER_STAGE, 50, (1, 1, 1, 1))
     (tmp_path / "in" / "more").mkdir(parents=True)
     write_video(tmp_path / "in" / "a.mp4", num_frames=40, fps=10, sound=tone(500, 4, 48000))

@@ -31,17 +31,17 @@ ANNOTATIONS = {
 
 
 def decode(path: Path) -> tuple[np.ndarray, np.ndarray, int]:
-    """Frames (T, H, W, 3) uint8, sound (samples,) of the first channel, and its rate; the first of
+    """Frames (T, H, W, 3) uint8, audio (samples,) of the first channel, and its rate; the first of
     both at second 0 by their own time stamps."""
     with av.open(str(path)) as container:
-        pictures = list(container.decode(video=0))
+        frames = list(container.decode(video=0))
     with av.open(str(path)) as container:
         chunks = list(container.decode(audio=0))
-    assert pictures[0].time == 0
+    assert frames[0].time == 0
     rate = chunks[0].sample_rate
     wave = np.concatenate([chunk.to_ndarray()[0] for chunk in chunks])
     wave = wave[round(-chunks[0].time * rate) :] if chunks[0].time < 0 else wave
-    return np.stack([picture.to_ndarray(format="rgb24") for picture in pictures]), wave, rate
+    return np.stack([frame.to_ndarray(format="rgb24") for frame in frames]), wave, rate
 
 
 def solo(modes: PairModes, actions: tuple[str, str], arms: str) -> VideoPlan:

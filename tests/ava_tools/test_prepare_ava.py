@@ -18,7 +18,7 @@ def test_seconds_are_those_of_the_data_set():
 
 @pytest.fixture
 def ava(tmp_path, monkeypatch) -> Path:
-    """AVA with movies of seconds instead of hours, annotated from second 1 to 2."""
+    """AVA with videos of seconds instead of hours, annotated from second 1 to 2."""
     monkeypatch.setattr(ava_cuts, "START", 1.0)
     monkeypatch.setattr(ava_cuts, "LAST", 2.0)
     monkeypatch.setattr(ava_cuts, "END", 3.0)
@@ -68,8 +68,8 @@ def test_a_run_goes_on_where_it_was(ava, capsys):
     assert cuts(ava) == ["dumb.mp4", "good.mp4", "problems.csv", "short.mp4"]
     before = {path.name: path.stat().st_mtime_ns for path in output.glob("*.mp4")}
     (output / "dumb.mp4").unlink()
-    for movie in ("good.mkv", "short.mp4"):  # cut already, so no longer needed
-        (ava / "videos" / movie).unlink()
+    for video in ("good.mkv", "short.mp4"):  # cut already, so no longer needed
+        (ava / "videos" / video).unlink()
     capsys.readouterr()
     prepare_ava.main([])
     after = {path.name: path.stat().st_mtime_ns for path in output.glob("*.mp4")}

@@ -142,9 +142,9 @@ def test_silence_does_not_count(clock, tmp_path, capsys):
 
 
 def test_picture(clock, tmp_path):
-    picture = tmp_path / "new" / "sync.png"
-    assert run(make_video(tmp_path / "v.mov"), "--output", str(picture)) == 0
-    assert cv2.imread(str(picture)).std() > 10
+    image = tmp_path / "new" / "sync.png"
+    assert run(make_video(tmp_path / "v.mov"), "--output", str(image)) == 0
+    assert cv2.imread(str(image)).std() > 10
 
 
 def test_folder(clock, tmp_path, capsys):

@@ -11,10 +11,10 @@ import torch
 from detectron2.modeling import build_model
 from torchvision.models import resnet50
 
+from ava_tools.support.pyslowfast_names import convert_to_pyslowfast
 from avsf_det.checkpoint import (
     AVSFCheckpointer,
     convert_to_avsf,
-    convert_to_pyslowfast,
     detect_format,
 )
 

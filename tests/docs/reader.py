@@ -1,7 +1,7 @@
 """A reader of the documentation, who does what its pages say, in a folder like the repository's.
 
 ``python -m tests.docs.reader PAGE ...`` in that folder. All commands run in this process, each tool
-as its file: importing what they need anew would cost seconds for each.
+as its file: importing what they need again would cost seconds for each.
 """
 
 import runpy
@@ -20,7 +20,7 @@ FEW = ("SOLVER.BASE_LR", "1e-9", "SOLVER.IMS_PER_BATCH", "2", "DATASETS.TEST", "
 
 
 def prepare() -> None:
-    """What `make demo` and training a person detector leave, from a few movies and steps."""
+    """Make the files of `make demo` and of a person detector, with a few videos and steps."""
     run(["ava_tools/make_mini_dataset.py", "--num-train", "1", "--num-val", "2", "--workers", "1"])
     for name in ("avsf_mini", "person_mini"):
         config = f"configs/mini/{name}.yaml"

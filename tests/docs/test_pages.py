@@ -1,4 +1,4 @@
-"""All pages of the documentation: commands, links and pictures."""
+"""All pages of the documentation: commands, links and images."""
 
 import argparse
 import importlib
@@ -49,7 +49,7 @@ def test_links_lead_somewhere(page: Path):
 
 
 class ParsedError(Exception):
-    """What a command line means, instead of the run."""
+    """Parsed arguments of a command line, raised instead of the run."""
 
     def __init__(self, arguments: argparse.Namespace):
         self.arguments = arguments

@@ -1,4 +1,4 @@
-"""A tiny data set of videos with boxes, and a tiny model with weights in a file."""
+"""A tiny dataset of videos with boxes, and a tiny model with weights in a file."""
 
 from pathlib import Path
 

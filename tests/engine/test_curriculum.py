@@ -86,7 +86,7 @@ def run(cfg: CfgNode, clips: list[dict], stop: int | None = None) -> dict[int, i
 
 @pytest.mark.parametrize("stop", [SWITCH - 1, SWITCH, SWITCH + 1])
 def test_a_run_that_is_stopped_and_resumed_switches_at_the_iteration(cfg, clips, stop):
-    """What the model gets, not what it was told: 4 easy negatives, then 3 and a hard one."""
+    """The model receives 4 easy negatives, then 3 and a hard one."""
     first, second = run(cfg, clips, stop), run(cfg, clips)
     assert list(first) == list(range(stop))
     assert list(second) == list(range(stop, MAX_ITER))
@@ -95,7 +95,7 @@ def test_a_run_that_is_stopped_and_resumed_switches_at_the_iteration(cfg, clips,
 
 
 def hooks_of(cfg: CfgNode, monkeypatch) -> list[HookBase]:
-    """What the trainer adds to Detectron2's."""
+    """Return the hooks that the trainer adds to Detectron2's."""
     monkeypatch.setattr(DefaultTrainer, "build_hooks", lambda self: [])
     trainer = Trainer.__new__(Trainer)
     trainer._trainer = SimpleNamespace()  # where Detectron2 keeps the model
@@ -104,13 +104,13 @@ def hooks_of(cfg: CfgNode, monkeypatch) -> list[HookBase]:
 
 
 @pytest.mark.parametrize(
-    "share, iterations, expected",
+    "hard_after, iterations, expected",
     [(0.5, 120_000, 60_000), (0.4, 500, 200), (1 / 3, 10, 3), (2 / 3, 10, 7), (0.0, 9, 0)],
 )
 def test_trainer_builds_it_from_shares_of_the_iterations(
-    cfg, monkeypatch, share, iterations, expected
+    cfg, monkeypatch, hard_after, iterations, expected
 ):
-    cfg.SOLVER.MAX_ITER, cfg.MODEL.AVSYNC.HARD_AFTER = iterations, share
+    cfg.SOLVER.MAX_ITER, cfg.MODEL.AVSYNC.HARD_AFTER = iterations, hard_after
     (hook,) = hooks_of(cfg, monkeypatch)
     assert isinstance(hook, NegativeCurriculumHook)
     assert (hook.hard_after, hook.easy_ratio) == (expected, 0.75)

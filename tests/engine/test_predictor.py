@@ -8,6 +8,7 @@ from avsf_det.checkpoint import AVSFCheckpointer
 from avsf_det.data import VideoDecodeError, VideoReader
 from avsf_det.engine import Trainer, predictor
 from avsf_det.engine.predictor import ClipPredictor, PredictorError, keyframe_seconds, load_boxes
+from avsf_det.structures import AVSFError
 
 from ..media import read_number, write_video
 from . import actions
@@ -139,11 +140,11 @@ def test_names_of_the_actions(cfg, tmp_path):
 def test_a_config_that_is_not_for_this_is_refused(cfg, key, value, problem):
     cfg = cfg.clone()
     cfg.merge_from_list([key, value])
-    with pytest.raises(PredictorError, match=problem):
+    with pytest.raises(AVSFError, match=problem):
         ClipPredictor(cfg)
 
 
-def test_a_data_set_that_is_not_registered_says_so(cfg):
+def test_a_dataset_that_is_not_registered_says_so(cfg):
     cfg = cfg.clone()
     cfg.DATASETS.TEST = ("nowhere_val",)
     with pytest.raises(PredictorError, match=r"'nowhere_val' is not registered.*label map"):

@@ -5,14 +5,13 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
+from ava_tools.inference.checked_export import compare_with_eager, run_file
 from avsf_det.export import (
     ExportError,
     TensorModel,
-    compare_with_eager,
     export_onnx,
     export_program,
     make_inputs,
-    run_file,
 )
 from avsf_det.modeling.backbone.resnet3d import BLOCKS_PER_STAGE
 

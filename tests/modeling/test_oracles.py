@@ -21,10 +21,10 @@ from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 
+from ava_tools.support.pyslowfast_names import convert_to_pyslowfast
 from avsf_det.checkpoint import (
     AVSFCheckpointer,
     convert_to_avsf,
-    convert_to_pyslowfast,
     detect_format,
     match_weights,
 )

@@ -1,4 +1,4 @@
-"""Where boxes, labels, spectrogram and playhead land, in pixels."""
+"""Boxes, labels, spectrogram and playhead are at the right pixels."""
 
 import math
 
@@ -59,7 +59,7 @@ def test_nothing_is_changed_that_was_given():
 
 @pytest.mark.parametrize("image_size", [(120, 160), (60, 80)])
 def test_box_edges(image_size):
-    """The same boxes in pixels of the frame, or of an image of half its size."""
+    """Boxes are in pixels of the frame, or of an image of half its size."""
     frame = np.full((120, 160, 3), 77, np.uint8)
     unit = image_size[0] / 120
     boxes = np.array([[20, 30, 60, 90], [100, 50, 140, 110]]) * unit
@@ -104,16 +104,19 @@ def test_labels_hold_the_top_actions_only():
 
 
 def test_labels_avoid_other_persons_and_labels():
-    size = (60, 40, 640, 480)
-    alone = _place((100, 100, 200, 300), *size, others=[], labels=[])
+    def place(person, others=(), labels=()):
+        costs = [(1, person), *((2, other) for other in others), *((10, x) for x in labels)]
+        return _place(person, 60, 40, 640, 480, costs)
+
+    alone = place((100, 100, 200, 300))
     assert alone == (100, 60, 160, 100)  # above
     above = (90, 0, 300, 99)
-    below = _place((100, 100, 200, 300), *size, others=[above], labels=[])
+    below = place((100, 100, 200, 300), [above])
     assert below == (100, 300, 160, 340)
-    beside = _place((100, 100, 200, 300), *size, others=[above], labels=[below])
+    beside = place((100, 100, 200, 300), [above], [below])
     assert beside == (200, 100, 260, 140)
     # A person who fills the frame: inside the own box, and inside the frame.
-    assert _place((0, 0, 640, 480), *size, others=[], labels=[]) == (0, 0, 60, 40)
+    assert place((0, 0, 640, 480)) == (0, 0, 60, 40)
 
 
 def test_overlap():
@@ -139,6 +142,6 @@ def test_playhead(playhead, column):
     assert np.count_nonzero((strip[0] == 255).all(axis=-1)) <= 3
 
 
-def test_no_person_in_sight():
+def test_no_person_in_the_frame():
     frame = np.full((480, 640, 3), 9, np.uint8)
     np.testing.assert_array_equal(draw_clip_frame(frame, persons((480, 640), [], []), NAMES), frame)

@@ -33,28 +33,28 @@ def predictor(folder):
 
 
 @pytest.fixture
-def movie(folder):
+def video(folder):
     return folder / "videos" / "a.mp4"
 
 
 def has_box(frame: np.ndarray) -> bool:
-    """Whether a vertical line of the first person's colour crosses the middle of the picture."""
-    row = frame[160].astype(int)  # 320 rows of picture
+    """Return whether a vertical line of the first person's colour crosses the middle of a frame."""
+    row = frame[160].astype(int)  # the image has 320 rows
     return bool((np.abs(row - COLORS[0]).max(axis=1) < 60).any())
 
 
-def test_the_video_has_boxes_sound_and_spectrogram(predictor, movie, tmp_path):
-    told = ActionDemo(predictor, min_score=2).run(movie, tmp_path / "out.mp4", {1.0: PERSON})
-    assert told == f"{tmp_path / 'out.mp4'}: keyframes: 1, persons: 1"
+def test_the_video_has_boxes_audio_and_spectrogram(predictor, video, tmp_path):
+    printed = ActionDemo(predictor, min_score=2).run(video, tmp_path / "out.mp4", {1.0: PERSON})
+    assert printed == f"{tmp_path / 'out.mp4'}: keyframes: 1, persons: 1"
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
-    with VideoReader(tmp_path / "out.mp4") as drawn, VideoReader(movie) as source:
+    with VideoReader(tmp_path / "out.mp4") as drawn, VideoReader(video) as source:
         assert (drawn.width, drawn.height) == (640, 320 + 64)
         assert (drawn.fps, drawn.duration) == (source.fps, source.duration)
         frames = drawn.get_frames_played_at([i / actions.FPS for i in range(30)])
-        sounds = [
+        audio = [
             reader.get_samples_played_in_range(0, 3, 16000).numpy() for reader in (drawn, source)
         ]
-    np.testing.assert_allclose(*sounds, atol=1e-4)  # copied
+    np.testing.assert_allclose(*audio, atol=1e-4)  # copied
     # Frames up to a second from the keyframe show it, the others nothing.
     assert [has_box(frame) for frame in frames] == [i <= 20 for i in range(30)]
     # The mark walks through the spectrogram, and starts again with each multiple of the interval.
@@ -63,10 +63,10 @@ def test_the_video_has_boxes_sound_and_spectrogram(predictor, movie, tmp_path):
     assert abs(marks[4] - 320) < 4
 
 
-def test_nearest_is_a_matter_of_time(predictor, movie, tmp_path):
+def test_nearest_is_a_matter_of_time(predictor, video, tmp_path):
     left, right = PERSON * [1, 1, 0.5, 1, 1], PERSON * [2.4, 1, 1.2, 1, 1]
     ActionDemo(predictor, interval=0.5, min_score=2).run(
-        movie, tmp_path / "out.mp4", {1.0: left, 1.5: right}
+        video, tmp_path / "out.mp4", {1.0: left, 1.5: right}
     )
     with VideoReader(tmp_path / "out.mp4") as drawn:
         frames = drawn.get_frames_played_at([i / actions.FPS for i in range(30)])
@@ -79,31 +79,31 @@ def test_nearest_is_a_matter_of_time(predictor, movie, tmp_path):
     assert where == [""] * 5 + ["l"] * 8 + ["r"] * 8 + [""] * 9
 
 
-def test_scores_are_kept_if_asked_for_and_drawn_from_again(predictor, movie, tmp_path, monkeypatch):
+def test_scores_are_kept_if_asked_for_and_drawn_from_again(predictor, video, tmp_path, monkeypatch):
     output = tmp_path / "out.mp4"
     first = ActionDemo(predictor, keep_scores=True)
-    first.run(movie, output, offset=900)
+    first.run(video, output, offset=900)
     assert {path.name for path in tmp_path.iterdir()} == {"out.mp4", "out.jsonl", "out.csv"}
     lines = (tmp_path / "out.jsonl").read_bytes()
     assert lines.count(b"\n") == 3
     assert (tmp_path / "out.csv").read_text().startswith("a,0900,0.25000,")
-    assert "is there already" in first.run(movie, output)
+    assert "is there already" in first.run(video, output)
     output.unlink()
     monkeypatch.setattr(predictor, "_predict", None)  # the model is not needed any more
-    ActionDemo(predictor, min_score=0.9).run(movie, output)
+    ActionDemo(predictor, min_score=0.9).run(video, output)
     assert (tmp_path / "out.jsonl").read_bytes() == lines
     output.unlink()
     with pytest.raises(PredictorError, match=r"out.jsonl:1: of a run with another"):
-        ActionDemo(predictor, interval=0.5).run(movie, output)
+        ActionDemo(predictor, interval=0.5).run(video, output)
 
 
 @pytest.mark.parametrize("killed_in", ["scores", "frames"])
 def test_a_killed_run_goes_on_to_the_same_result(
-    predictor, movie, tmp_path, monkeypatch, killed_in
+    predictor, video, tmp_path, monkeypatch, killed_in
 ):
     whole, killed = tmp_path / "whole.mp4", tmp_path / "killed.mp4"
     demo = ActionDemo(predictor, interval=0.5, keep_scores=True)
-    demo.run(movie, whole)
+    demo.run(video, whole)
     asked, score = [], predictor._predict
 
     def watched(mapper, keyframe, *args):
@@ -121,24 +121,24 @@ def test_a_killed_run_goes_on_to_the_same_result(
     if killed_in == "frames":
         monkeypatch.setattr(action_demo, "draw_frames", broken)
     with pytest.raises(KeyboardInterrupt):
-        demo.run(movie, killed)
+        demo.run(video, killed)
     assert not killed.exists()
     part = tmp_path / "killed.part.jsonl"
     if killed_in == "scores":
         part.write_bytes(part.read_bytes() + part.read_bytes()[:50])
     killed_in = ""
     monkeypatch.setattr(action_demo, "draw_frames", draw)
-    demo.run(movie, killed)
+    demo.run(video, killed)
     assert asked == [0, 0.5, 1, 1.5, 2, 2.5]  # each once
     for suffix in (".mp4", ".jsonl", ".csv"):
         assert killed.with_suffix(suffix).read_bytes() == whole.with_suffix(suffix).read_bytes()
     assert not list(tmp_path.glob("*.part.*"))
 
 
-def test_only_chosen_actions_are_written(predictor, movie, tmp_path):
+def test_only_chosen_actions_are_written(predictor, video, tmp_path):
     def panel(**options) -> np.ndarray:
         path = tmp_path / f"{len(list(tmp_path.iterdir()))}.mp4"
-        ActionDemo(predictor, **options).run(movie, path, {1.0: PERSON})
+        ActionDemo(predictor, **options).run(video, path, {1.0: PERSON})
         with VideoReader(path) as reader:
             return reader.get_frames_played_at([1.0])[0].astype(int)
 
@@ -170,12 +170,12 @@ def test_damage_leaves_what_comes_before(predictor, tmp_path):
         assert drawn.duration > 2
 
 
-def test_what_cannot_be_is_said(predictor, movie, tmp_path):
+def test_what_cannot_be_is_said(predictor, video, tmp_path):
     demo = ActionDemo(predictor)
     with pytest.raises(PredictorError, match=r"a.mp4 is the input"):
-        demo.run(movie, movie)
+        demo.run(video, video)
     with pytest.raises(PredictorError, match="lasts 3 s, but there are boxes for 7 s of it"):
-        demo.run(movie, tmp_path / "out.mp4", {0.0: PERSON, 7.0: PERSON})
+        demo.run(video, tmp_path / "out.mp4", {0.0: PERSON, 7.0: PERSON})
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(VideoDecodeError, match=r"text.mp4: file: cannot be opened"):
         demo.run(tmp_path / "text.mp4", tmp_path / "out.mp4")
@@ -190,8 +190,8 @@ def test_what_cannot_be_is_said(predictor, movie, tmp_path):
 def test_odd_videos(predictor, tmp_path, options):
     path = tmp_path / "in.mp4"
     write_video(path, **{"fps": 10, **options})
-    told = ActionDemo(predictor).run(path, tmp_path / "out.mp4")
-    assert told.endswith("no audio track: the model received silence")
+    printed = ActionDemo(predictor).run(path, tmp_path / "out.mp4")
+    assert printed.endswith("no audio track: the model received silence")
     with VideoReader(path) as source, VideoReader(tmp_path / "out.mp4") as drawn:
         assert drawn.duration == pytest.approx(source.duration)
         assert not drawn.has_audio
@@ -226,8 +226,8 @@ def test_camera(predictor, tmp_path, monkeypatch):
     camera, shown = Camera(60), []
     monkeypatch.setattr(action_demo, "watch", partial(action_demo.watch, clock=camera.clock))
     demo = ActionDemo(predictor, keep_scores=True)
-    told = demo.watch(camera, tmp_path / "out.mp4", show=shown.append)
-    assert told == f"{tmp_path / 'out.mp4'}: persons: 7"
+    printed = demo.watch(camera, tmp_path / "out.mp4", show=shown.append)
+    assert printed == f"{tmp_path / 'out.mp4'}: persons: 7"
     assert {path.name for path in tmp_path.iterdir()} == {"out.mp4", "out.jsonl", "out.csv"}
     with VideoReader(tmp_path / "out.mp4") as drawn:
         assert not drawn.has_audio

@@ -1,4 +1,4 @@
-"""What , compared with their plans."""
+"""Files of the generated datasets, compared with their plans."""
 
 import csv
 import hashlib

@@ -22,9 +22,9 @@ class Page:
     def __init__(self, path: Path, profile: Path, *, size=(1280, 900), dark=False):
         """
         Args:
-            path: of the HTML file.
+            path: path of the HTML file.
             profile: an empty folder for the browser.
-            size: of the window, in CSS pixels.
+            size: (width, height) of the window in CSS pixels.
         """
         self._last_id = 0
         read_end, self._write = os.pipe()

@@ -102,7 +102,7 @@ def test_clips_play_with_audio_and_the_line_follows(page):
     page.wait_for("video.currentTime === 0 && !video.seeking")
     page.press("ArrowRight")
     page.wait_for("video.currentTime > 0.03 && !video.seeking")
-    # The boxes stand for the keyframe and fade elsewhere.
+    # The boxes belong to the keyframe and fade elsewhere.
     assert page.run("video.parentElement.classList.contains('away')")
 
 

@@ -53,38 +53,38 @@ def smooth(rng: np.random.Generator, num: int, length: int = 10) -> np.ndarray:
 
 
 # A file of 3 s and one of 10 s, clips of 1.6 s.
-@pytest.mark.parametrize(("last", "share"), [(28, 0.3), (168, 0.06)])
-def test_what_is_not_in_sync_rarely_has_a_clear_peak(last, share):
-    heard = np.arange(last + 1)
+@pytest.mark.parametrize(("last", "fraction"), [(28, 0.3), (168, 0.06)])
+def test_what_is_not_in_sync_rarely_has_a_clear_peak(last, fraction):
+    audio_steps = np.arange(last + 1)
     seen = np.unique(np.linspace(0, last, 24).round().astype(int))
     clear = right = 0
     for seed in range(50):
         rng = np.random.default_rng(seed)
-        sight, other = smooth(rng, last + 1), smooth(rng, last + 1)
+        visual, other = smooth(rng, last + 1), smooth(rng, last + 1)
         peaks = [
-            find_peak(SHIFTS * 0.05, align(sight[seen] @ sound.T, seen, heard, SHIFTS))
-            for sound in (other, np.roll(sight, 4, axis=0))
+            find_peak(SHIFTS * 0.05, align(visual[seen] @ sound.T, seen, audio_steps, SHIFTS))
+            for sound in (other, np.roll(visual, 4, axis=0))
         ]
         clear += peaks[0].is_clear
         right += peaks[1].is_clear and abs(peaks[1].second - 0.2) < 0.05
-    assert clear <= 50 * share
+    assert clear <= 50 * fraction
     assert right >= 48
 
 
 def test_alignment_takes_off_what_windows_and_sounds_have_in_common():
     rng = np.random.default_rng(0)
-    seen, heard = np.array([0, 3, 5, 9]), np.array([0, 1, 2, 4, 5, 7, 8, 9])
+    seen, audio_steps = np.array([0, 3, 5, 9]), np.array([0, 1, 2, 4, 5, 7, 8, 9])
     additive = rng.standard_normal((4, 1)) + rng.standard_normal(8)
-    assert np.nanmax(np.abs(align(additive, seen, heard, SHIFTS))) < 1e-12
+    assert np.nanmax(np.abs(align(additive, seen, audio_steps, SHIFTS))) < 1e-12
     cosine = rng.standard_normal((4, 8))
-    aligned = align(additive + cosine, seen, heard, SHIFTS)
+    aligned = align(additive + cosine, seen, audio_steps, SHIFTS)
     rows, columns = cosine.mean(axis=1, keepdims=True), cosine.mean(axis=0)
     expected = cosine - rows - columns + cosine.mean()
     for row, at in enumerate(seen):
         for column, shift in enumerate(SHIFTS):
             # Of four windows, one that has sound at a shift is enough.
-            if at + shift in heard:
-                sound = heard.tolist().index(at + shift)
+            if at + shift in audio_steps:
+                sound = audio_steps.tolist().index(at + shift)
                 assert aligned[row, column] == pytest.approx(expected[row, sound])
             else:
                 assert np.isnan(aligned[row, column])
@@ -114,10 +114,10 @@ def test_sound_is_embedded_alike_whatever_it_is_seen_with(fusion):
             generator = torch.Generator().manual_seed(0)
             return torch.rand(round((end - start) * rate), generator=generator) - 0.5
 
-    heard = Windows(cfg).read_audio(Loud(), 0.0)
+    audio_steps = Windows(cfg).read_audio(Loud(), 0.0)
     seen = torch.randint(256, (3, NUM_FRAMES, 48, 64)).byte()
     with torch.no_grad():
-        blank, real = model([heard])[0], model([{**heard, "frames": seen}])[0]
+        blank, real = model([audio_steps])[0], model([{**audio_steps, "frames": seen}])[0]
     for level, vectors in blank["embeddings"].items():
         torch.testing.assert_close(vectors["audio"], real["embeddings"][level]["audio"])
         assert not torch.allclose(vectors["visual"], real["embeddings"][level]["visual"], atol=1e-4)

@@ -4,7 +4,7 @@ Shapes: W clips of a video, R person boxes in them, C channels.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -20,9 +20,8 @@ from tqdm import tqdm
 from avsf_det.data import KeyframeMapper, SegmentMapper, SequentialReader
 from avsf_det.data.transforms import build_clip_augmentations
 from avsf_det.data.video import SequentialVideoReader
+from avsf_det.engine.defaults import copy_for_inference, load_weights
 from avsf_det.structures import AVSFError
-
-from .defaults import load_weights
 
 HEAD = "head"
 Persons = Mapping[float, np.ndarray]  # second of the file to boxes (N, 5), see FeatureExtractor
@@ -54,17 +53,13 @@ class FeatureExtractor:
             batch_size: clips per batch.
 
         Raises:
-            FeatureError: there is no such layer; there are no weights.
-            CheckpointError: the weights cannot be used.
+            FeatureError: there is no such layer.
+            CheckpointError: there are no weights, or they cannot be used.
+            AVSFError: TEST.AUDIO_MODE is "swap".
         """
-        if not cfg.MODEL.WEIGHTS:
-            raise FeatureError("MODEL.WEIGHTS is empty; give the file of a trained model")
-        if cfg.TEST.AUDIO_MODE == "swap":
-            raise FeatureError("TEST.AUDIO_MODE swap needs a dataset; here it is normal or mute")
-        cfg = cfg.clone()
-        cfg.defrost()
-        cfg.MODEL.AVSYNC.ENABLED = False  # a loss, and layers that nothing else needs
+        cfg = copy_for_inference(cfg)
         cfg.TEST.VIEWS.TEMPORAL = cfg.TEST.VIEWS.SPATIAL = 1
+        # A classifier without tasks shares the backbone of an AVPretrainer, and can pool its maps.
         if cfg.MODEL.META_ARCHITECTURE == "AVPretrainer":
             cfg.MODEL.META_ARCHITECTURE = "ClipClassifier"
             cfg.MODEL.CLIP_HEAD.TASKS = cfg.MODEL.CLIP_HEAD.NUM_CLASSES = []
@@ -72,7 +67,7 @@ class FeatureExtractor:
         self.batch_size = batch_size
         self.model = build_model(cfg).eval()
         self.layers = tuple(layers)
-        self._found: dict[str, torch.Tensor] = {}
+        self._found: dict[str, torch.Tensor] = {}  # layer to (N, C) of the last batch
         self._hook_layers()
         load_weights(self.model, cfg)
         weights = Path(PathManager.get_local_path(cfg.MODEL.WEIGHTS))
@@ -80,6 +75,7 @@ class FeatureExtractor:
         mapper = KeyframeMapper if self.detects else SegmentMapper
         self._mapper = mapper(cfg, is_train=False, source=source)
         clip, shapes = cfg.INPUT.CLIP, self.model.backbone.output_shape()
+        # Files with equal settings are not extracted again.
         self.settings = {
             "layers": self.layers,
             "head_parts": list(shapes),
@@ -118,22 +114,15 @@ class FeatureExtractor:
             raise FeatureError("a detector's head looks at persons; give their boxes")
         with SequentialVideoReader(path) as reader:
             fps, duration = reader.fps, reader.duration
+        times = sorted(persons or ())
         if persons is None:
             times = clip_middles(duration, self._mapper.clip_reader.clip_sec, hop)
-        else:
-            times = sorted(persons)
         boxes = [persons[t] if persons else np.zeros((0, 5)) for t in times]
-        clips = map(partial(self._read, path), times, boxes)
-        rows = [
-            self._extract(batch)
-            for batch in tqdm(
-                _batches(clips, self.batch_size),
-                Path(path).name,
-                -(-len(times) // self.batch_size),
-                leave=False,
-                mininterval=2,
-            )
-        ]
+        clips = map(partial(self._read, path), times, boxes)  # read as the batches need them
+        batches = iter(lambda: list(islice(clips, self.batch_size)), [])  # [] ends it
+        total = -(-len(times) // self.batch_size)  # rounded up
+        progress = tqdm(batches, Path(path).name, total, leave=False, mininterval=2)
+        rows = [self._extract(batch) for batch in progress]
         result = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
         result["times"] = np.array(times, np.float64)
         result["fps"], result["duration"] = np.array(fps), np.array(duration)
@@ -163,6 +152,7 @@ class FeatureExtractor:
         """Return the model's input for the clip around a second."""
         if not self.detects:
             half = self._mapper.clip_reader.clip_sec / 2
+            # Exactly as long as a clip, so that the mapper has no choice of its place.
             segment = {"start_sec": time - half, "end_sec": time + half}
             clip = {"file_name": path, "clip_id": path, "labels": {}, "view": 0, "source": path}
             return self._mapper({**clip, **segment})
@@ -172,12 +162,14 @@ class FeatureExtractor:
 
     @torch.no_grad()
     def _extract(self, clips: list[dict]) -> dict[str, np.ndarray]:
+        # The hooks store the layers of this batch while the backbone runs.
         _, x = self.model.preprocess(clips)
         features, _ = self.model.extract(x)
         if HEAD in self.layers and self.detects:
             boxes = [clip["proposals"].proposal_boxes.to(self.model.device) for clip in clips]
             self._found[HEAD] = self.model.roi_heads.box_features(features, boxes)
         elif HEAD in self.layers:
+            # (W, positions, C): the head's windows over the map, as for scores.
             self._found[HEAD] = self.model.head.pool(features).mean(dim=1)
         found = {layer: self._found[layer].float().cpu().numpy() for layer in self.layers}
         return {**found, "has_audio": np.array([clip["has_audio"] for clip in clips])}
@@ -190,6 +182,7 @@ def clip_middles(duration: float, window: float, hop: float) -> list[float]:
     """
     if duration <= window:
         return [duration / 2]
+    # 1e-6: a clip that ends with the file fits, whatever the rounding.
     return [window / 2 + i * hop for i in range(int((duration - window) / hop + 1e-6) + 1)]
 
 
@@ -198,8 +191,3 @@ def digest_config(cfg: CfgNode) -> str:
     parts = CfgNode({name: cfg[name].clone() for name in ("INPUT", "MODEL", "TEST")})
     parts.MODEL.WEIGHTS = parts.MODEL.DEVICE = ""
     return hashlib.sha256(parts.dump().encode()).hexdigest()
-
-
-def _batches(items: Iterator[dict], size: int) -> Iterator[list[dict]]:
-    while batch := list(islice(items, size)):
-        yield batch

@@ -5,12 +5,13 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
+from ava_tools.inference.feature_extractor import FeatureError, FeatureExtractor, clip_middles
 from avsf_det.data import KeyframeMapper, SegmentMapper
-from avsf_det.engine.feature_extractor import FeatureError, FeatureExtractor, clip_middles
 from avsf_det.modeling.backbone.resnet3d import BLOCKS_PER_STAGE
+from avsf_det.structures import AVSFError
 
-from ..media import tone, write_video
-from ..modeling.builders import make_cfg, randomize
+from ...media import tone, write_video
+from ...modeling.builders import make_cfg, randomize
 
 PERSONS = {
     1.0: np.array([[0.1, 0.1, 0.6, 0.9, 0.9], [0.5, 0.2, 1.0, 1.0, 0.8]], np.float32),
@@ -26,7 +27,7 @@ def few_blocks(monkeypatch):
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
-    """2 s, of which the second is silent."""
+    """Video of 2 s, with silence in the second one."""
     path = tmp_path_factory.mktemp("videos") / "a.mp4"
     sound = np.pad(tone(700, 1, 16000), ((0, 0), (0, 16000)))
     write_video(path, num_frames=40, fps=20, sound=sound, sound_rate=16000)
@@ -120,11 +121,11 @@ def test_clips_of_a_classifier(video, tmp_path):
     assert sum(extractor.settings["head_channels"]) == found["head"].shape[1]
     slow, fast, _ = extractor.settings["head_channels"]
     parts = np.split(found["head"], [slow, slow + fast], axis=1)[2]
-    assert not parts[3:].any() and parts[:3].any()  # of silence the head hears nothing
+    assert not parts[3:].any() and parts[:3].any()  # silence has no features
 
 
 @pytest.mark.parametrize("backbone", ["build_audio_backbone", "build_slowfast_backbone"])
-def test_one_sense_alone(backbone, video, tmp_path):
+def test_one_modality_alone(backbone, video, tmp_path):
     cfg, model = prepare(tmp_path, "ClipClassifier", backbone)
     found = FeatureExtractor(cfg, ["head"])(video)
     assert found["head"].shape == (2, model.head.predictors["action"].in_features)
@@ -147,7 +148,7 @@ def test_clips_fit_into_the_video():
     assert clip_middles(1, 2, 0.5) == [0.5]
 
 
-def test_settings_tell_models_apart(tmp_path):
+def test_settings_distinguish_models(tmp_path):
     cfg, model = prepare(tmp_path)
     settings = FeatureExtractor(cfg, ["slow_res5"]).settings
     assert settings["window"] == pytest.approx(0.4) and settings["stride_fps"] == 20
@@ -169,10 +170,10 @@ def test_what_cannot_be_had(video, tmp_path):
     with pytest.raises(FeatureError, match="give their boxes"):
         FeatureExtractor(cfg, ["head"])(video)
     cfg.TEST.AUDIO_MODE = "swap"
-    with pytest.raises(FeatureError, match="swap"):
+    with pytest.raises(AVSFError, match="swap"):
         FeatureExtractor(cfg, ["head"])
     cfg.MODEL.WEIGHTS = ""
-    with pytest.raises(FeatureError, match="WEIGHTS is empty"):
+    with pytest.raises(AVSFError, match="WEIGHTS is empty"):
         FeatureExtractor(cfg, ["head"])
     cfg, _ = prepare(tmp_path, "ClipClassifier")
     with pytest.raises(FeatureError, match="'ActionDetector'"):

@@ -16,7 +16,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from ava_tools.inference.feature_extractor import FeatureExtractor
 from ava_tools.inference.feature_files import write_features
 from ava_tools.preparation.video_lists import videos_in, videos_of
 from avsf_det.data.datasets.annotation_files import VIDEO_EXTENSIONS
@@ -27,6 +26,7 @@ from avsf_det.engine.defaults import (
     run_command,
     set_up_loggers,
 )
+from avsf_det.engine.feature_extractor import FeatureExtractor
 from avsf_det.engine.predictor import load_boxes
 
 EXAMPLES = """examples:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from ava_tools.inference.feature_extractor import FeatureError, FeatureExtractor, Persons
 from avsf_det.data import VideoDecodeError
 from avsf_det.data.datasets.annotation_files import VIDEO_EXTENSIONS
+from avsf_det.engine.feature_extractor import FeatureError, FeatureExtractor, Persons
 from avsf_det.utils.atomic import atomic_path
 
 logger = logging.getLogger(__name__)

@@ -7,9 +7,9 @@ import signal
 import numpy as np
 import pytest
 
-from ava_tools.inference.feature_extractor import FeatureError
 from ava_tools.inference.feature_files import write_features
 from avsf_det.data import VideoDecodeError
+from avsf_det.engine.feature_extractor import FeatureError
 
 
 class Fake:

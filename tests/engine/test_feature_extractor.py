@@ -5,13 +5,13 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
-from ava_tools.inference.feature_extractor import FeatureError, FeatureExtractor, clip_middles
 from avsf_det.data import KeyframeMapper, SegmentMapper
+from avsf_det.engine.feature_extractor import FeatureError, FeatureExtractor, clip_middles
 from avsf_det.modeling.backbone.resnet3d import BLOCKS_PER_STAGE
 from avsf_det.structures import AVSFError
 
-from ...media import tone, write_video
-from ...modeling.builders import make_cfg, randomize
+from ..media import tone, write_video
+from ..modeling.builders import make_cfg, randomize
 
 PERSONS = {
     1.0: np.array([[0.1, 0.1, 0.6, 0.9, 0.9], [0.5, 0.2, 1.0, 1.0, 0.8]], np.float32),

@@ -95,6 +95,7 @@ def test_other_channel_orders_are_refused(tmp_path):
 def save_random_weights(folder) -> dict:
     torch.manual_seed(0)
     cfg = get_cfg()
+    add_avsf_config(cfg)
     cfg.merge_from_file(MINI)
     state = build_model(cfg).state_dict()
     torch.save({"model": state, "iteration": 3}, folder / "model_final.pth")

@@ -93,7 +93,7 @@ class TensorModel(nn.Module):
             if boxes is None:  # a classifier
                 scores = model.head.scores(model.head(features))
                 return {f"scores_{task}": rows for task, rows in scores.items()}
-            # A list of boxes per clip would fix the number of clips; a clip index in each box does not.
+            # A list of boxes per clip would fix their number; a clip index in each box does not.
             heads = model.roi_heads
             logits = heads.predictor(heads.dropout(heads.roi_features(features, boxes)))
             return {"action_scores": logits.float().sigmoid()}

@@ -70,6 +70,7 @@ class AVSFCheckpointer(DetectionCheckpointer):
     def _load_model(self, checkpoint: dict) -> None:
         """Load the matching weights; None tells the base class that everything is logged."""
         source = checkpoint.pop("__source__")
+        # Match and check before anything is loaded, so that an error leaves the model unchanged.
         model_state = self.model.state_dict()
         loadable, self.report = match_weights(checkpoint.pop("model"), model_state)
         self.logger.info(f"Weights of {source}:\n{self.report}")
@@ -81,4 +82,5 @@ class AVSFCheckpointer(DetectionCheckpointer):
             affine = [model_state.get(f"{block}.out.norm.{x}") for x in ("weight", "bias")]
             if all(x is not None and not x.any() for x in affine):
                 self.logger.info(f"{block} is not in the file and starts as the identity")
+        # Not strict: the report has already named what is missing.
         self.model.load_state_dict(loadable, strict=False)

@@ -93,6 +93,7 @@ class TensorModel(nn.Module):
             if boxes is None:  # a classifier
                 scores = model.head.scores(model.head(features))
                 return {f"scores_{task}": rows for task, rows in scores.items()}
+            # A list of boxes per clip would fix their number; a clip index in each box does not.
             heads = model.roi_heads
             logits = heads.predictor(heads.dropout(heads.roi_features(features, boxes)))
             return {"action_scores": logits.float().sigmoid()}
@@ -113,6 +114,7 @@ class TensorModel(nn.Module):
             return {
                 f"scores_{task}": torch.stack([x[task] for x in outputs]) for task in outputs[0]
             }
+        # A detector takes the boxes as the proposals of each clip.
         for i, clip in enumerate(clips):
             boxes = inputs["boxes"][inputs["boxes"][:, 0] == i, 1:]
             clip["proposals"] = Instances(
@@ -150,6 +152,7 @@ def make_inputs(
     # (R, 2, 2): sorted along axis 1, so that x1 < x2 and y1 < y2.
     corners = torch.rand(num_boxes, 2, 2, generator=generator).sort(dim=1).values
     corners = corners * torch.tensor([size[1], size[0]])
+    # (R,): box r belongs to clip floor(r N / R), so the boxes are sorted by clip.
     clip_of = torch.arange(num_boxes) * num_clips // max(num_boxes, 1)
     inputs = {
         "frames": torch.randint(256, shape, generator=generator, dtype=torch.uint8),

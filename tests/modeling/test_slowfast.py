@@ -111,6 +111,20 @@ def test_absent_audio_equals_masked_audio_bit_for_bit(avslowfast, training):
     assert_same(*outputs)
 
 
+def test_silence_fills_the_kernels_of_the_audio_pathway(avslowfast):
+    small = []
+
+    def compare(conv: nn.Conv2d, inputs: tuple[torch.Tensor], _) -> None:
+        bins, taps = inputs[0].shape[3], conv.kernel_size[1]
+        small.extend([(bins, taps)] if bins < taps else [])
+
+    for module in avslowfast.audio.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(compare)
+    avslowfast({"frames": make_features()["frames"]})
+    assert small == []
+
+
 def test_muting_one_clip_leaves_the_other_alone(avslowfast):
     x = make_features()
     audible = run(avslowfast, x)

@@ -20,6 +20,11 @@ from .lateral import DropMasks, DropPathway
 
 Inputs = Mapping[str, torch.Tensor | None]  # see SlowFast.forward
 
+# Mel bins of the silence that the Audio pathway processes where there is no audio, as many as the
+# smallest spectrograms of the configs: each layer then has at least as many bins as taps. With
+# fewer, oneDNN's bfloat16 convolutions read uninitialised memory on processors with AMX.
+SILENT_MEL_BINS = 40
+
 
 class SlowFast(Backbone):
     """Pathways that run stage by stage and are fused after each; with all three, AVSlowFast.
@@ -188,8 +193,7 @@ class SlowFast(Backbone):
         if audio is None:
             if time_steps is None:
                 raise ValueError("the Audio pathway alone needs 'audio'")
-            # One mel bin is enough to run the pathway, and the cheapest.
-            silence = x["frames"].new_zeros(len(x["frames"]), 1, time_steps, 1)
+            silence = x["frames"].new_zeros(len(x["frames"]), 1, time_steps, SILENT_MEL_BINS)
             return silence, silence.new_zeros(len(silence), dtype=torch.bool)
         if time_steps not in (None, audio.shape[2]):
             raise ValueError(

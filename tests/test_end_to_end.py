@@ -1,12 +1,17 @@
 """train_net.py as a user runs it: two generated videos, a tiny model, one AP; stop and resume."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from .commands import Done, run_script
+from avsf_det.data import VideoReader
+
+from .commands import ROOT, Done, run_script
 
 pytestmark = pytest.mark.xdist_group("end_to_end")  # its dataset is made once
 
@@ -91,6 +96,26 @@ def test_eval_only_gives_the_figures_of_training_and_the_tool_the_same(trained, 
         datasets=datasets,
     )
     assert abs(json.loads(scored.stdout)["mAP"] - first["mAP"]) < 1e-9
+
+
+def test_the_demo_draws_predictions_in_a_process_that_has_read_no_dataset(trained, datasets):
+    video = datasets / "actions.mp4"
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from ava_tools.experiments.mini_demo_results import draw_video\n"
+        "draw_video(Path(sys.argv[1]), Path(sys.argv[2]), num_videos=1)"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code, str(trained), str(video)],
+        cwd=ROOT,
+        env={**os.environ, "DETECTRON2_DATASETS": str(datasets)},
+        check=True,
+    )
+    with VideoReader(str(video)) as drawn:
+        assert drawn.has_audio
+        source = min((datasets / "ava_mini" / "videos" / "val").glob("*.mp4"))
+        with VideoReader(str(source)) as reader:
+            assert drawn.duration == pytest.approx(reader.duration, abs=0.1)
 
 
 def test_missing_data_set_says_what_is_expected_where(tmp_path):

@@ -105,8 +105,9 @@ def draw_video(run_dir: Path, path: Path, num_videos: int) -> None:
         path: video to write.
         num_videos: number of validation videos.
     """
+    dataset = DatasetCatalog.get(DATASET)  # loading it sets the metadata
     names = MetadataCatalog.get(DATASET).action_classes
-    files = dict.fromkeys((d["video_id"], d["file_name"]) for d in DatasetCatalog.get(DATASET))
+    files = dict.fromkeys((d["video_id"], d["file_name"]) for d in dataset)
     predictions = read_predictions(run_dir / "inference" / "ava_predictions.csv", len(names))
     videos = list(files)[:num_videos]
     waveforms = []

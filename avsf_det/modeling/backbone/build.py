@@ -18,11 +18,8 @@ from .fusion import (
     AddAudio,
     AttendToVisual,
     AudioFusion,
-    AudioVisualFusion,
     FusionStage,
     MaskAudio,
-    NoAudioFusion,
-    VisualFusion,
 )
 from .lateral import AudioToVisual, AudioVisualNonLocal, DropPathway, FastToSlow
 from .resnet3d import make_visual_pathway
@@ -39,7 +36,7 @@ def build_slow_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SlowFast:
     """Build the Slow pathway alone, from MODEL.SLOWFAST."""
     slow = _make_slow(cfg, input_shape, f2s={})
     return SlowFast(
-        pathways={"slow": slow}, fusion={s: VisualFusion() for s in STAGES}, **_shared_args(cfg)
+        pathways={"slow": slow}, fusion={s: FusionStage() for s in STAGES}, **_shared_args(cfg)
     )
 
 
@@ -47,9 +44,7 @@ def build_slow_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SlowFast:
 def build_slowfast_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SlowFast:
     """Build Slow and Fast pathways, from MODEL.SLOWFAST."""
     pathways, f2s = _make_slow_and_fast(cfg, input_shape)
-    fusion: dict[str, FusionStage] = {
-        stage: VisualFusion(f2s.get(name)) for stage, name in FUSION_STAGES.items()
-    }
+    fusion = {stage: FusionStage(f2s.get(name)) for stage, name in FUSION_STAGES.items()}
     return SlowFast(pathways=pathways, fusion=fusion, f2s=f2s, **_shared_args(cfg))
 
 
@@ -57,8 +52,8 @@ def build_slowfast_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SlowFast:
 def build_audio_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SlowFast:
     """Build the Audio pathway alone, from MODEL.AUDIO and the depth, width, norm of SLOWFAST."""
     drop_pathway = DropPathway(0.0)
-    fusion: dict[str, FusionStage] = {stage: VisualFusion() for stage in STAGES}
-    fusion["res5"] = AudioVisualFusion(MaskAudio(drop_pathway))
+    fusion = {stage: FusionStage() for stage in STAGES[:-1]}
+    fusion["res5"] = FusionStage(audio=MaskAudio(drop_pathway))
     return SlowFast(
         pathways={"audio": _make_audio(cfg, "res5")},
         fusion=fusion,
@@ -72,7 +67,8 @@ def build_avslowfast_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SlowFast:
     """Build Slow, Fast and Audio pathways, from MODEL.SLOWFAST and MODEL.AUDIO.
 
     Raises:
-        ValueError: the Audio pathway would lead nowhere; see also :func:`_make_audio_lateral`.
+        ValueError: a name in MODEL.AUDIO is unknown, the Audio pathway would lead nowhere, or its
+            time steps at a fusion stage are not a multiple of the frames that they are added to.
     """
     c = cfg.MODEL.AUDIO
     _check_stages("MODEL.AUDIO.FUSION_STAGES", c.FUSION_STAGES, FUSION_STAGES.values())
@@ -81,7 +77,7 @@ def build_avslowfast_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SlowFast:
     if c.DROP_FILL not in ("zeros", "mean"):
         raise ValueError(f"MODEL.AUDIO.DROP_FILL is '{c.DROP_FILL}'; it can be 'zeros' or 'mean'")
     pathways, f2s = _make_slow_and_fast(cfg, input_shape)
-    target, _, _ = _get_fusion_type(c.FUSION_TYPE)
+    target = _get_fusion_type(c.FUSION_TYPE).target
     widths = _stage_channels(_fast_width(cfg) if target == "fast" else cfg.MODEL.SLOWFAST.WIDTH)
     a2fs = {}
     for name in (name for name in LATERAL_STAGES if name in c.FUSION_STAGES):
@@ -114,7 +110,7 @@ def build_sync_laterals(cfg: CfgNode) -> dict[str, Any]:
     Nothing is fused there, but visual and audio features become comparable as at other stages.
 
     Raises:
-        ValueError: see :func:`_make_audio_lateral`.
+        ValueError: MODEL.AUDIO.ALPHA is too small for them.
     """
     f2s = _make_fast_lateral(cfg, POOLED)
     channels = _stage_channels(cfg.MODEL.SLOWFAST.WIDTH)[POOLED] + f2s.out_channels
@@ -128,31 +124,20 @@ def _make_fusion(
     drop_pathway: DropPathway,
     last_stage: str,
 ) -> dict[str, FusionStage]:
-    """Put the laterals of each fusion stage in order.
-
-    Args:
-        fusion_type: MODEL.AUDIO.FUSION_TYPE.
-        f2s: Fast-to-Slow laterals by name of the fusion stage.
-        a2fs: audio laterals by name of the fusion stage.
-        drop_pathway: DropPathway of all fusion stages.
-        last_stage: last stage of the Audio pathway.
-
-    Returns:
-        Fusion stages by the stage before them.
-    """
-    target, _, fuse = _get_fusion_type(fusion_type)
+    """Return the fusion stages, by the stage before them, from the laterals by fusion stage."""
+    target, _, _, fuse = _get_fusion_type(fusion_type)
     # Audio that goes through Fast must be there before Fast goes to Slow.
     order = "f2s_after" if target == "fast" else "f2s_before"
-    fusion: dict[str, FusionStage] = {}
+    fusion = {}
     is_first = True  # no audio in the visual maps yet
     for i, (stage, name) in enumerate(FUSION_STAGES.items()):
         if i > STAGES.index(last_stage):  # the Audio pathway has ended
-            fusion[stage] = VisualFusion(f2s.get(name))
+            fusion[stage] = FusionStage(f2s.get(name))
             continue
-        audio: AudioFusion = MaskAudio(drop_pathway) if name == POOLED else NoAudioFusion()
+        audio = MaskAudio(drop_pathway) if name == POOLED else AudioFusion()
         if name in a2fs:
             audio = fuse(a2fs[name], target, drop_pathway, name)
-        fusion[stage] = AudioVisualFusion(audio, is_first=is_first, **{order: f2s.get(name)})
+        fusion[stage] = FusionStage(audio=audio, is_first=is_first, **{order: f2s.get(name)})
         is_first = is_first and name not in a2fs
     return fusion
 
@@ -203,29 +188,14 @@ def _make_fast_lateral(cfg: CfgNode, name: str) -> FastToSlow:
     c = cfg.MODEL.SLOWFAST
     channels = _stage_channels(_fast_width(cfg))[name]
     return FastToSlow(
-        channels,
-        channels * c.FUSION_RATIO,
-        kernel=c.FUSION_KERNEL,
-        stride=c.ALPHA,
-        norm=_norm(cfg),
+        channels, channels * c.FUSION_RATIO, kernel=c.FUSION_KERNEL, stride=c.ALPHA, norm=_norm(cfg)
     )
 
 
 def _make_audio_lateral(cfg: CfgNode, name: str, visual_channels: int, fusion_type: str) -> Any:
-    """Create the lateral from Audio at a fusion stage.
-
-    Args:
-        cfg: config.
-        name: name of the fusion stage.
-        visual_channels: number of channels of the map that its features are added to.
-        fusion_type: as MODEL.AUDIO.FUSION_TYPE.
-
-    Raises:
-        ValueError: the type is unknown, or the time steps of the Audio pathway at the fusion stage
-            are not a multiple of the frames that they are added to.
-    """
+    """Create the lateral at fusion stage ``name``; ``visual_channels`` are those of its result."""
     c, alpha = cfg.MODEL.AUDIO, cfg.MODEL.SLOWFAST.ALPHA
-    target, get_lateral, _ = _get_fusion_type(fusion_type)
+    target, lateral, keys, _ = _get_fusion_type(fusion_type)
     reduction = math.prod(c.STRIDES[: list(FUSION_STAGES.values()).index(name)])
     reduction *= alpha if target == "fast" else 1  # Fast has alpha_F frames per Slow frame
     if c.ALPHA % reduction:
@@ -234,35 +204,31 @@ def _make_audio_lateral(cfg: CfgNode, name: str, visual_channels: int, fusion_ty
             f"MODEL.AUDIO.STRIDES {c.STRIDES} leave the Audio pathway too few time steps at "
             f"{name} for {fusion_type}"
         )
-    return get_lateral(c)(
+    return lateral(
         _stage_channels(_audio_width(cfg))[name],
         visual_channels,
         inner_channels=c.FUSION_WIDTH,
         stride=c.ALPHA // reduction,
         norm=_norm(cfg),
+        **{name: c[key] for name, key in keys.items()},
     )
-
-
-def _get_audio_to_visual(c: CfgNode) -> Callable[..., nn.Module]:
-    return partial(AudioToVisual, kernel=c.FUSION_KERNEL)
-
-
-def _get_audio_visual_nonlocal(c: CfgNode) -> Callable[..., nn.Module]:
-    return partial(AudioVisualNonLocal, pool=c.NONLOCAL_POOL, attention=c.NONLOCAL_TYPE)
 
 
 class AudioFusionType(NamedTuple):
     """Meaning of a value of MODEL.AUDIO.FUSION_TYPE."""
 
     target: str  # pathway that audio is added to
-    get_lateral: Callable[[CfgNode], Callable[..., nn.Module]]  # from MODEL.AUDIO
+    lateral: type[nn.Module]
+    keys: dict[str, str]  # arguments of the lateral to their keys in MODEL.AUDIO
     fuse: Callable[..., AudioFusion]  # what a fusion stage does with the lateral
 
 
+KERNEL = {"kernel": "FUSION_KERNEL"}
+ATTENTION = {"pool": "NONLOCAL_POOL", "attention": "NONLOCAL_TYPE"}
 AUDIO_FUSION_TYPES = {
-    "a_fs": AudioFusionType("slow", _get_audio_to_visual, AddAudio),
-    "a_f_s": AudioFusionType("fast", _get_audio_to_visual, AddAudio),
-    "av_nonlocal": AudioFusionType("slow", _get_audio_visual_nonlocal, AttendToVisual),
+    "a_fs": AudioFusionType("slow", AudioToVisual, KERNEL, AddAudio),
+    "a_f_s": AudioFusionType("fast", AudioToVisual, KERNEL, AddAudio),
+    "av_nonlocal": AudioFusionType("slow", AudioVisualNonLocal, ATTENTION, AttendToVisual),
 }
 
 

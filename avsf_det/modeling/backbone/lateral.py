@@ -64,19 +64,21 @@ class AudioToVisual(nn.Module):
     ) -> None:
         super().__init__()
         self.out_channels = out_channels
-        channels = (in_channels, inner_channels, out_channels)
         self.conv1, self.conv2 = (
             Conv2d(
-                channels[i],
-                channels[i + 1],
+                before,
+                after,
                 (kernel, 1),
-                stride=((1, stride)[i], 1),
+                stride=(step, 1),
                 padding=(kernel // 2, 0),
                 bias=False,
-                norm=get_norm_2d(norm, channels[i + 1]),
+                norm=get_norm_2d(norm, after),
                 activation=F.relu_,
             )
-            for i in range(2)
+            for before, after, step in (
+                (in_channels, inner_channels, 1),
+                (inner_channels, out_channels, stride),
+            )
         )
         weight_init.c2_msra_fill(self.conv1)
         weight_init.c2_msra_fill(self.conv2)
@@ -91,6 +93,15 @@ class AudioVisualNonLocal(nn.Module):
     """Attention of each audio time step to all positions of a visual map (paper, section 3.4).
 
     The visual map is max-pooled first; docs/paper.md.
+
+    Args:
+        audio_channels: number of channels of the audio map.
+        visual_channels: number of channels of the visual map.
+        inner_channels: number of channels of queries, keys and values.
+        stride: audio time steps per visual frame, averaged to one query.
+        pool: (t, h, w) of the max pooling of the visual map.
+        attention: "dot_product" or "softmax", see :func:`avsf_det.layers.attend`.
+        norm: norm of the result.
     """
 
     def __init__(
@@ -104,17 +115,6 @@ class AudioVisualNonLocal(nn.Module):
         attention: str = "dot_product",
         norm: Norm = "BN",
     ) -> None:
-        """Create the layer.
-
-        Args:
-            audio_channels: number of channels of the audio map.
-            visual_channels: number of channels of the visual map.
-            inner_channels: number of channels of queries, keys and values.
-            stride: audio time steps per visual frame, averaged to one query.
-            pool: (t, h, w) of the max pooling of the visual map.
-            attention: "dot_product" or "softmax", see :class:`avsf_det.layers.NonLocalBlock`.
-            norm: norm of the result.
-        """
         super().__init__()
         check_attention(attention)
         self.out_channels = visual_channels
@@ -148,6 +148,16 @@ class DropPathway(nn.Module):
     The mask is 0 for clips without audio and, in training with probability ``rate``, for the whole
     batch. A factor and not a branch: every parameter is in every step's graph, as DDP requires, and
     batch norms see every step.
+
+    Args:
+        rate: probability P_d, 0..1.
+        scope: what a dropped step masks: "all" is the laterals and the pooled audio (the paper's
+            text), "laterals" keeps the pooled audio (the authors' code).
+        means: number of channels per fusion stage. If given, dropped audio features are replaced
+            by their running mean, else by zeros.
+
+    Raises:
+        ValueError: ``scope`` is another name.
     """
 
     momentum = 0.1  # of the running means, as batch norm's
@@ -155,18 +165,6 @@ class DropPathway(nn.Module):
     def __init__(
         self, rate: float, *, scope: str = "all", means: Mapping[str, int] | None = None
     ) -> None:
-        """Create the layer.
-
-        Args:
-            rate: probability P_d, 0..1.
-            scope: what a dropped step masks: "all" is the laterals and the pooled audio (the
-                paper's text), "laterals" keeps the pooled audio (the authors' code).
-            means: number of channels per fusion stage. If given, dropped audio features are
-                replaced by their running mean, else by zeros.
-
-        Raises:
-            ValueError: ``scope`` is another name.
-        """
         super().__init__()
         if scope not in ("all", "laterals"):
             raise ValueError(f"DropPathway's scope is '{scope}'; it can be 'all' or 'laterals'")

@@ -25,6 +25,14 @@ class ActionROIHeads(ROIHeads):
     an independent sigmoid per action.
 
     The box category is "person" for all boxes; actions are attributes of a person ("gt_actions").
+
+    Args:
+        in_features: names of the visual maps, of one stride.
+        in_channels: number of channels of these and of "audio_res5" if it exists, C.
+        num_actions: number of actions, K.
+        pooler: RoIAlign of the visual maps.
+        dropout: probability of dropout before the linear layer.
+        **kwargs: arguments of :class:`detectron2.modeling.ROIHeads`.
     """
 
     @configurable
@@ -38,16 +46,6 @@ class ActionROIHeads(ROIHeads):
         dropout: float,
         **kwargs: Any,
     ) -> None:
-        """Create the heads.
-
-        Args:
-            in_features: names of the visual maps, of one stride.
-            in_channels: number of channels of these and of "audio_res5" if it exists, C.
-            num_actions: number of actions, K.
-            pooler: RoIAlign of the visual maps.
-            dropout: probability of dropout before the linear layer.
-            **kwargs: arguments of :class:`detectron2.modeling.ROIHeads`.
-        """
         super().__init__(**kwargs)
         self.in_features = in_features
         self.pooler = pooler

@@ -24,6 +24,12 @@ class Conv3d(nn.Conv3d):
     On a CPU, kernels over time alone, over space alone, and those with few outputs run as 2-D
     convolutions (:mod:`avsf_det.layers.cpu_conv`), equal up to rounding. Under torch.compile and
     torch.export they stay 3-D, because compilers choose a better form themselves.
+
+    Args:
+        *args: arguments of :class:`torch.nn.Conv3d`.
+        norm: module applied to the output of the convolution.
+        activation: function applied after the norm.
+        **kwargs: keyword arguments of :class:`torch.nn.Conv3d`.
     """
 
     padding: tuple[int, ...]
@@ -35,14 +41,6 @@ class Conv3d(nn.Conv3d):
         activation: Callable[[torch.Tensor], torch.Tensor] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Create the layer.
-
-        Args:
-            *args: arguments of :class:`torch.nn.Conv3d`.
-            norm: module applied to the output of the convolution.
-            activation: function applied after the norm.
-            **kwargs: keyword arguments of :class:`torch.nn.Conv3d`.
-        """
         super().__init__(*args, **kwargs)
         self.norm = norm
         self.activation = activation

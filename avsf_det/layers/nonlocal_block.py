@@ -40,7 +40,15 @@ def check_attention(attention: str) -> None:
 
 
 class NonLocalBlock(nn.Module):
-    """Residual block in which every position attends to every (pooled) position."""
+    """Residual block in which every position attends to every (pooled) position.
+
+    Args:
+        channels: number of channels of the map, C.
+        inner_channels: number of channels of queries, keys and values, D; None for C / 2.
+        pool: (t, h, w) of the max pooling of the positions that are attended to.
+        attention: "dot_product" or "softmax", see :func:`attend`; others raise ValueError.
+        norm: norm of the residual, see :func:`avsf_det.layers.get_norm`.
+    """
 
     def __init__(
         self,
@@ -51,18 +59,6 @@ class NonLocalBlock(nn.Module):
         attention: str = "dot_product",
         norm: Norm = "BN",
     ) -> None:
-        """Create the block.
-
-        Args:
-            channels: number of channels of the map, C.
-            inner_channels: number of channels of queries, keys and values, D; None for C / 2.
-            pool: (t, h, w) of the max pooling of the positions that are attended to.
-            attention: "dot_product" or "softmax", see :func:`attend`.
-            norm: norm of the residual, see :func:`avsf_det.layers.get_norm`.
-
-        Raises:
-            ValueError: ``attention`` is another name.
-        """
         super().__init__()
         check_attention(attention)
         inner_channels = inner_channels or channels // 2

@@ -78,18 +78,18 @@ def build_avslowfast_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SlowFast:
         raise ValueError(f"MODEL.AUDIO.DROP_FILL is '{c.DROP_FILL}'; it can be 'zeros' or 'mean'")
     pathways, f2s = _make_slow_and_fast(cfg, input_shape)
     target = _get_fusion_type(c.FUSION_TYPE).target
-    widths = _stage_channels(_fast_width(cfg) if target == "fast" else cfg.MODEL.SLOWFAST.WIDTH)
+    visual = _stage_channels(cfg, target)
     a2fs = {}
     for name in (name for name in LATERAL_STAGES if name in c.FUSION_STAGES):
         # Slow has its Fast channels when audio joins it; Fast gets audio on its own channels.
         joined = _f2s_channels(f2s, name) if target == "slow" else 0
-        a2fs[name] = _make_audio_lateral(cfg, name, widths[name] + joined, c.FUSION_TYPE)
+        a2fs[name] = _make_audio_lateral(cfg, name, visual[name] + joined, c.FUSION_TYPE)
     # The Audio pathway ends where it is last used: DDP allows no parameter without a gradient.
     last_stage = [stage for stage in STAGES if FUSION_STAGES[stage] in c.FUSION_STAGES][-1]
     pathways["audio"] = _make_audio(cfg, last_stage)
     means = {name: lateral.out_channels for name, lateral in a2fs.items()}
     if last_stage == "res5":
-        means[POOLED] = _stage_channels(_audio_width(cfg))[POOLED]
+        means[POOLED] = _stage_channels(cfg, "audio")[POOLED]
     drop_pathway = DropPathway(
         c.DROP_PATHWAY, scope=c.DROP_SCOPE, means=means if c.DROP_FILL == "mean" else None
     )
@@ -113,7 +113,7 @@ def build_sync_laterals(cfg: CfgNode) -> dict[str, Any]:
         ValueError: MODEL.AUDIO.ALPHA is too small for them.
     """
     f2s = _make_fast_lateral(cfg, POOLED)
-    channels = _stage_channels(cfg.MODEL.SLOWFAST.WIDTH)[POOLED] + f2s.out_channels
+    channels = _stage_channels(cfg, "slow")[POOLED] + f2s.out_channels
     return {"f2s": f2s, "a2fs": _make_audio_lateral(cfg, POOLED, channels, "a_fs")}
 
 
@@ -149,9 +149,8 @@ def _make_slow_and_fast(
     stages = cfg.MODEL.SLOWFAST.FUSION_STAGES
     _check_stages("MODEL.SLOWFAST.FUSION_STAGES", stages, LATERAL_STAGES)
     f2s = {name: _make_fast_lateral(cfg, name) for name in LATERAL_STAGES if name in stages}
-    fast = make_visual_pathway(
-        **_visual_args(cfg, input_shape), width=_fast_width(cfg), temporal_kernels=FAST_KERNELS
-    )
+    fast_width = _stage_channels(cfg, "fast")["pool1"]
+    fast = _make_visual(cfg, input_shape, width=fast_width, temporal_kernels=FAST_KERNELS)
     slow = _make_slow(cfg, input_shape, f2s)
     return {"slow": slow, "fast": fast}, f2s
 
@@ -160,8 +159,9 @@ def _make_slow(
     cfg: CfgNode, input_shape: ShapeSpec, f2s: Mapping[str, FastToSlow]
 ) -> nn.ModuleDict:
     c = cfg.MODEL.SLOWFAST
-    return make_visual_pathway(
-        **_visual_args(cfg, input_shape),
+    return _make_visual(
+        cfg,
+        input_shape,
         width=c.WIDTH,
         temporal_kernels=SLOW_KERNELS,
         lateral_channels=[_f2s_channels(f2s, name) for name in LATERAL_STAGES],
@@ -172,11 +172,25 @@ def _make_slow(
     )
 
 
+def _make_visual(cfg: CfgNode, input_shape: ShapeSpec, **kwargs: Any) -> nn.ModuleDict:
+    """Build a visual pathway, with the settings that Slow and Fast share."""
+    c = cfg.MODEL.SLOWFAST
+    return make_visual_pathway(
+        depth=c.DEPTH,
+        in_channels=input_shape.channels,
+        num_temporal_blocks=c.NUM_TEMPORAL_BLOCKS,
+        strides=c.SPATIAL_STRIDES,
+        dilations=c.SPATIAL_DILATIONS,
+        norm=_norm(cfg),
+        **kwargs,
+    )
+
+
 def _make_audio(cfg: CfgNode, last_stage: str) -> nn.ModuleDict:
     c = cfg.MODEL.AUDIO
     return make_audio_pathway(
         depth=cfg.MODEL.SLOWFAST.DEPTH,
-        width=_audio_width(cfg),
+        width=_stage_channels(cfg, "audio")["pool1"],
         strides=c.STRIDES,
         block=c.BLOCK,
         last_stage=last_stage,
@@ -186,7 +200,7 @@ def _make_audio(cfg: CfgNode, last_stage: str) -> nn.ModuleDict:
 
 def _make_fast_lateral(cfg: CfgNode, name: str) -> FastToSlow:
     c = cfg.MODEL.SLOWFAST
-    channels = _stage_channels(_fast_width(cfg))[name]
+    channels = _stage_channels(cfg, "fast")[name]
     return FastToSlow(
         channels, channels * c.FUSION_RATIO, kernel=c.FUSION_KERNEL, stride=c.ALPHA, norm=_norm(cfg)
     )
@@ -205,7 +219,7 @@ def _make_audio_lateral(cfg: CfgNode, name: str, visual_channels: int, fusion_ty
             f"{name} for {fusion_type}"
         )
     return lateral(
-        _stage_channels(_audio_width(cfg))[name],
+        _stage_channels(cfg, "audio")[name],
         visual_channels,
         inner_channels=c.FUSION_WIDTH,
         stride=c.ALPHA // reduction,
@@ -256,45 +270,26 @@ def _shared_args(cfg: CfgNode) -> dict[str, Any]:
     }
 
 
-def _visual_args(cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
-    """Return the arguments that Slow and Fast have in common."""
-    c = cfg.MODEL.SLOWFAST
-    return {
-        "depth": c.DEPTH,
-        "in_channels": input_shape.channels,
-        "num_temporal_blocks": c.NUM_TEMPORAL_BLOCKS,
-        "strides": c.SPATIAL_STRIDES,
-        "dilations": c.SPATIAL_DILATIONS,
-        "norm": _norm(cfg),
-    }
-
-
 def _norm(cfg: CfgNode) -> Norm:
     """Return MODEL.SLOWFAST.NORM as the layers take it."""
     c = cfg.MODEL.SLOWFAST
     return partial(SubBatchNorm, clips=c.SUBBN_CLIPS) if c.NORM == "SubBN" else c.NORM
 
 
-def _fast_width(cfg: CfgNode) -> int:
-    return _divide_width(cfg, "BETA_INV", cfg.MODEL.SLOWFAST.BETA_INV)
-
-
-def _audio_width(cfg: CfgNode) -> int:
-    return _divide_width(cfg, "MODEL.AUDIO.BETA_INV", cfg.MODEL.AUDIO.BETA_INV)
-
-
-def _divide_width(cfg: CfgNode, key: str, beta_inv: int) -> int:
-    width = cfg.MODEL.SLOWFAST.WIDTH
-    if width % beta_inv:
-        raise ValueError(f"MODEL.SLOWFAST.WIDTH {width} is not a multiple of {key} {beta_inv}")
-    return width // beta_inv
-
-
-def _stage_channels(width: int) -> dict[str, int]:
-    """Return the channels of a pathway at each fusion stage, from those of its stem."""
+def _stage_channels(cfg: CfgNode, pathway: str) -> dict[str, int]:
+    """Return the channels of a pathway at each fusion stage; at "pool1" they are its width."""
+    width, beta_inv = cfg.MODEL.SLOWFAST.WIDTH, 1
+    if pathway != "slow":
+        section = {"fast": "SLOWFAST", "audio": "AUDIO"}[pathway]
+        beta_inv = cfg.MODEL[section].BETA_INV
+        if width % beta_inv:
+            raise ValueError(
+                f"MODEL.SLOWFAST.WIDTH {width} is not a multiple of MODEL.{section}.BETA_INV "
+                f"{beta_inv}"
+            )
     factors = (1, 4, 8, 16, 32)  # a bottleneck's output is 4 times its width
     names = FUSION_STAGES.values()
-    return {name: width * factor for name, factor in zip(names, factors, strict=True)}
+    return {name: width // beta_inv * factor for name, factor in zip(names, factors, strict=True)}
 
 
 def _f2s_channels(f2s: Mapping[str, FastToSlow], name: str) -> int:

@@ -7,15 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .cpu_conv import (
-    conv_spatial,
-    conv_temporal,
-    conv_thin,
-    is_eager_cpu,
-    is_spatial,
-    is_temporal,
-    is_thin,
-)
+from . import cpu_conv
 
 
 class Conv3d(nn.Conv3d):
@@ -55,14 +47,15 @@ class Conv3d(nn.Conv3d):
         return x
 
     def _convolve(self, x: torch.Tensor) -> torch.Tensor:
-        if is_eager_cpu(x):
-            if is_spatial(self):
-                return conv_spatial(x, self)
-            if is_temporal(self, x):
-                return conv_temporal(x, self)
-            if is_thin(self):
+        if cpu_conv.is_eager_cpu(x):
+            if cpu_conv.is_spatial(self):
+                return cpu_conv.conv_spatial(x, self)
+            if cpu_conv.is_temporal(self, x):
+                return cpu_conv.conv_temporal(x, self)
+            if cpu_conv.is_thin(self):
                 if torch.is_grad_enabled() and self.weight.requires_grad:
-                    return conv_thin(x, self)
+                    return cpu_conv.conv_thin(x, self)
+                # Without a gradient, the 3-D form channels last is the fastest.
                 x = x.contiguous(memory_format=torch.channels_last_3d)
         return self._convolve_padded(x)
 

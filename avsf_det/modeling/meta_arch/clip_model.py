@@ -147,10 +147,8 @@ class ClipModel(nn.Module):
             x |= self._batch_audio(batched_inputs, "audio_negative")
             if self.training:
                 if x["audio"] is None or x["audio_negative"] is None:
-                    raise ValueError(
-                        "MODEL.AVSYNC.ENABLED: every training clip needs 'audio' and "
-                        "'audio_negative'"
-                    )
+                    needs = "'audio' and 'audio_negative'"
+                    raise ValueError(f"MODEL.AVSYNC.ENABLED: every training clip needs {needs}")
                 x = self.avsync_head.choose_negatives(x)
         return clips, x
 

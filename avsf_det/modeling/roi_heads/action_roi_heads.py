@@ -99,10 +99,10 @@ class ActionROIHeads(ROIHeads):
         if self.training:
             assert targets is not None
             proposals = self.label_and_sample_proposals(proposals, targets)
-            logits = self.predict(features, [x.proposal_boxes for x in proposals])
-            return [], {"loss_action": self.loss(logits, proposals)}
         assert proposals is not None
         logits = self.predict(features, [x.proposal_boxes for x in proposals])
+        if self.training:
+            return [], {"loss_action": self.loss(logits, proposals)}
         return self.inference(logits, proposals), {}
 
     def label_and_sample_proposals(

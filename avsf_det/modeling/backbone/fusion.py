@@ -56,19 +56,12 @@ class AudioFusion:
 
 @dataclass(frozen=True, eq=False)
 class FusionStage:
-    """Laterals between the pathways after a stage, as far as it has them.
+    """Laterals between the pathways after a stage, as far as it has them."""
 
-    Attributes:
-        f2s_before: Fast-to-Slow lateral that runs before audio is fused.
-        audio: part that handles the Audio pathway; None where this has ended.
-        f2s_after: Fast-to-Slow lateral that runs after audio is fused.
-        is_first: whether no audio was fused at an earlier stage.
-    """
-
-    f2s_before: FastToSlow | None = None
-    audio: AudioFusion | None = None
-    f2s_after: FastToSlow | None = None
-    is_first: bool = True
+    f2s_before: FastToSlow | None = None  # runs before audio is fused
+    audio: AudioFusion | None = None  # None where the Audio pathway has ended
+    f2s_after: FastToSlow | None = None  # runs after audio is fused
+    is_first: bool = True  # whether no audio was fused at an earlier stage
 
     def __call__(self, maps: Maps, masks: DropMasks | None) -> tuple[Maps, SyncTap | None]:
         """Run the laterals in order; return the fused maps, and what met if that has audio."""
@@ -93,19 +86,12 @@ class FusionStage:
 
 @dataclass(frozen=True, eq=False)
 class AddAudio(AudioFusion):
-    """Add audio features to each position of a visual map: A->FS and A->F->S.
-
-    Attributes:
-        lateral: audio features at the frame rate of the visual map.
-        target: pathway that they are added to.
-        drop_pathway: module that masks them.
-        name: name of the fusion stage.
-    """
+    """Add audio features to each position of a visual map: A->FS and A->F->S."""
 
     lateral: AudioToVisual
-    target: str
+    target: str  # pathway that audio is added to
     drop_pathway: DropPathway
-    name: str
+    name: str  # of the fusion stage
 
     def __call__(self, maps: Maps, masks: DropMasks) -> tuple[Maps, Features]:
         """Return the fused maps, and the two summands before DropPathway."""
@@ -121,14 +107,7 @@ class AddAudio(AudioFusion):
 
 @dataclass(frozen=True, eq=False)
 class AttendToVisual(AudioFusion):
-    """Add what audio finds in a visual map by attention to that map: non-local fusion.
-
-    Attributes:
-        lateral: attention of audio to the visual map.
-        target: pathway that its result is added to.
-        drop_pathway: module that masks the result.
-        name: name of the fusion stage.
-    """
+    """Add what audio finds in a visual map by attention to that map: non-local fusion."""
 
     lateral: AudioVisualNonLocal
     target: str
@@ -147,12 +126,7 @@ class AttendToVisual(AudioFusion):
 
 @dataclass(frozen=True, eq=False)
 class MaskAudio(AudioFusion):
-    """Drop the negatives from the last audio map and mask it, for the heads that pool it.
-
-    Attributes:
-        drop_pathway: module that masks the map.
-        name: name of the fusion stage.
-    """
+    """Drop the negatives from the last audio map and mask it, for the heads that pool it."""
 
     drop_pathway: DropPathway
     name: str = "pool5"

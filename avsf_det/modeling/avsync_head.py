@@ -164,10 +164,9 @@ class AVSyncHead(nn.Module):
                 audio = self.a2fs(audio)  # (2N, C, T / alpha_F, 1, 1)
             layers = getattr(self, level)
             pooled = torch.cat([x.flatten(2).mean(dim=2) for x in visual], 1)  # (N, C_visual)
-            embeddings[level] = (
-                _embed(layers["visual"], pooled),
-                _embed(layers["audio"], audio.flatten(2).mean(dim=2)),
-            )
+            projected = layers["visual"](pooled), layers["audio"](audio.flatten(2).mean(dim=2))
+            of_visual, of_audio = (0.5 * F.normalize(x.float(), dim=1) for x in projected)
+            embeddings[level] = (of_visual, of_audio)  # (N, D), ([2]N, D)
         return embeddings
 
     def is_valid(self, x: Mapping[str, Any]) -> torch.Tensor:
@@ -211,10 +210,6 @@ class AVSyncHead(nn.Module):
             for kind, chosen in (("easy", easy), ("hard", ~easy)):
                 _log_fraction(f"avs/{level}_acc_{kind}", positive < negative, mask * chosen)
         return losses
-
-
-def _embed(layer: nn.Linear, pooled: torch.Tensor) -> torch.Tensor:
-    return 0.5 * F.normalize(layer(pooled).float(), dim=1)
 
 
 def _sync_logits(layer: nn.Linear, distances: torch.Tensor) -> torch.Tensor:

@@ -40,11 +40,8 @@ class Conv3d(nn.Conv3d):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (N, C_in, T, H, W) to (N, C_out, T', H', W')."""
         x = self._convolve(x)
-        if self.norm is not None:
-            x = self.norm(x)
-        if self.activation is not None:
-            x = self.activation(x)
-        return x
+        x = x if self.norm is None else self.norm(x)
+        return x if self.activation is None else self.activation(x)
 
     def _convolve(self, x: torch.Tensor) -> torch.Tensor:
         if cpu_conv.is_eager_cpu(x):

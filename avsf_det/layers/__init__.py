@@ -10,17 +10,16 @@ from .batch_norm import (
 )
 from .conv3d import Conv3d
 from .cpu_conv import is_channels_last, max_pool3d
-from .nonlocal_block import NonLocalBlock, attend, check_attention
+from .nonlocal_block import NonLocalAttention, NonLocalBlock
 
 __all__ = [
     "BatchNormBase",
     "Conv3d",
     "FrozenBatchNorm3d",
+    "NonLocalAttention",
     "NonLocalBlock",
     "Norm",
     "SubBatchNorm",
-    "attend",
-    "check_attention",
     "fold_batch_norms",
     "freeze",
     "get_norm",

@@ -7,15 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .cpu_conv import (
-    conv_spatial,
-    conv_temporal,
-    conv_thin,
-    is_eager_cpu,
-    is_spatial,
-    is_temporal,
-    is_thin,
-)
+from . import cpu_conv
 
 
 class Conv3d(nn.Conv3d):
@@ -24,6 +16,12 @@ class Conv3d(nn.Conv3d):
     On a CPU, kernels over time alone, over space alone, and those with few outputs run as 2-D
     convolutions (:mod:`avsf_det.layers.cpu_conv`), equal up to rounding. Under torch.compile and
     torch.export they stay 3-D, because compilers choose a better form themselves.
+
+    Args:
+        *args: arguments of :class:`torch.nn.Conv3d`.
+        norm: module applied to the output of the convolution.
+        activation: function applied after the norm.
+        **kwargs: keyword arguments of :class:`torch.nn.Conv3d`.
     """
 
     padding: tuple[int, ...]
@@ -35,14 +33,6 @@ class Conv3d(nn.Conv3d):
         activation: Callable[[torch.Tensor], torch.Tensor] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Create the layer.
-
-        Args:
-            *args: arguments of :class:`torch.nn.Conv3d`.
-            norm: module applied to the output of the convolution.
-            activation: function applied after the norm.
-            **kwargs: keyword arguments of :class:`torch.nn.Conv3d`.
-        """
         super().__init__(*args, **kwargs)
         self.norm = norm
         self.activation = activation
@@ -50,21 +40,19 @@ class Conv3d(nn.Conv3d):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (N, C_in, T, H, W) to (N, C_out, T', H', W')."""
         x = self._convolve(x)
-        if self.norm is not None:
-            x = self.norm(x)
-        if self.activation is not None:
-            x = self.activation(x)
-        return x
+        x = x if self.norm is None else self.norm(x)
+        return x if self.activation is None else self.activation(x)
 
     def _convolve(self, x: torch.Tensor) -> torch.Tensor:
-        if is_eager_cpu(x):
-            if is_spatial(self):
-                return conv_spatial(x, self)
-            if is_temporal(self, x):
-                return conv_temporal(x, self)
-            if is_thin(self):
+        if cpu_conv.is_eager_cpu(x):
+            if cpu_conv.is_spatial(self):
+                return cpu_conv.conv_spatial(x, self)
+            if cpu_conv.is_temporal(self, x):
+                return cpu_conv.conv_temporal(x, self)
+            if cpu_conv.is_thin(self):
                 if torch.is_grad_enabled() and self.weight.requires_grad:
-                    return conv_thin(x, self)
+                    return cpu_conv.conv_thin(x, self)
+                # Without a gradient, the 3-D form channels last is the fastest.
                 x = x.contiguous(memory_format=torch.channels_last_3d)
         return self._convolve_padded(x)
 

@@ -53,9 +53,8 @@ def conv_temporal(x: torch.Tensor, conv: nn.Conv3d) -> torch.Tensor:
     """Convolve (N, C_in, T, H, W) by t x 1 x 1: a clip is an image of T rows and H * W columns."""
     x = x[..., :: conv.stride[1], :: conv.stride[2]]
     padding: Any = conv.padding
-    image = x.flatten(3)  # (N, C_in, T, H * W)
     maps = F.conv2d(
-        image,
+        x.flatten(3),  # (N, C_in, T, H * W)
         conv.weight[..., 0],
         conv.bias,
         stride=(conv.stride[0], 1),
@@ -80,7 +79,7 @@ def conv_thin(x: torch.Tensor, conv: nn.Conv3d) -> torch.Tensor:
     """Convolve (N, C_in, T, H, W) by t x k x k with few output channels, for training.
 
     A frame and its neighbours in time are stacked to an image with t * C_in channels: the gradient
-    of the 3-D form is slow. Without a gradient, the 3-D form channels last is faster than this.
+    of the 3-D form is slow.
     """
     taps, num_frames = conv.kernel_size[0], x.shape[2]
     padded = F.pad(x.permute(0, 2, 3, 4, 1), (0,) * 6 + (taps // 2,) * 2)  # (N, T + t - 1, H, W, C)

@@ -39,6 +39,21 @@ class AVSyncHead(nn.Module):
     answer would leak) and for clips whose positive and negative audio are silent or identical.
     Masking by 0 instead of indexing keeps all parameters in the graph, as DDP requires.
 
+    Args:
+        channels: level ("res3", ...) to the numbers of visual and of audio channels.
+        dim: number of dimensions, D.
+        loss: "contrastive", or "bce": a binary classification of the cosine similarity.
+        margin: margin of the contrastive loss. Distances are at most 1.
+        weight: weight of the loss of each level.
+        min_variance: see :func:`avsf_det.modeling.losses.are_distinct`.
+        max_similarity: see :func:`avsf_det.modeling.losses.are_distinct`.
+        f2s: Fast-to-Slow lateral after res5, for the comparison alone.
+        a2fs: audio lateral after res5, for the comparison alone; given if ``f2s`` is. Without
+            them the pooled maps of the pathways are compared.
+
+    Raises:
+        ValueError: ``loss`` is another name.
+
     Attributes:
         levels: names of the levels.
         easy_ratio: fraction of a batch, from its start, with easy negatives (rounded down). A
@@ -59,23 +74,6 @@ class AVSyncHead(nn.Module):
         f2s: FastToSlow | None = None,
         a2fs: AudioToVisual | None = None,
     ) -> None:
-        """Create the head.
-
-        Args:
-            channels: level ("res3", ...) to the numbers of visual and of audio channels.
-            dim: number of dimensions, D.
-            loss: "contrastive", or "bce": a binary classification of the cosine similarity.
-            margin: margin of the contrastive loss. Distances are at most 1.
-            weight: weight of the loss of each level.
-            min_variance: see :func:`avsf_det.modeling.losses.are_distinct`.
-            max_similarity: see :func:`avsf_det.modeling.losses.are_distinct`.
-            f2s: Fast-to-Slow lateral after res5, for the comparison alone.
-            a2fs: audio lateral after res5, for the comparison alone; given if ``f2s`` is. Without
-                them the pooled maps of the pathways are compared.
-
-        Raises:
-            ValueError: ``loss`` is another name.
-        """
         super().__init__()
         if loss not in LOSSES:
             raise ValueError(f"MODEL.AVSYNC.LOSS is '{loss}'; it can be {' or '.join(LOSSES)}")
@@ -135,14 +133,7 @@ class AVSyncHead(nn.Module):
         return torch.arange(num_clips) < num_easy
 
     def choose_negatives(self, x: Mapping[str, Any]) -> dict[str, Any]:
-        """Replace hard negatives by easy ones, for the clips of :meth:`is_easy`.
-
-        Args:
-            x: inputs of a backbone, with hard "audio_negative" and "has_audio_negative".
-
-        Returns:
-            The inputs with the chosen negatives.
-        """
+        """Return the inputs of a backbone with easy negatives for the clips of :meth:`is_easy`."""
         easy = self.is_easy(len(x["audio"])).to(x["audio"].device)
         hard, has_hard = x["audio_negative"], x["has_audio_negative"]
         # A video that is too short for a hard negative gives its own audio to the next clip.
@@ -173,28 +164,20 @@ class AVSyncHead(nn.Module):
                 audio = self.a2fs(audio)  # (2N, C, T / alpha_F, 1, 1)
             layers = getattr(self, level)
             pooled = torch.cat([x.flatten(2).mean(dim=2) for x in visual], 1)  # (N, C_visual)
-            embeddings[level] = (
-                _embed(layers["visual"], pooled),
-                _embed(layers["audio"], audio.flatten(2).mean(dim=2)),
-            )
+            projected = layers["visual"](pooled), layers["audio"](audio.flatten(2).mean(dim=2))
+            of_visual, of_audio = (0.5 * F.normalize(x.float(), dim=1) for x in projected)
+            embeddings[level] = (of_visual, of_audio)  # (N, D), ([2]N, D)
         return embeddings
 
     def is_valid(self, x: Mapping[str, Any]) -> torch.Tensor:
-        """Return which clips have two audio tracks that can be distinguished, (N,) bool.
-
-        Args:
-            x: inputs of a backbone, with negatives.
-        """
-        return (
-            x["has_audio"]
-            & x["has_audio_negative"]
-            & are_distinct(
-                x["audio"],
-                x["audio_negative"],
-                min_variance=self.min_variance,
-                max_similarity=self.max_similarity,
-            )
+        """Return which clips of ``x`` have audio and a negative that is distinct, (N,) bool."""
+        distinct = are_distinct(
+            x["audio"],
+            x["audio_negative"],
+            min_variance=self.min_variance,
+            max_similarity=self.max_similarity,
         )
+        return x["has_audio"] & x["has_audio_negative"] & distinct
 
     def forward(self, taps: Mapping[str, SyncTap], x: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         """Compute the losses.
@@ -217,21 +200,16 @@ class AVSyncHead(nn.Module):
             mask = valid * taps[level].unfused
             layers = getattr(self, level)
             if "sync" in layers:
-                loss = sync_classification_loss(
-                    _sync_logits(layers["sync"], positive),
-                    _sync_logits(layers["sync"], negative),
-                    mask,
-                )
+                logits = [
+                    _sync_logits(layers["sync"], d) for d in (positive, negative)
+                ]  # (N,) each
+                loss = sync_classification_loss(logits[0], logits[1], mask)
             else:
                 loss = margin_contrastive_loss(positive, negative, mask, self.margin)
             losses[f"loss_avs_{level}"] = self.weight * loss
             for kind, chosen in (("easy", easy), ("hard", ~easy)):
                 _log_fraction(f"avs/{level}_acc_{kind}", positive < negative, mask * chosen)
         return losses
-
-
-def _embed(layer: nn.Linear, pooled: torch.Tensor) -> torch.Tensor:
-    return 0.5 * F.normalize(layer(pooled).float(), dim=1)
 
 
 def _sync_logits(layer: nn.Linear, distances: torch.Tensor) -> torch.Tensor:

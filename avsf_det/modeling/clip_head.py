@@ -23,6 +23,16 @@ class ClipHead(nn.Module):
     frames larger than in training the head is fully convolutional: the pooling window keeps its
     training size and slides, the pooled audio is repeated, and the scores of all positions are
     averaged.
+
+    Args:
+        in_channels: number of channels of all pathways, C.
+        num_classes: task to its number of classes, K.
+        loss: "softmax" (one class per clip) or "sigmoid" (any number of classes).
+        dropout: probability of dropout before the linear layers.
+        window: height and width of the visual maps of a training crop.
+
+    Raises:
+        ValueError: ``loss`` is another name.
     """
 
     @configurable
@@ -35,18 +45,6 @@ class ClipHead(nn.Module):
         dropout: float,
         window: int,
     ) -> None:
-        """Create the head.
-
-        Args:
-            in_channels: number of channels of all pathways, C.
-            num_classes: task to its number of classes, K.
-            loss: "softmax" (one class per clip) or "sigmoid" (any number of classes).
-            dropout: probability of dropout before the linear layers.
-            window: height and width of the visual maps of a training crop.
-
-        Raises:
-            ValueError: ``loss`` is another name.
-        """
         super().__init__()
         if loss not in LOSSES:
             raise ValueError(f"MODEL.CLIP_HEAD.LOSS is '{loss}'; it can be {' or '.join(LOSSES)}")

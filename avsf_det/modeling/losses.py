@@ -38,10 +38,7 @@ def sync_classification_loss(
 ) -> torch.Tensor:
     """Compute the binary cross-entropy of "in sync": 1 for positive pairs, 0 for negative ones.
 
-    Args:
-        positive: (N,) logits of the positive pairs.
-        negative: (N,) logits of the negative pairs.
-        mask: (N,) float, 1 for clips that count, 0 for others.
+    ``positive`` and ``negative`` are logits (N,), ``mask`` that of :func:`margin_contrastive_loss`.
     """
     pairs = F.softplus(-positive) + F.softplus(negative)
     return (mask * pairs).sum() / (2 * len(mask))
@@ -50,7 +47,7 @@ def sync_classification_loss(
 def are_distinct(
     audio: torch.Tensor, negative: torch.Tensor, *, min_variance: float, max_similarity: float
 ) -> torch.Tensor:
-    """Return for which clips the own audio and the negative can be distinguished.
+    """Return for which clips the own audio and the negative can be distinguished, (N,) bool.
 
     Neither may be silent or monotonous, and they must differ.
 
@@ -59,9 +56,6 @@ def are_distinct(
         negative: (N, 1, T_a, F) normalised spectrograms.
         min_variance: variance that each must exceed.
         max_similarity: cosine similarity that they must stay below.
-
-    Returns:
-        (N,) bool.
     """
     audio, negative = audio.flatten(1), negative.flatten(1)  # (N, T_a * F)
     varied = [x.var(dim=1, correction=0) > min_variance for x in (audio, negative)]

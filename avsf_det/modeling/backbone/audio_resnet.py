@@ -77,18 +77,17 @@ class TimeFrequencyBlock(nn.Module):
         norm: Norm = "BN",
     ) -> None:
         super().__init__()
+        conv = partial(_conv, norm=norm)
+        width = bottleneck_channels
         self.shortcut = self.conv1 = None
         if in_channels != out_channels or stride != 1:
-            self.shortcut = _conv(
-                in_channels, out_channels, (1, 1), norm=norm, stride=stride, relu=False
-            )
+            self.shortcut = conv(in_channels, out_channels, (1, 1), stride=stride, relu=False)
         if reduce:
-            self.conv1 = _conv(in_channels, bottleneck_channels, (1, 1), norm=norm)
-            in_channels = bottleneck_channels  # both branches follow the reduction
-        self.conv_t = _conv(in_channels, bottleneck_channels, (3, 1), norm=norm, stride=stride)
-        self.conv_f = _conv(in_channels, bottleneck_channels, (1, 3), norm=norm, stride=stride)
-        joined = bottleneck_channels if reduce else 2 * bottleneck_channels
-        self.conv3 = _conv(joined, out_channels, (1, 1), norm=norm, relu=False)
+            self.conv1 = conv(in_channels, width, (1, 1))
+            in_channels = width  # both branches follow the reduction
+        self.conv_t = conv(in_channels, width, (3, 1), stride=stride)
+        self.conv_f = conv(in_channels, width, (1, 3), stride=stride)
+        self.conv3 = conv(width if reduce else 2 * width, out_channels, (1, 1), relu=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (N, C_in, T, F) to (N, C_out, T / stride, F / stride)."""

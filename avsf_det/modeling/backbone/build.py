@@ -18,11 +18,8 @@ from .fusion import (
     AddAudio,
     AttendToVisual,
     AudioFusion,
-    AudioVisualFusion,
     FusionStage,
     MaskAudio,
-    NoAudioFusion,
-    VisualFusion,
 )
 from .lateral import AudioToVisual, AudioVisualNonLocal, DropPathway, FastToSlow
 from .resnet3d import make_visual_pathway
@@ -39,7 +36,7 @@ def build_slow_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SlowFast:
     """Build the Slow pathway alone, from MODEL.SLOWFAST."""
     slow = _make_slow(cfg, input_shape, f2s={})
     return SlowFast(
-        pathways={"slow": slow}, fusion={s: VisualFusion() for s in STAGES}, **_shared_args(cfg)
+        pathways={"slow": slow}, fusion={s: FusionStage() for s in STAGES}, **_shared_args(cfg)
     )
 
 
@@ -47,9 +44,7 @@ def build_slow_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SlowFast:
 def build_slowfast_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SlowFast:
     """Build Slow and Fast pathways, from MODEL.SLOWFAST."""
     pathways, f2s = _make_slow_and_fast(cfg, input_shape)
-    fusion: dict[str, FusionStage] = {
-        stage: VisualFusion(f2s.get(name)) for stage, name in FUSION_STAGES.items()
-    }
+    fusion = {stage: FusionStage(f2s.get(name)) for stage, name in FUSION_STAGES.items()}
     return SlowFast(pathways=pathways, fusion=fusion, f2s=f2s, **_shared_args(cfg))
 
 
@@ -57,8 +52,8 @@ def build_slowfast_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SlowFast:
 def build_audio_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SlowFast:
     """Build the Audio pathway alone, from MODEL.AUDIO and the depth, width, norm of SLOWFAST."""
     drop_pathway = DropPathway(0.0)
-    fusion: dict[str, FusionStage] = {stage: VisualFusion() for stage in STAGES}
-    fusion["res5"] = AudioVisualFusion(MaskAudio(drop_pathway))
+    fusion = {stage: FusionStage() for stage in STAGES[:-1]}
+    fusion["res5"] = FusionStage(audio=MaskAudio(drop_pathway))
     return SlowFast(
         pathways={"audio": _make_audio(cfg, "res5")},
         fusion=fusion,
@@ -72,7 +67,8 @@ def build_avslowfast_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SlowFast:
     """Build Slow, Fast and Audio pathways, from MODEL.SLOWFAST and MODEL.AUDIO.
 
     Raises:
-        ValueError: the Audio pathway would lead nowhere; see also :func:`_make_audio_lateral`.
+        ValueError: a name in MODEL.AUDIO is unknown, the Audio pathway would lead nowhere, or its
+            time steps at a fusion stage are not a multiple of the frames that they are added to.
     """
     c = cfg.MODEL.AUDIO
     _check_stages("MODEL.AUDIO.FUSION_STAGES", c.FUSION_STAGES, FUSION_STAGES.values())
@@ -81,19 +77,19 @@ def build_avslowfast_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SlowFast:
     if c.DROP_FILL not in ("zeros", "mean"):
         raise ValueError(f"MODEL.AUDIO.DROP_FILL is '{c.DROP_FILL}'; it can be 'zeros' or 'mean'")
     pathways, f2s = _make_slow_and_fast(cfg, input_shape)
-    target, _, _ = _get_fusion_type(c.FUSION_TYPE)
-    widths = _stage_channels(_fast_width(cfg) if target == "fast" else cfg.MODEL.SLOWFAST.WIDTH)
+    target = _get_fusion_type(c.FUSION_TYPE).target
+    visual = _stage_channels(cfg, target)
     a2fs = {}
     for name in (name for name in LATERAL_STAGES if name in c.FUSION_STAGES):
         # Slow has its Fast channels when audio joins it; Fast gets audio on its own channels.
         joined = _f2s_channels(f2s, name) if target == "slow" else 0
-        a2fs[name] = _make_audio_lateral(cfg, name, widths[name] + joined, c.FUSION_TYPE)
+        a2fs[name] = _make_audio_lateral(cfg, name, visual[name] + joined, c.FUSION_TYPE)
     # The Audio pathway ends where it is last used: DDP allows no parameter without a gradient.
     last_stage = [stage for stage in STAGES if FUSION_STAGES[stage] in c.FUSION_STAGES][-1]
     pathways["audio"] = _make_audio(cfg, last_stage)
     means = {name: lateral.out_channels for name, lateral in a2fs.items()}
     if last_stage == "res5":
-        means[POOLED] = _stage_channels(_audio_width(cfg))[POOLED]
+        means[POOLED] = _stage_channels(cfg, "audio")[POOLED]
     drop_pathway = DropPathway(
         c.DROP_PATHWAY, scope=c.DROP_SCOPE, means=means if c.DROP_FILL == "mean" else None
     )
@@ -114,10 +110,10 @@ def build_sync_laterals(cfg: CfgNode) -> dict[str, Any]:
     Nothing is fused there, but visual and audio features become comparable as at other stages.
 
     Raises:
-        ValueError: see :func:`_make_audio_lateral`.
+        ValueError: MODEL.AUDIO.ALPHA is too small for them.
     """
     f2s = _make_fast_lateral(cfg, POOLED)
-    channels = _stage_channels(cfg.MODEL.SLOWFAST.WIDTH)[POOLED] + f2s.out_channels
+    channels = _stage_channels(cfg, "slow")[POOLED] + f2s.out_channels
     return {"f2s": f2s, "a2fs": _make_audio_lateral(cfg, POOLED, channels, "a_fs")}
 
 
@@ -128,31 +124,20 @@ def _make_fusion(
     drop_pathway: DropPathway,
     last_stage: str,
 ) -> dict[str, FusionStage]:
-    """Put the laterals of each fusion stage in order.
-
-    Args:
-        fusion_type: MODEL.AUDIO.FUSION_TYPE.
-        f2s: Fast-to-Slow laterals by name of the fusion stage.
-        a2fs: audio laterals by name of the fusion stage.
-        drop_pathway: DropPathway of all fusion stages.
-        last_stage: last stage of the Audio pathway.
-
-    Returns:
-        Fusion stages by the stage before them.
-    """
-    target, _, fuse = _get_fusion_type(fusion_type)
+    """Return the fusion stages, by the stage before them, from the laterals by fusion stage."""
+    target, _, _, fuse = _get_fusion_type(fusion_type)
     # Audio that goes through Fast must be there before Fast goes to Slow.
     order = "f2s_after" if target == "fast" else "f2s_before"
-    fusion: dict[str, FusionStage] = {}
+    fusion = {}
     is_first = True  # no audio in the visual maps yet
     for i, (stage, name) in enumerate(FUSION_STAGES.items()):
         if i > STAGES.index(last_stage):  # the Audio pathway has ended
-            fusion[stage] = VisualFusion(f2s.get(name))
+            fusion[stage] = FusionStage(f2s.get(name))
             continue
-        audio: AudioFusion = MaskAudio(drop_pathway) if name == POOLED else NoAudioFusion()
+        audio = MaskAudio(drop_pathway) if name == POOLED else AudioFusion()
         if name in a2fs:
             audio = fuse(a2fs[name], target, drop_pathway, name)
-        fusion[stage] = AudioVisualFusion(audio, is_first=is_first, **{order: f2s.get(name)})
+        fusion[stage] = FusionStage(audio=audio, is_first=is_first, **{order: f2s.get(name)})
         is_first = is_first and name not in a2fs
     return fusion
 
@@ -164,9 +149,8 @@ def _make_slow_and_fast(
     stages = cfg.MODEL.SLOWFAST.FUSION_STAGES
     _check_stages("MODEL.SLOWFAST.FUSION_STAGES", stages, LATERAL_STAGES)
     f2s = {name: _make_fast_lateral(cfg, name) for name in LATERAL_STAGES if name in stages}
-    fast = make_visual_pathway(
-        **_visual_args(cfg, input_shape), width=_fast_width(cfg), temporal_kernels=FAST_KERNELS
-    )
+    fast_width = _stage_channels(cfg, "fast")["pool1"]
+    fast = _make_visual(cfg, input_shape, width=fast_width, temporal_kernels=FAST_KERNELS)
     slow = _make_slow(cfg, input_shape, f2s)
     return {"slow": slow, "fast": fast}, f2s
 
@@ -175,8 +159,9 @@ def _make_slow(
     cfg: CfgNode, input_shape: ShapeSpec, f2s: Mapping[str, FastToSlow]
 ) -> nn.ModuleDict:
     c = cfg.MODEL.SLOWFAST
-    return make_visual_pathway(
-        **_visual_args(cfg, input_shape),
+    return _make_visual(
+        cfg,
+        input_shape,
         width=c.WIDTH,
         temporal_kernels=SLOW_KERNELS,
         lateral_channels=[_f2s_channels(f2s, name) for name in LATERAL_STAGES],
@@ -187,11 +172,25 @@ def _make_slow(
     )
 
 
+def _make_visual(cfg: CfgNode, input_shape: ShapeSpec, **kwargs: Any) -> nn.ModuleDict:
+    """Build a visual pathway, with the settings that Slow and Fast share."""
+    c = cfg.MODEL.SLOWFAST
+    return make_visual_pathway(
+        depth=c.DEPTH,
+        in_channels=input_shape.channels,
+        num_temporal_blocks=c.NUM_TEMPORAL_BLOCKS,
+        strides=c.SPATIAL_STRIDES,
+        dilations=c.SPATIAL_DILATIONS,
+        norm=_norm(cfg),
+        **kwargs,
+    )
+
+
 def _make_audio(cfg: CfgNode, last_stage: str) -> nn.ModuleDict:
     c = cfg.MODEL.AUDIO
     return make_audio_pathway(
         depth=cfg.MODEL.SLOWFAST.DEPTH,
-        width=_audio_width(cfg),
+        width=_stage_channels(cfg, "audio")["pool1"],
         strides=c.STRIDES,
         block=c.BLOCK,
         last_stage=last_stage,
@@ -201,31 +200,16 @@ def _make_audio(cfg: CfgNode, last_stage: str) -> nn.ModuleDict:
 
 def _make_fast_lateral(cfg: CfgNode, name: str) -> FastToSlow:
     c = cfg.MODEL.SLOWFAST
-    channels = _stage_channels(_fast_width(cfg))[name]
+    channels = _stage_channels(cfg, "fast")[name]
     return FastToSlow(
-        channels,
-        channels * c.FUSION_RATIO,
-        kernel=c.FUSION_KERNEL,
-        stride=c.ALPHA,
-        norm=_norm(cfg),
+        channels, channels * c.FUSION_RATIO, kernel=c.FUSION_KERNEL, stride=c.ALPHA, norm=_norm(cfg)
     )
 
 
 def _make_audio_lateral(cfg: CfgNode, name: str, visual_channels: int, fusion_type: str) -> Any:
-    """Create the lateral from Audio at a fusion stage.
-
-    Args:
-        cfg: config.
-        name: name of the fusion stage.
-        visual_channels: number of channels of the map that its features are added to.
-        fusion_type: as MODEL.AUDIO.FUSION_TYPE.
-
-    Raises:
-        ValueError: the type is unknown, or the time steps of the Audio pathway at the fusion stage
-            are not a multiple of the frames that they are added to.
-    """
+    """Create the lateral at fusion stage ``name``; ``visual_channels`` are those of its result."""
     c, alpha = cfg.MODEL.AUDIO, cfg.MODEL.SLOWFAST.ALPHA
-    target, get_lateral, _ = _get_fusion_type(fusion_type)
+    target, lateral, keys, _ = _get_fusion_type(fusion_type)
     reduction = math.prod(c.STRIDES[: list(FUSION_STAGES.values()).index(name)])
     reduction *= alpha if target == "fast" else 1  # Fast has alpha_F frames per Slow frame
     if c.ALPHA % reduction:
@@ -234,35 +218,31 @@ def _make_audio_lateral(cfg: CfgNode, name: str, visual_channels: int, fusion_ty
             f"MODEL.AUDIO.STRIDES {c.STRIDES} leave the Audio pathway too few time steps at "
             f"{name} for {fusion_type}"
         )
-    return get_lateral(c)(
-        _stage_channels(_audio_width(cfg))[name],
+    return lateral(
+        _stage_channels(cfg, "audio")[name],
         visual_channels,
         inner_channels=c.FUSION_WIDTH,
         stride=c.ALPHA // reduction,
         norm=_norm(cfg),
+        **{name: c[key] for name, key in keys.items()},
     )
-
-
-def _get_audio_to_visual(c: CfgNode) -> Callable[..., nn.Module]:
-    return partial(AudioToVisual, kernel=c.FUSION_KERNEL)
-
-
-def _get_audio_visual_nonlocal(c: CfgNode) -> Callable[..., nn.Module]:
-    return partial(AudioVisualNonLocal, pool=c.NONLOCAL_POOL, attention=c.NONLOCAL_TYPE)
 
 
 class AudioFusionType(NamedTuple):
     """Meaning of a value of MODEL.AUDIO.FUSION_TYPE."""
 
     target: str  # pathway that audio is added to
-    get_lateral: Callable[[CfgNode], Callable[..., nn.Module]]  # from MODEL.AUDIO
+    lateral: type[nn.Module]
+    keys: dict[str, str]  # arguments of the lateral to their keys in MODEL.AUDIO
     fuse: Callable[..., AudioFusion]  # what a fusion stage does with the lateral
 
 
+KERNEL = {"kernel": "FUSION_KERNEL"}
+ATTENTION = {"pool": "NONLOCAL_POOL", "attention": "NONLOCAL_TYPE"}
 AUDIO_FUSION_TYPES = {
-    "a_fs": AudioFusionType("slow", _get_audio_to_visual, AddAudio),
-    "a_f_s": AudioFusionType("fast", _get_audio_to_visual, AddAudio),
-    "av_nonlocal": AudioFusionType("slow", _get_audio_visual_nonlocal, AttendToVisual),
+    "a_fs": AudioFusionType("slow", AudioToVisual, KERNEL, AddAudio),
+    "a_f_s": AudioFusionType("fast", AudioToVisual, KERNEL, AddAudio),
+    "av_nonlocal": AudioFusionType("slow", AudioVisualNonLocal, ATTENTION, AttendToVisual),
 }
 
 
@@ -290,45 +270,26 @@ def _shared_args(cfg: CfgNode) -> dict[str, Any]:
     }
 
 
-def _visual_args(cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
-    """Return the arguments that Slow and Fast have in common."""
-    c = cfg.MODEL.SLOWFAST
-    return {
-        "depth": c.DEPTH,
-        "in_channels": input_shape.channels,
-        "num_temporal_blocks": c.NUM_TEMPORAL_BLOCKS,
-        "strides": c.SPATIAL_STRIDES,
-        "dilations": c.SPATIAL_DILATIONS,
-        "norm": _norm(cfg),
-    }
-
-
 def _norm(cfg: CfgNode) -> Norm:
     """Return MODEL.SLOWFAST.NORM as the layers take it."""
     c = cfg.MODEL.SLOWFAST
     return partial(SubBatchNorm, clips=c.SUBBN_CLIPS) if c.NORM == "SubBN" else c.NORM
 
 
-def _fast_width(cfg: CfgNode) -> int:
-    return _divide_width(cfg, "BETA_INV", cfg.MODEL.SLOWFAST.BETA_INV)
-
-
-def _audio_width(cfg: CfgNode) -> int:
-    return _divide_width(cfg, "MODEL.AUDIO.BETA_INV", cfg.MODEL.AUDIO.BETA_INV)
-
-
-def _divide_width(cfg: CfgNode, key: str, beta_inv: int) -> int:
-    width = cfg.MODEL.SLOWFAST.WIDTH
-    if width % beta_inv:
-        raise ValueError(f"MODEL.SLOWFAST.WIDTH {width} is not a multiple of {key} {beta_inv}")
-    return width // beta_inv
-
-
-def _stage_channels(width: int) -> dict[str, int]:
-    """Return the channels of a pathway at each fusion stage, from those of its stem."""
+def _stage_channels(cfg: CfgNode, pathway: str) -> dict[str, int]:
+    """Return the channels of a pathway at each fusion stage; at "pool1" they are its width."""
+    width, beta_inv = cfg.MODEL.SLOWFAST.WIDTH, 1
+    if pathway != "slow":
+        section = {"fast": "SLOWFAST", "audio": "AUDIO"}[pathway]
+        beta_inv = cfg.MODEL[section].BETA_INV
+        if width % beta_inv:
+            raise ValueError(
+                f"MODEL.SLOWFAST.WIDTH {width} is not a multiple of MODEL.{section}.BETA_INV "
+                f"{beta_inv}"
+            )
     factors = (1, 4, 8, 16, 32)  # a bottleneck's output is 4 times its width
     names = FUSION_STAGES.values()
-    return {name: width * factor for name, factor in zip(names, factors, strict=True)}
+    return {name: width // beta_inv * factor for name, factor in zip(names, factors, strict=True)}
 
 
 def _f2s_channels(f2s: Mapping[str, FastToSlow], name: str) -> int:

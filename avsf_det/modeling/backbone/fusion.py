@@ -13,7 +13,7 @@ clips, and are fused nowhere.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 
@@ -42,101 +42,56 @@ class SyncTap(NamedTuple):
 Features = tuple[tuple[torch.Tensor, ...], torch.Tensor]  # visual and audio of a SyncTap
 
 
-class FusionStage(Protocol):
-    """Interface of :class:`VisualFusion` and :class:`AudioVisualFusion`."""
-
-    def __call__(self, maps: Maps, masks: Any) -> tuple[Maps, SyncTap | None]:
-        """Return the fused maps, and what met if that includes audio."""
-
-    def tap_channels(self, channels: Mapping[str, int]) -> tuple[int, int] | None:
-        """Return the visual and the audio channels of the tap, from those of the pathways."""
-
-
-class AudioFusion(Protocol):
-    """Interface of a fusion stage's part that handles the Audio pathway."""
+class AudioFusion:
+    """Part of a fusion stage that handles the Audio pathway; this one leaves the maps alone."""
 
     def __call__(self, maps: Maps, masks: DropMasks) -> tuple[Maps, Features]:
-        """Return the fused maps, and the features that met."""
+        """Return the fused maps, and the features that met: here the maps of all pathways."""
+        return maps, (tuple(x for name, x in maps.items() if name != "audio"), maps["audio"])
 
     def tap_channels(self, channels: Mapping[str, int]) -> tuple[int, int]:
-        """Return the visual and the audio channels of the tap, from those of the pathways."""
+        """Return the visual and the audio channels of these features, from those of the maps."""
+        return sum(n for name, n in channels.items() if name != "audio"), channels["audio"]
 
 
 @dataclass(frozen=True, eq=False)
-class VisualFusion:
-    """Fusion stage without an Audio pathway: Fast-to-Slow, if there is such a lateral."""
+class FusionStage:
+    """Laterals between the pathways after a stage, as far as it has them."""
 
-    f2s: FastToSlow | None = None
+    f2s_before: FastToSlow | None = None  # runs before audio is fused
+    audio: AudioFusion | None = None  # None where the Audio pathway has ended
+    f2s_after: FastToSlow | None = None  # runs after audio is fused
+    is_first: bool = True  # whether no audio was fused at an earlier stage
 
-    def __call__(self, maps: Maps, masks: Any) -> tuple[Maps, None]:
-        """Return the fused maps; there are no audio features to tap."""
-        return _concatenate_fast(maps, self.f2s), None
-
-    def tap_channels(self, channels: Mapping[str, int]) -> None:
-        """Return None."""
-
-
-@dataclass(frozen=True, eq=False)
-class AudioVisualFusion:
-    """Fusion stage with an Audio pathway.
-
-    Attributes:
-        audio: part that handles the Audio pathway.
-        f2s_before: Fast-to-Slow lateral that runs before audio is fused.
-        f2s_after: Fast-to-Slow lateral that runs after audio is fused.
-        is_first: whether no audio was fused at an earlier stage.
-    """
-
-    audio: AudioFusion
-    f2s_before: FastToSlow | None = None
-    f2s_after: FastToSlow | None = None
-    is_first: bool = True
-
-    def __call__(self, maps: Maps, masks: DropMasks) -> tuple[Maps, SyncTap]:
-        """Run the laterals in order; return the fused maps and what met."""
+    def __call__(self, maps: Maps, masks: DropMasks | None) -> tuple[Maps, SyncTap | None]:
+        """Run the laterals in order; return the fused maps, and what met if that has audio."""
         maps = _concatenate_fast(maps, self.f2s_before)
+        if self.audio is None:
+            return maps, None
+        assert masks is not None
         maps, met = self.audio(maps, masks)
         maps = _concatenate_fast(maps, self.f2s_after)
         # One mask holds for all laterals of a step: dropped clips have audio in no visual map.
         mask = masks.laterals
         return maps, SyncTap(*met, torch.ones_like(mask) if self.is_first else 1 - mask)
 
-    def tap_channels(self, channels: Mapping[str, int]) -> tuple[int, int]:
+    def tap_channels(self, channels: Mapping[str, int]) -> tuple[int, int] | None:
         """Return the visual and the audio channels of the tap, from those of the pathways."""
+        if self.audio is None:
+            return None
         if self.f2s_before is not None:
-            joined = channels["slow"] + self.f2s_before.out_channels
-            channels = {**channels, "slow": joined}
+            channels = {**channels, "slow": channels["slow"] + self.f2s_before.out_channels}
         return self.audio.tap_channels(channels)
 
 
 @dataclass(frozen=True, eq=False)
-class NoAudioFusion:
-    """The Audio pathway runs on beside the visual ones."""
-
-    def __call__(self, maps: Maps, masks: DropMasks) -> tuple[Maps, Features]:
-        """Return the maps as they are."""
-        return maps, _all_features(maps)
-
-    def tap_channels(self, channels: Mapping[str, int]) -> tuple[int, int]:
-        """Return the channels of all visual pathways together, and those of Audio."""
-        return _all_channels(channels)
-
-
-@dataclass(frozen=True, eq=False)
-class AddAudio:
-    """Add audio features to each position of a visual map: A->FS and A->F->S.
-
-    Attributes:
-        lateral: audio features at the frame rate of the visual map.
-        target: pathway that they are added to.
-        drop_pathway: module that masks them.
-        name: name of the fusion stage.
-    """
+class AddAudio(AudioFusion):
+    """Add audio features to each position of a visual map: A->FS and A->F->S."""
 
     lateral: AudioToVisual
-    target: str
+    target: str  # pathway that audio is added to
     drop_pathway: DropPathway
-    name: str
+    name: str  # of the fusion stage
 
     def __call__(self, maps: Maps, masks: DropMasks) -> tuple[Maps, Features]:
         """Return the fused maps, and the two summands before DropPathway."""
@@ -151,15 +106,8 @@ class AddAudio:
 
 
 @dataclass(frozen=True, eq=False)
-class AttendToVisual:
-    """Add what audio finds in a visual map by attention to that map: non-local fusion.
-
-    Attributes:
-        lateral: attention of audio to the visual map.
-        target: pathway that its result is added to.
-        drop_pathway: module that masks the result.
-        name: name of the fusion stage.
-    """
+class AttendToVisual(AudioFusion):
+    """Add what audio finds in a visual map by attention to that map: non-local fusion."""
 
     lateral: AudioVisualNonLocal
     target: str
@@ -172,21 +120,13 @@ class AttendToVisual:
         # Negatives take no part: their features would contain the clip's own visual features.
         found = self.lateral(maps["audio"][: visual.shape[0]], visual)  # (N, C, T, 1, 1)
         added = self.drop_pathway(found, masks.laterals, self.name)
-        return {**maps, self.target: visual + added}, _all_features(maps)
-
-    def tap_channels(self, channels: Mapping[str, int]) -> tuple[int, int]:
-        """Return the channels of all visual pathways together, and those of Audio."""
-        return _all_channels(channels)
+        _, met = super().__call__(maps, masks)
+        return {**maps, self.target: visual + added}, met
 
 
 @dataclass(frozen=True, eq=False)
-class MaskAudio:
-    """Drop the negatives from the last audio map and mask it, for the heads that pool it.
-
-    Attributes:
-        drop_pathway: module that masks the map.
-        name: name of the fusion stage.
-    """
+class MaskAudio(AudioFusion):
+    """Drop the negatives from the last audio map and mask it, for the heads that pool it."""
 
     drop_pathway: DropPathway
     name: str = "pool5"
@@ -195,23 +135,11 @@ class MaskAudio:
         """Return the maps with (N, C, T_a, F) masked audio, and the maps before."""
         audio = maps["audio"][: masks.pooled.shape[0]]
         masked = self.drop_pathway(audio, masks.pooled, self.name)
-        return {**maps, "audio": masked}, _all_features(maps)
-
-    def tap_channels(self, channels: Mapping[str, int]) -> tuple[int, int]:
-        """Return the channels of all visual pathways together, and those of Audio."""
-        return _all_channels(channels)
+        _, met = super().__call__(maps, masks)
+        return {**maps, "audio": masked}, met
 
 
 def _concatenate_fast(maps: Maps, f2s: FastToSlow | None) -> Maps:
     if f2s is None:
         return maps
     return {**maps, "slow": torch.cat([maps["slow"], f2s(maps["fast"])], dim=1)}
-
-
-def _all_features(maps: Maps) -> Features:
-    return tuple(x for name, x in maps.items() if name != "audio"), maps["audio"]
-
-
-def _all_channels(channels: Mapping[str, int]) -> tuple[int, int]:
-    visual = (n for name, n in channels.items() if name != "audio")
-    return sum(visual), channels["audio"]

@@ -5,6 +5,7 @@ Audio features for a visual map are (N, C, T, 1, 1), to be added to each of its 
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
 import fvcore.nn.weight_init as weight_init
@@ -14,7 +15,7 @@ from detectron2.layers import Conv2d
 from detectron2.layers import get_norm as get_norm_2d
 from torch import nn
 
-from ...layers import Conv3d, Norm, attend, check_attention, get_norm, max_pool3d, zero_init
+from ...layers import Conv3d, NonLocalAttention, Norm, get_norm
 
 
 class FastToSlow(nn.Module):
@@ -64,19 +65,11 @@ class AudioToVisual(nn.Module):
     ) -> None:
         super().__init__()
         self.out_channels = out_channels
-        channels = (in_channels, inner_channels, out_channels)
-        self.conv1, self.conv2 = (
-            Conv2d(
-                channels[i],
-                channels[i + 1],
-                (kernel, 1),
-                stride=((1, stride)[i], 1),
-                padding=(kernel // 2, 0),
-                bias=False,
-                norm=get_norm_2d(norm, channels[i + 1]),
-                activation=F.relu_,
-            )
-            for i in range(2)
+        window, padding = (kernel, 1), (kernel // 2, 0)
+        conv = partial(Conv2d, kernel_size=window, padding=padding, bias=False, activation=F.relu_)
+        self.conv1 = conv(in_channels, inner_channels, norm=get_norm_2d(norm, inner_channels))
+        self.conv2 = conv(
+            inner_channels, out_channels, stride=(stride, 1), norm=get_norm_2d(norm, out_channels)
         )
         weight_init.c2_msra_fill(self.conv1)
         weight_init.c2_msra_fill(self.conv2)
@@ -87,10 +80,11 @@ class AudioToVisual(nn.Module):
         return self.conv2(self.conv1(x)).unsqueeze(4)
 
 
-class AudioVisualNonLocal(nn.Module):
+class AudioVisualNonLocal(NonLocalAttention):
     """Attention of each audio time step to all positions of a visual map (paper, section 3.4).
 
-    The visual map is max-pooled first; docs/paper.md.
+    The visual map is max-pooled first; docs/paper.md. ``stride`` is audio time steps per visual
+    frame, averaged to one query; other arguments are those of :class:`NonLocalAttention`.
     """
 
     def __init__(
@@ -104,35 +98,14 @@ class AudioVisualNonLocal(nn.Module):
         attention: str = "dot_product",
         norm: Norm = "BN",
     ) -> None:
-        """Create the layer.
-
-        Args:
-            audio_channels: number of channels of the audio map.
-            visual_channels: number of channels of the visual map.
-            inner_channels: number of channels of queries, keys and values.
-            stride: audio time steps per visual frame, averaged to one query.
-            pool: (t, h, w) of the max pooling of the visual map.
-            attention: "dot_product" or "softmax", see :class:`avsf_det.layers.NonLocalBlock`.
-            norm: norm of the result.
-        """
-        super().__init__()
-        check_attention(attention)
-        self.out_channels = visual_channels
-        self.stride, self.pool, self.attention = stride, pool, attention
-        self.theta = Conv3d(audio_channels, inner_channels, 1)
-        self.phi = Conv3d(visual_channels, inner_channels, 1)
-        self.g = Conv3d(visual_channels, inner_channels, 1)
-        self.out = Conv3d(inner_channels, visual_channels, 1, norm=get_norm(norm, visual_channels))
-        for conv in (self.theta, self.phi, self.g, self.out):
-            weight_init.c2_msra_fill(conv)
-        zero_init(self.out.norm)  # the model starts without audio in the visual features
+        channels = (audio_channels, visual_channels, inner_channels)
+        super().__init__(*channels, pool=pool, attention=attention, norm=norm)
+        self.out_channels, self.stride = visual_channels, stride
 
     def forward(self, audio: torch.Tensor, visual: torch.Tensor) -> torch.Tensor:
         """Map (N, C_a, T_a, F) and (N, C, T, H, W), T = T_a / stride, to (N, C, T, 1, 1)."""
         per_frame = F.avg_pool2d(audio.mean(dim=3, keepdim=True), (self.stride, 1))
-        query = self.theta(per_frame.unsqueeze(4))  # (N, D, T, 1, 1)
-        pooled = max_pool3d(visual, self.pool)  # (N, C, T / t, H / h, W / w)
-        return self.out(attend(query, self.phi(pooled), self.g(pooled), self.attention))
+        return self.attend(per_frame.unsqueeze(4), visual)  # (N, C_a, T, 1, 1) attends
 
 
 class DropMasks(NamedTuple):
@@ -148,6 +121,16 @@ class DropPathway(nn.Module):
     The mask is 0 for clips without audio and, in training with probability ``rate``, for the whole
     batch. A factor and not a branch: every parameter is in every step's graph, as DDP requires, and
     batch norms see every step.
+
+    Args:
+        rate: probability P_d, 0..1.
+        scope: what a dropped step masks: "all" is the laterals and the pooled audio (the paper's
+            text), "laterals" keeps the pooled audio (the authors' code).
+        means: number of channels per fusion stage. If given, dropped audio features are replaced
+            by their running mean, else by zeros.
+
+    Raises:
+        ValueError: ``scope`` is another name.
     """
 
     momentum = 0.1  # of the running means, as batch norm's
@@ -155,18 +138,6 @@ class DropPathway(nn.Module):
     def __init__(
         self, rate: float, *, scope: str = "all", means: Mapping[str, int] | None = None
     ) -> None:
-        """Create the layer.
-
-        Args:
-            rate: probability P_d, 0..1.
-            scope: what a dropped step masks: "all" is the laterals and the pooled audio (the
-                paper's text), "laterals" keeps the pooled audio (the authors' code).
-            means: number of channels per fusion stage. If given, dropped audio features are
-                replaced by their running mean, else by zeros.
-
-        Raises:
-            ValueError: ``scope`` is another name.
-        """
         super().__init__()
         if scope not in ("all", "laterals"):
             raise ValueError(f"DropPathway's scope is '{scope}'; it can be 'all' or 'laterals'")

@@ -5,6 +5,7 @@ width. The layers are those of SlowFast (Feichtenhofer et al. 2019, Table 1).
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import fvcore.nn.weight_init as weight_init
@@ -19,6 +20,30 @@ BLOCKS_PER_STAGE = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # of res2..res5, by d
 RESIDUAL_STAGES = ("res2", "res3", "res4", "res5")
 
 
+def _conv(
+    in_channels: int,
+    out_channels: int,
+    kernel: tuple[int, int, int],
+    *,
+    norm: Norm,
+    stride: int = 1,
+    dilation: int = 1,
+    relu: bool = True,
+) -> Conv3d:
+    """Create a convolution that is strided and dilated in space only, then norm and ReLU."""
+    return Conv3d(
+        in_channels,
+        out_channels,
+        kernel,
+        stride=(1, stride, stride),
+        padding=(kernel[0] // 2, dilation * (kernel[1] // 2), dilation * (kernel[2] // 2)),
+        dilation=(1, dilation, dilation),
+        bias=False,
+        norm=get_norm(norm, out_channels),
+        activation=F.relu_ if relu else None,
+    )
+
+
 class VisualStem(nn.Module):
     """Convolution (kt x 7 x 7) and max pooling (1 x 3 x 3), each with spatial stride 2."""
 
@@ -26,16 +51,7 @@ class VisualStem(nn.Module):
         self, in_channels: int, out_channels: int, *, temporal_kernel: int, norm: Norm = "BN"
     ) -> None:
         super().__init__()
-        self.conv1 = Conv3d(
-            in_channels,
-            out_channels,
-            (temporal_kernel, 7, 7),
-            stride=(1, 2, 2),
-            padding=(temporal_kernel // 2, 3, 3),
-            bias=False,
-            norm=get_norm(norm, out_channels),
-            activation=F.relu_,
-        )
+        self.conv1 = _conv(in_channels, out_channels, (temporal_kernel, 7, 7), norm=norm, stride=2)
         weight_init.c2_msra_fill(self.conv1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -59,46 +75,17 @@ class BottleneckBlock3d(nn.Module):
         norm: Norm = "BN",
     ) -> None:
         super().__init__()
+        conv = partial(_conv, norm=norm)
+        pointwise, width = (1, 1, 1), bottleneck_channels
         self.shortcut = None
         if in_channels != out_channels or stride != 1:
-            self.shortcut = Conv3d(
-                in_channels,
-                out_channels,
-                1,
-                stride=(1, stride, stride),
-                bias=False,
-                norm=get_norm(norm, out_channels),
-            )
-        self.conv1 = Conv3d(
-            in_channels,
-            bottleneck_channels,
-            (temporal_kernel, 1, 1),
-            padding=(temporal_kernel // 2, 0, 0),
-            bias=False,
-            norm=get_norm(norm, bottleneck_channels),
-            activation=F.relu_,
-        )
-        self.conv2 = Conv3d(
-            bottleneck_channels,
-            bottleneck_channels,
-            (1, 3, 3),
-            stride=(1, stride, stride),
-            padding=(0, dilation, dilation),
-            dilation=(1, dilation, dilation),
-            bias=False,
-            norm=get_norm(norm, bottleneck_channels),
-            activation=F.relu_,
-        )
-        self.conv3 = Conv3d(
-            bottleneck_channels,
-            out_channels,
-            1,
-            bias=False,
-            norm=get_norm(norm, out_channels),
-        )
-        for conv in (self.shortcut, self.conv1, self.conv2, self.conv3):
-            if conv is not None:
-                weight_init.c2_msra_fill(conv)
+            self.shortcut = conv(in_channels, out_channels, pointwise, stride=stride, relu=False)
+        self.conv1 = conv(in_channels, width, (temporal_kernel, 1, 1))
+        self.conv2 = conv(width, width, (1, 3, 3), stride=stride, dilation=dilation)
+        self.conv3 = conv(width, out_channels, pointwise, relu=False)
+        for layer in (self.shortcut, self.conv1, self.conv2, self.conv3):
+            if layer is not None:
+                weight_init.c2_msra_fill(layer)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (N, C_in, T, H, W) to (N, C_out, T, H / stride, W / stride)."""

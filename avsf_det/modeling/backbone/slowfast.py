@@ -33,9 +33,18 @@ class SlowFast(Backbone):
     so that silence does not bias the batch-norm statistics of the Audio pathway. The DropPathway
     mask zeroes their features afterwards. A batch without any audio stays as it is.
 
-    Attributes:
-        pathways: "slow", "fast", "audio", as far as they exist, to their stages.
+    Args:
+        pathways: "slow", "fast", "audio", as far as they exist, to their stages; see
+            :func:`make_visual_pathway` and :func:`make_audio_pathway`.
         fusion: stage to the fusion stage after it.
+        f2s: Fast-to-Slow laterals of ``fusion``, by name of the fusion stage.
+        a2fs: audio laterals of ``fusion``, by name of the fusion stage.
+        drop_pathway: DropPathway of ``fusion``; given if there is an Audio pathway.
+        alpha: alpha_F.
+        audio_alpha: alpha_A.
+        stride: stride of the visual res5, pixels.
+        freeze_at: number of stages (1: the stem, 2: also res2, ...) to freeze in all pathways,
+            with the laterals that leave them.
     """
 
     def __init__(
@@ -51,21 +60,6 @@ class SlowFast(Backbone):
         stride: int = 32,
         freeze_at: int = 0,
     ) -> None:
-        """Create the backbone.
-
-        Args:
-            pathways: pathway to its stages, see :func:`make_visual_pathway` and
-                :func:`make_audio_pathway`.
-            fusion: stage to the fusion stage after it.
-            f2s: Fast-to-Slow laterals of ``fusion``, by name of the fusion stage.
-            a2fs: audio laterals of ``fusion``, by name of the fusion stage.
-            drop_pathway: DropPathway of ``fusion``; given if there is an Audio pathway.
-            alpha: alpha_F.
-            audio_alpha: alpha_A.
-            stride: stride of the visual res5, pixels.
-            freeze_at: number of stages (1: the stem, 2: also res2, ...) to freeze in all pathways,
-                with the laterals that leave them.
-        """
         super().__init__()
         self.pathways, self.fusion = pathways, fusion
         # Parameters are registered by pathway and by kind of lateral: their names in checkpoints.
@@ -85,10 +79,9 @@ class SlowFast(Backbone):
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Return channels, and for visual maps the stride, of the features."""
+        strides = {"slow": self.stride, "fast": self.stride, "audio": None}
         return {
-            f"{name}_res5": ShapeSpec(
-                channels=channels, stride=None if name == "audio" else self.stride
-            )
+            f"{name}_res5": ShapeSpec(channels=channels, stride=strides[name])
             for name, channels in self._channels("res5").items()
         }
 
@@ -144,12 +137,8 @@ class SlowFast(Backbone):
 
     def _channels(self, stage: str) -> dict[str, int]:
         """Return the output channels of a residual stage, by pathway that has it."""
-        parts: dict[str, Any] = self.pathways
-        return {
-            name: stages[stage][0].conv3.out_channels
-            for name, stages in parts.items()
-            if stage in stages
-        }
+        present: dict[str, Any] = {k: v[stage] for k, v in self.pathways.items() if stage in v}
+        return {name: blocks[0].conv3.out_channels for name, blocks in present.items()}
 
     def _prepare(self, x: Inputs) -> tuple[Maps, DropMasks | None]:
         """Return the input of each pathway, and the masks if there is an Audio pathway."""
@@ -179,16 +168,7 @@ class SlowFast(Backbone):
     def _prepare_audio(
         self, x: Mapping[str, Any], time_steps: int | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the input of the Audio pathway.
-
-        Args:
-            x: inputs of :meth:`forward`.
-            time_steps: T_a that fits to the frames; None without a visual pathway.
-
-        Returns:
-            Spectrograms (N, 1, T_a, F), or (2N, ...) with the negatives behind; and which clips
-            have audio, (N,) bool.
-        """
+        """Return spectrograms ([2]N, 1, T_a, F), any negatives behind, and has_audio (N,)."""
         audio = x.get("audio")
         if audio is None:
             if time_steps is None:

@@ -13,16 +13,14 @@ from .clip_model import ClipModel, in_autocast
 
 @META_ARCH_REGISTRY.register()
 class ActionDetector(ClipModel):
-    """Backbone and ROI heads that score the actions of person boxes."""
+    """Backbone and ``roi_heads``, which score the actions of person boxes.
+
+    They are :class:`avsf_det.modeling.ActionROIHeads` or alike; other arguments are those of
+    :class:`ClipModel`.
+    """
 
     @configurable
     def __init__(self, *, roi_heads: nn.Module, **kwargs: Any) -> None:
-        """Create the model.
-
-        Args:
-            roi_heads: ROI heads such as :class:`avsf_det.modeling.ActionROIHeads`.
-            **kwargs: arguments of :class:`ClipModel`.
-        """
         super().__init__(**kwargs)
         self.roi_heads = roi_heads
 

@@ -27,22 +27,20 @@ class AVPretrainer(ClipModel):
 
     They are configured by MODEL.AVSYNC and MODEL.ROTATION. The rotation head uses visual features
     only.
+
+    Args:
+        rotation_head: head with one task, "rotation", of NUM_ROTATIONS classes.
+        rotation_weight: weight of its loss.
+        **kwargs: arguments of :class:`ClipModel`.
+
+    Raises:
+        ValueError: there is no head.
     """
 
     @configurable
     def __init__(
         self, *, rotation_head: ClipHead | None, rotation_weight: float, **kwargs: Any
     ) -> None:
-        """Create the model.
-
-        Args:
-            rotation_head: head with one task, "rotation", of NUM_ROTATIONS classes.
-            rotation_weight: weight of its loss.
-            **kwargs: arguments of :class:`ClipModel`.
-
-        Raises:
-            ValueError: there is no head.
-        """
         super().__init__(**kwargs)
         if rotation_head is None and self.avsync_head is None:
             raise ValueError(
@@ -126,10 +124,9 @@ class AVPretrainer(ClipModel):
         """
         results: list[dict[str, Any]] = [{} for _ in range(len(x["frames"]))]
         if self.rotation_head is not None:
-            for result, scores in zip(
-                results, self._score_rotations(self.rotation_head, x["frames"]), strict=True
-            ):
-                result["rotation"] = scores
+            scores = self._score_rotations(self.rotation_head, x["frames"])
+            for result, rows in zip(results, scores, strict=True):
+                result["rotation"] = rows
         if self.avsync_head is not None and x["audio"] is not None:
             # has_audio = False closes the audio-to-visual laterals, so visual features stay free of
             # audio; the Audio pathway itself still runs.

@@ -12,16 +12,13 @@ from .clip_model import ClipModel, in_autocast
 
 @META_ARCH_REGISTRY.register()
 class ClipClassifier(ClipModel):
-    """Backbone and a head that classifies clips, for one or several tasks."""
+    """Backbone and ``head``, which classifies clips for one or several tasks.
+
+    Other arguments are those of :class:`ClipModel`.
+    """
 
     @configurable
     def __init__(self, *, head: ClipHead, **kwargs: Any) -> None:
-        """Create the model.
-
-        Args:
-            head: classifier of the features.
-            **kwargs: arguments of :class:`ClipModel`.
-        """
         super().__init__(**kwargs)
         self.head = head
 
@@ -50,7 +47,5 @@ class ClipClassifier(ClipModel):
             labels = [clip["labels"] for clip in batched_inputs]
             return {**self.head.losses(logits, labels), **losses}
         scores = self.head.scores(logits)  # task to (N, K)
-        return [
-            {"scores": {task: rows[i] for task, rows in scores.items()}}
-            for i in range(len(batched_inputs))
-        ]
+        num_clips = len(batched_inputs)
+        return [{"scores": {task: x[i] for task, x in scores.items()}} for i in range(num_clips)]

@@ -33,7 +33,22 @@ def in_autocast(forward: Callable) -> Callable:
 
 
 class ClipModel(nn.Module):
-    """Backbone with the normalisation of its inputs, and the synchronisation head for training."""
+    """Backbone with the normalisation of its inputs, and the synchronisation head for training.
+
+    Args:
+        backbone: backbone of the inputs that :meth:`preprocess` returns.
+        pixel_mean: mean per channel (RGB), 0..255.
+        pixel_std: std per channel (RGB), 0..255.
+        audio_mean: mean of the log-mel values (natural log of power).
+        audio_std: std of the log-mel values.
+        avsync_head: head that adds synchronisation losses in training; every clip then needs a
+            negative.
+        autocast_dtype: "bfloat16" or "float16"; "" for the caller's autocast.
+        channels_last: whether frames and kernels lie channels last in memory.
+
+    Raises:
+        ValueError: ``autocast_dtype`` is another name.
+    """
 
     pixel_mean: torch.Tensor
     pixel_std: torch.Tensor
@@ -52,22 +67,6 @@ class ClipModel(nn.Module):
         autocast_dtype: str = "",
         channels_last: bool = False,
     ) -> None:
-        """Create the model.
-
-        Args:
-            backbone: backbone of the inputs that :meth:`preprocess` returns.
-            pixel_mean: mean per channel (RGB), 0..255.
-            pixel_std: std per channel (RGB), 0..255.
-            audio_mean: mean of the log-mel values (natural log of power).
-            audio_std: std of the log-mel values.
-            avsync_head: head that adds synchronisation losses in training; every clip then needs a
-                negative.
-            autocast_dtype: "bfloat16" or "float16"; "" for the caller's autocast.
-            channels_last: whether frames and kernels lie channels last in memory.
-
-        Raises:
-            ValueError: ``autocast_dtype`` is another name.
-        """
         super().__init__()
         if autocast_dtype not in AUTOCAST_DTYPES:
             raise ValueError(
@@ -140,22 +139,16 @@ class ClipModel(nn.Module):
         clips = frames = None
         if "frames" in batched_inputs[0]:
             # Normalised before padding, so that padding is the mean colour.
-            clips = _pad(
-                [
-                    (x["frames"].to(self.device) - self.pixel_mean) / self.pixel_std
-                    for x in batched_inputs
-                ]
-            )
+            raw = [x["frames"].to(self.device) for x in batched_inputs]
+            clips = _pad([(x - self.pixel_mean) / self.pixel_std for x in raw])
             frames = clips.tensor.contiguous(memory_format=self.memory_format)  # (N, 3, T, H, W)
         x: dict[str, Any] = {"frames": frames, **self._batch_audio(batched_inputs, "audio")}
         if self.avsync_head is not None:
             x |= self._batch_audio(batched_inputs, "audio_negative")
             if self.training:
                 if x["audio"] is None or x["audio_negative"] is None:
-                    raise ValueError(
-                        "MODEL.AVSYNC.ENABLED: every training clip needs 'audio' and "
-                        "'audio_negative'"
-                    )
+                    needs = "'audio' and 'audio_negative'"
+                    raise ValueError(f"MODEL.AVSYNC.ENABLED: every training clip needs {needs}")
                 x = self.avsync_head.choose_negatives(x)
         return clips, x
 
@@ -164,12 +157,8 @@ class ClipModel(nn.Module):
         if name not in batched_inputs[0]:
             return {name: None, f"has_{name}": None}
         audio = torch.stack([x[name].to(self.device) for x in batched_inputs])
-        return {
-            name: (audio - self.audio_mean) / self.audio_std,
-            f"has_{name}": torch.tensor(
-                [x[f"has_{name}"] for x in batched_inputs], device=self.device
-            ),
-        }
+        has = torch.tensor([x[f"has_{name}"] for x in batched_inputs], device=self.device)
+        return {name: (audio - self.audio_mean) / self.audio_std, f"has_{name}": has}
 
     def extract(self, x: dict[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         """Run the backbone.

@@ -25,6 +25,14 @@ class ActionROIHeads(ROIHeads):
     an independent sigmoid per action.
 
     The box category is "person" for all boxes; actions are attributes of a person ("gt_actions").
+
+    Args:
+        in_features: names of the visual maps, of one stride.
+        in_channels: number of channels of these and of "audio_res5" if it exists, C.
+        num_actions: number of actions, K.
+        pooler: RoIAlign of the visual maps.
+        dropout: probability of dropout before the linear layer.
+        **kwargs: arguments of :class:`detectron2.modeling.ROIHeads`.
     """
 
     @configurable
@@ -38,16 +46,6 @@ class ActionROIHeads(ROIHeads):
         dropout: float,
         **kwargs: Any,
     ) -> None:
-        """Create the heads.
-
-        Args:
-            in_features: names of the visual maps, of one stride.
-            in_channels: number of channels of these and of "audio_res5" if it exists, C.
-            num_actions: number of actions, K.
-            pooler: RoIAlign of the visual maps.
-            dropout: probability of dropout before the linear layer.
-            **kwargs: arguments of :class:`detectron2.modeling.ROIHeads`.
-        """
         super().__init__(**kwargs)
         self.in_features = in_features
         self.pooler = pooler
@@ -101,10 +99,10 @@ class ActionROIHeads(ROIHeads):
         if self.training:
             assert targets is not None
             proposals = self.label_and_sample_proposals(proposals, targets)
-            logits = self.predict(features, [x.proposal_boxes for x in proposals])
-            return [], {"loss_action": self.loss(logits, proposals)}
         assert proposals is not None
         logits = self.predict(features, [x.proposal_boxes for x in proposals])
+        if self.training:
+            return [], {"loss_action": self.loss(logits, proposals)}
         return self.inference(logits, proposals), {}
 
     def label_and_sample_proposals(

@@ -51,6 +51,7 @@ def test_adding_keys_changes_no_default_of_detectron2():
 @pytest.mark.parametrize("path", LEAVES, ids=config_id)
 def test_config_builds_and_trains_one_step(path):
     cfg = load(path, *TINY)
+    torch.manual_seed(0)
     model = build_model(cfg).train()
     with EventStorage():
         losses = train_step[cfg.MODEL.META_ARCHITECTURE](cfg, model, make_clip(cfg))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from detectron2.engine import DefaultTrainer, default_argument_parser
 
-from avsf_det.engine.train import setup
+from avsf_det.engine import train
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = str(ROOT / "configs" / "AVA" / "avsf_r50_4x16.yaml")
@@ -15,7 +15,7 @@ CONFIG = str(ROOT / "configs" / "AVA" / "avsf_r50_4x16.yaml")
 
 def build_cfg(tmp_path, *options):
     opts = ["OUTPUT_DIR", str(tmp_path), *options]
-    return setup(default_argument_parser().parse_args(["--config-file", CONFIG, *opts]))
+    return train.setup(default_argument_parser().parse_args(["--config-file", CONFIG, *opts]))
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# The newest release that passes the tests. Others: make install TORCH="torch==X torchvision==Y"
-TORCH ?= "torch<2.15"
+# The newest release. Others: make install TORCH="torch==X torchvision==Y"
+TORCH ?= torch
 # A file of pip constraints; test-oldest gives one.
 CONSTRAINTS ?=
 PIP := $(if $(CONSTRAINTS),PIP_CONSTRAINT=$(abspath $(CONSTRAINTS))) $(BIN)/python

@@ -68,9 +68,10 @@ def test_without_torchaudio_results_are_equal_and_the_log_says_so_once(error, mo
             if name == "torchaudio":
                 raise error("made for another CUDA")
 
-    monkeypatch.delitem(sys.modules, "torchaudio")
+    monkeypatch.delitem(sys.modules, "torchaudio", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Refuser(), *sys.meta_path])
     module._import_torchaudio.cache_clear()
+    caplog.clear()
     try:
         with caplog.at_level(logging.WARNING):
             got = [LogMel(**settings)(wave) for _ in range(2)]
@@ -86,7 +87,9 @@ def test_without_torchaudio_results_are_equal_and_the_log_says_so_once(error, mo
 
 @pytest.mark.parametrize("num_mels", [8, 40, 64, 80])
 def test_mel_filters_equal_those_of_torchaudio(num_mels: int):
-    torchaudio = pytest.importorskip("torchaudio")
+    torchaudio = module._import_torchaudio()
+    if torchaudio is None:
+        pytest.skip("torchaudio cannot be imported beside this torch")
     expected = torchaudio.functional.melscale_fbanks(257, 0, 8000, num_mels, 16000, "slaney")
     torch.testing.assert_close(mel_matrix(16000, 257, num_mels), expected, rtol=0, atol=1e-6)
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torchaudio
 from detectron2.config import get_cfg
 
 from avsf_det import add_avsf_config
 from avsf_det.data import KeyframeMapper, SegmentMapper
 from avsf_det.data import segment_mapper as module
+from avsf_det.data.audio import mel_matrix
 
 from ..media import clicks, tone, write_video
 
@@ -40,7 +40,7 @@ def scale(tmp_path_factory) -> Path:
 
 def start_of(audio: torch.Tensor) -> float:
     """When a spectrogram (1, T_a, F) of the scale starts, in seconds of the file."""
-    banks = torchaudio.functional.melscale_fbanks(257, 0, 8000, NUM_MELS, 16000, "slaney")
+    banks = mel_matrix(16000, 257, NUM_MELS)
     hertz = banks.T @ torch.linspace(0, 8000, 257) / banks.sum(dim=0)  # middle of each bin
     nearest = (hertz[:, None] - torch.tensor(notes())).abs().argmin(dim=1)
     heard = (nearest[audio[0].argmax(dim=1)] + 0.5) * STEP

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import av
 
 from ...structures import AVSFError
+from .formats import open_input, printable
 
 Kind = Literal["video", "audio"]
 Packets = Iterator[av.Packet]
@@ -19,9 +20,6 @@ Select = Callable[[Packets], Packets]
 # pts, then an av.VideoFrame or av.AudioFrame, or a VideoDecodeError of what cannot be decoded.
 DecodedItem = tuple[int, Any]
 
-# PyAV before 19 refuses files whose metadata are not UTF-8 unless it is told otherwise; PyAV 19 has
-# no such option.
-_OPTIONS: dict = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 # A file whose data end more seconds than this before its declared end is truncated.
 _TRUNCATION_TOLERANCE = Fraction(1, 2)
 # Slack for seconds that a caller computed in floating point.
@@ -155,9 +153,10 @@ class MediaFile(AbstractContextManager["MediaFile"]):
         if self._is_open:
             self.container.close()
         try:
-            self.container = av.open(self.path, **_OPTIONS)
-        except av.error.FFmpegError as error:
-            raise self.error("file", f"cannot be opened ({error.strerror})") from error
+            self.container = open_input(self.path)
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            problem = getattr(error, "strerror", error)
+            raise self.error("file", f"cannot be opened ({problem})") from error
         self._is_open = self.audio_decoder_is_new = True
         # ffmpeg's choice of streams; an attached picture is the cover of an album.
         flags, streams = av.stream.Disposition, self.container.streams
@@ -341,7 +340,7 @@ class MediaFile(AbstractContextManager["MediaFile"]):
         time = ""
         if pts is not None and kind != "file":
             time = f" at {float(pts * self.time_base(kind)):.3f} s"
-        return VideoDecodeError(f"{self.path}: {kind}{time}: {problem}")
+        return VideoDecodeError(f"{printable(self.path)}: {kind}{time}: {problem}")
 
 
 def packet_time(packet: av.Packet) -> int | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 
 from .container import MediaFile, Packets, packet_time
+from .formats import libav_path
 
 # Copied before the cut, at least, and hidden by the edit list: audio codecs depend on it.
 _PREROLL_SEC = Fraction(1, 2)
@@ -58,7 +59,7 @@ def cut_video(
         try:
             # The edit list hides what has times before 0.
             options = {"avoid_negative_ts": "disabled"}
-            with av.open(str(target), "w", "mp4", options=options) as output:
+            with av.open(libav_path(target), "w", "mp4", options=options) as output:
                 _write_part(output, file, packets, part, gop)
         except (av.error.FFmpegError, ValueError) as error:
             names = [s.codec_context.name for s in (file.video, file.audio) if s]
@@ -79,7 +80,7 @@ def repeat_video(source: str | Path, target: str | Path, times: int, seconds: in
         seconds: length of one repetition.
     """
     latest: dict[int, int] = {}
-    with MediaFile(source) as file, av.open(str(target), "w") as output:
+    with MediaFile(source) as file, av.open(libav_path(target), "w") as output:
         streams = [output.add_stream_from_template(s) for s in file.container.streams]
         for i in range(times):
             file.container.seek(0)

@@ -7,11 +7,12 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from fractions import Fraction
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import av
 
 from ...structures import AVSFError
+from .first_frame import FirstFrame, describe_first_frame
 from .formats import open_input, printable
 
 Kind = Literal["video", "audio"]
@@ -79,16 +80,6 @@ class Clock:
         a, b, c, d = self._ratios
         n, m = second.as_integer_ratio()
         return max((n * b + a * m) * c // (m * b * d), self._first_pts)
-
-
-class FirstFrame(NamedTuple):
-    """Facts that only a decoded frame tells; streams do not state them reliably."""
-
-    pts: int  # in ticks of the video stream
-    width: int  # as shown, in pixels
-    height: int
-    quarter_turns: int  # counter-clockwise rotations by 90 degrees that show it upright, 0..3
-    interlaced: bool  # it consists of two fields
 
 
 # First frames by path and time of modification. Decoding one takes a tenth of the time of a clip,
@@ -284,9 +275,7 @@ class MediaFile(AbstractContextManager["MediaFile"]):
             self.reopen()
             return _FIRST_FRAMES[known]
         pts, frame = self.decode_first("video")
-        turns = round(frame.rotation / 90) % 4
-        size = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
-        first = FirstFrame(pts, *size, turns, bool(frame.interlaced_frame))
+        first = describe_first_frame(pts, frame, self.video)
         if len(_FIRST_FRAMES) >= _MAX_FIRST_FRAMES:
             _FIRST_FRAMES.clear()
         if known:

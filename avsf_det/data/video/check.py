@@ -92,7 +92,10 @@ def _check(file: MediaFile, min_sec: float, max_gap: float) -> VideoCheck:
                 for verb, gap in gaps.items()
             )
     else:
-        problems["no sound"] = "there is no audio stream"
+        is_declared = file.first_frame.empty_audio
+        problems["no sound"] = (
+            "the audio stream is empty" if is_declared else "there is no audio stream"
+        )
     if damages:
         more = f", and {len(damages) - 1} more" if len(damages) > 1 else ""
         problems["undecodable"] = damages[0] + more

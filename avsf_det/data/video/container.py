@@ -96,7 +96,7 @@ class MediaFile(AbstractContextManager["MediaFile"]):
     Attributes:
         container: PyAV's container; like ``video`` and ``audio``, replaced by ``reopen``.
         video: PyAV's video stream.
-        audio: PyAV's audio stream, or None.
+        audio: PyAV's audio stream; None if there is none, or only declared ones without packets.
         first_frame: facts about the first frame.
         fps: average frames per second.
         clock: relates seconds, pts of the video stream and the container's clock.
@@ -119,7 +119,11 @@ class MediaFile(AbstractContextManager["MediaFile"]):
         self.threads = threads
         self._packet_ends: dict[int, int] = {}  # stream index -> latest end of a packet, in ticks
         self._is_open = False
+        self._empty_audio: frozenset[int] = frozenset()
         self.first_frame = self._look_at_first_frame()
+        if self.first_frame.empty_audio:
+            self._empty_audio = self.first_frame.empty_audio
+            self.reopen()
         rate = self.video.average_rate or self.video.guessed_rate
         assert rate is not None
         self.fps = float(rate)
@@ -153,7 +157,7 @@ class MediaFile(AbstractContextManager["MediaFile"]):
         flags, streams = av.stream.Disposition, self.container.streams
         videos = [s for s in streams.video if s.codec_context]
         videos = [s for s in videos if not s.disposition & flags.attached_pic]
-        audios = [s for s in streams.audio if s.codec_context]
+        audios = [s for s in streams.audio if s.codec_context and s.index not in self._empty_audio]
         if not videos:
             raise self.error("video", "the file has no video stream that can be decoded")
         self.video = max(
@@ -276,11 +280,24 @@ class MediaFile(AbstractContextManager["MediaFile"]):
             return _FIRST_FRAMES[known]
         pts, frame = self.decode_first("video")
         first = describe_first_frame(pts, frame, self.video)
+        first = first._replace(empty_audio=self._find_empty_audio())
         if len(_FIRST_FRAMES) >= _MAX_FIRST_FRAMES:
             _FIRST_FRAMES.clear()
         if known:
             _FIRST_FRAMES[known] = first
         return first
+
+    def _find_empty_audio(self) -> frozenset[int]:
+        """Return the audio streams that have no packet, if the one to be used is among them."""
+        audio = self.audio
+        # The packets up to the first frame have been read. The next ones soon hold audio.
+        if audio is not None and not audio.frames and audio.index not in self._packet_ends:
+            for packet in self.packets("audio"):
+                if packet.stream_index == audio.index and packet.size:
+                    return frozenset()
+            indices = {stream.index for stream in self.container.streams.audio}
+            return frozenset(indices - self._packet_ends.keys())
+        return frozenset()
 
     @property
     def declared_end(self) -> Fraction | None:

@@ -164,7 +164,7 @@ def _write_part(
     else:
         stream = output.add_stream_from_template(file.video)
         # The container may know the shape of pixels better than the codec.
-        stream.codec_context.sample_aspect_ratio = file.video.sample_aspect_ratio or 0
+        stream.codec_context.sample_aspect_ratio = file.video.sample_aspect_ratio or Fraction(0)
         streams[file.video.index] = stream
     if file.audio is not None:
         streams[file.audio.index] = output.add_stream_from_template(file.audio)

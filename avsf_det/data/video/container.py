@@ -98,6 +98,7 @@ class MediaFile(AbstractContextManager["MediaFile"]):
         video: PyAV's video stream.
         audio: PyAV's audio stream; None if there is none, or only declared ones without packets.
         first_frame: facts about the first frame.
+        sample_rate: sample rate of the start of the audio stream, in Hz; 0 without audio.
         fps: average frames per second.
         clock: relates seconds, pts of the video stream and the container's clock.
         zero: second 0 on the container's clock, in seconds.
@@ -119,10 +120,10 @@ class MediaFile(AbstractContextManager["MediaFile"]):
         self.threads = threads
         self._packet_ends: dict[int, int] = {}  # stream index -> latest end of a packet, in ticks
         self._is_open = False
-        self._empty_audio: frozenset[int] = frozenset()
+        self._empty_audio: frozenset[int] = frozenset()  # indices of streams
         self.first_frame = self._look_at_first_frame()
-        if self.first_frame.empty_audio:
-            self._empty_audio = self.first_frame.empty_audio
+        self._empty_audio = self.first_frame.empty_audio
+        if self._empty_audio:
             self.reopen()
         rate = self.video.average_rate or self.video.guessed_rate
         assert rate is not None
@@ -166,6 +167,8 @@ class MediaFile(AbstractContextManager["MediaFile"]):
         self.audio = max(
             audios, key=lambda s: (bool(s.disposition & flags.default), s.channels), default=None
         )
+        # The decoder's own rate follows the frames, which may change on the way.
+        self.sample_rate = self.audio.codec_context.sample_rate if self.audio else 0
         self.video.codec_context.thread_type = "AUTO"
         self.video.codec_context.thread_count = self.threads
 
@@ -288,16 +291,14 @@ class MediaFile(AbstractContextManager["MediaFile"]):
         return first
 
     def _find_empty_audio(self) -> frozenset[int]:
-        """Return the audio streams that have no packet, if the one to be used is among them."""
-        audio = self.audio
-        # The packets up to the first frame have been read. The next ones soon hold audio.
-        if audio is not None and not audio.frames and audio.index not in self._packet_ends:
-            for packet in self.packets("audio"):
-                if packet.stream_index == audio.index and packet.size:
-                    return frozenset()
-            indices = {stream.index for stream in self.container.streams.audio}
-            return frozenset(indices - self._packet_ends.keys())
-        return frozenset()
+        """Read on to the first audio packet; at the end, return all streams without packets."""
+        # Usually it is among the packets up to the first frame, which have been read.
+        if self.audio is None or self.audio.frames or self.audio.index in self._packet_ends:
+            return frozenset()
+        if any(self.audio.index in self._packet_ends for _ in self.packets("audio")):
+            return frozenset()
+        indices = {stream.index for stream in self.container.streams.audio}
+        return frozenset(indices - self._packet_ends.keys())
 
     @property
     def declared_end(self) -> Fraction | None:

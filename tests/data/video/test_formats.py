@@ -2,6 +2,8 @@
 
 import os
 import socket
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import av
@@ -130,6 +132,30 @@ def test_every_ending_is_found_and_read(tmp_path: Path, container: str, codec: s
     for path in found.values():
         with VideoReader(path) as reader:
             assert read_number(reader.get_frames_played_at([0.5])[0]) in (11, 12, 13)
+
+
+def test_an_address_is_read_and_leads_to_no_file(here: Path):
+    class Handler(SimpleHTTPRequestHandler):
+        def do_GET(self):
+            if "moved" not in self.path:
+                return super().do_GET()
+            self.send_response(302)
+            self.send_header("Location", f"file://{here}/neighbour.mp4")
+            return self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    (here / "list.m3u8").write_text(PLAYLIST)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        with VideoReader(f"{address}/neighbour.mp4") as reader:
+            assert read_number(reader.get_frames_played_at([0.11])[0]) == 3
+        for name in ("list.m3u8", "moved.mp4", "missing.mp4"):
+            with pytest.raises(VideoDecodeError, match=f"{name}: file: cannot be opened"):
+                VideoReader(f"{address}/{name}")
+        server.shutdown()
 
 
 def test_folders_of_links_in_a_circle(here: Path):

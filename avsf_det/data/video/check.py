@@ -1,17 +1,15 @@
 """Decode video files from the first to the last frame and report what is wrong with them."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..audio import is_silent
-from .audio_reader import AudioReader
+from ..audio import SILENCE_PEAK
+from .audio_reader import NOT_FINITE, MonoFrame, is_finite
 from .container import Kind, MediaFile, VideoDecodeError, packet_time
 
 PROBLEMS = ("missing", "undecodable", "no sound", "silent", "out of sync", "too short")
-_WINDOW_SEC = 4  # audio that is tested for silence at once
 
 
 @dataclass
@@ -28,11 +26,15 @@ class VideoCheck:
 
 @dataclass
 class _Track:
-    """Facts about a decoded stream: start and end in seconds, number of frames, damages."""
+    """Facts about a decoded stream: start and end in seconds, number of frames, damages.
+
+    ``peak`` is the largest absolute sample of audio.
+    """
 
     start: float = 0.0
     end: float = 0.0
     frames: int = 0
+    peak: float = 0.0
     damages: list[str] = field(default_factory=list)
 
 
@@ -77,14 +79,9 @@ def _check(file: MediaFile, min_sec: float, max_gap: float) -> VideoCheck:
     if file.audio is not None:
         audio = _decode_all(file, "audio")
         damages = damages + [damage for damage in audio.damages if damage not in damages]
-        reader, rate = AudioReader(file), file.audio.codec_context.sample_rate
         gaps = {"starts": audio.start - video.start, "ends": audio.end - video.end}
         gaps = {verb: gap for verb, gap in gaps.items() if abs(gap) > max_gap}
-        # Window by window: reading stops at the first that is not silent.
-        if not audio.damages and all(
-            is_silent(reader.get_samples_played_in_range(start, start + _WINDOW_SEC, rate))
-            for start in range(0, math.ceil(audio.end), _WINDOW_SEC)
-        ):
+        if not audio.damages and audio.peak < SILENCE_PEAK:
             problems["silent"] = "the audio stream is silent"
         elif gaps:
             problems["out of sync"] = ", ".join(
@@ -118,6 +115,11 @@ def _decode_all(file: MediaFile, kind: Kind) -> _Track:
             track.start = second if not track.frames else min(track.start, second)
             track.end = max(track.end, second + length)
             track.frames += 1
+            if kind == "audio":
+                mono = MonoFrame(frame).mono
+                track.peak = max(track.peak, float(np.abs(mono).max(initial=0)))
+                if not is_finite(mono):
+                    track.damages.append(_without_path(file.path, file.error(kind, NOT_FINITE, pts)))
         # What decoded may be all good and yet not all there.
         if file.declared_end is not None:
             file.check_not_truncated(file.declared_end)

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import av
 
 from ...structures import AVSFError
+from .clock import Clock, FrameTimes, Timeline
 
 Kind = Literal["video", "audio"]
 Packets = Iterator[av.Packet]
@@ -24,8 +25,19 @@ DecodedItem = tuple[int, Any]
 _OPTIONS: dict = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 # A file whose data end more seconds than this before its declared end is truncated.
 _TRUNCATION_TOLERANCE = Fraction(1, 2)
-# Slack for seconds that a caller computed in floating point.
-_TOLERANCE_SEC = Fraction(1, 10**6)
+# Formats that state when packets are decoded, not when frames are shown; so does Matroska for
+# streams of AVI (those with a codec tag).
+_DECODING_TIMES = ("avi", "asf", "asf_o")
+# Formats whose declared duration counts from the container's 0, not from the file's first packet.
+_DURATION_IS_END = ("matroska,webm", "nut", "asf", "asf_o")
+# Formats of one tick whose clock may start again or jump: their packets are listed first.
+_SCANNED = ("mpegts", "mpeg")
+# Formats whose duration of the video stream is that of another stream, or a guess.
+_DURATION_IS_GUESSED = ("asf", "asf_o", "flv")
+# Packets that tell whether frames wait in the decoder; the first frame needs no more.
+_FIRST_PACKETS = 16
+# Frames that tell whether pts ascend, where each packet's pts is its dts in spite of B-frames.
+_TRIED_FRAMES = 32
 
 
 class VideoDecodeError(AVSFError):
@@ -33,54 +45,6 @@ class VideoDecodeError(AVSFError):
 
     The message names the file, the stream and the reason; ``__cause__`` is libav's own error.
     """
-
-
-class Clock:
-    """Relation between seconds, pts of the video stream and the container's clock.
-
-    One clock serves frames and audio. Second 0 is the start of the earliest stream, moved onto the
-    grid of the frames. For example, a file of 25 frames per second starts with audio at 1.20 s, and
-    its first frame (#0) follows at 1.49 s::
-
-        container's clock    1.20 1.21      1.25     ...     1.49      1.53     = pts * tick
-        audio packets         |--------------|--------------|--------------|----
-        frames                                                |#0       |#1
-        pts (1 / 90000 s)                                     134100    137700
-        seconds                   0.00      0.04     ...     0.28      0.32     = clock - zero
-                                  ^
-                                  zero = 1.49 - 7 * 0.04 = 1.21: whole frame periods before #0
-
-    Attributes:
-        zero: second 0 on the container's clock, in seconds.
-
-    Args:
-        first_pts: pts of the first frame.
-        tick: time base of the video stream, in seconds.
-        frame_rate: frames per second.
-        container_start: start of the earliest stream on that clock, in seconds; None if unknown.
-    """
-
-    def __init__(
-        self, first_pts: int, tick: Fraction, frame_rate: Fraction, container_start: Fraction | None
-    ) -> None:
-        self._first_pts = first_pts
-        self.zero = first_pts * tick
-        if container_start is not None:
-            # A gap of less than a frame period comes from the priming samples of an audio codec or
-            # the rounding of a millisecond clock, and is ignored.
-            frames_late = (self.zero - container_start) * frame_rate
-            self.zero -= (round(frames_late) if frames_late >= 1 else 0) / frame_rate
-        # A millisecond clock rounds frame times by up to half a tick; coarser ticks are frames.
-        tolerance = tick / 2 if tick <= Fraction(1, 1000) else _TOLERANCE_SEC
-        # At second s, pts <= (s + a / b) * c / d for these (a, b, c, d), exactly. Integers, since
-        # computing with fractions took longer than scaling a frame.
-        self._ratios = (*(tolerance + self.zero).as_integer_ratio(), *(1 / tick).as_integer_ratio())
-
-    def pts_played_at(self, second: float) -> int:
-        """Return the latest pts that is reached at a second, not before that of the first frame."""
-        a, b, c, d = self._ratios
-        n, m = second.as_integer_ratio()
-        return max((n * b + a * m) * c // (m * b * d), self._first_pts)
 
 
 class FirstFrame(NamedTuple):
@@ -93,10 +57,18 @@ class FirstFrame(NamedTuple):
     interlaced: bool  # it consists of two fields
 
 
-# First frames by path and time of modification. Decoding one takes a tenth of the time of a clip,
-# and a long video is opened for each of its clips.
-_FIRST_FRAMES: dict[tuple[str, int], FirstFrame] = {}
-_MAX_FIRST_FRAMES = 4096
+class _Facts(NamedTuple):
+    """What is found out once for a file."""
+
+    first_frame: FirstFrame
+    delay: int | None  # ticks that frames wait in the decoder, where pts are unusable; else None
+    timeline: Timeline | None  # of a file whose clock may jump
+
+
+# Facts by path and time of modification. Decoding a first frame takes a tenth of the time of a
+# clip, and a long video is opened for each of its clips.
+_FACTS: dict[tuple[str, int], _Facts] = {}
+_MAX_FACTS = 4096
 
 
 class MediaFile(AbstractContextManager["MediaFile"]):
@@ -129,12 +101,16 @@ class MediaFile(AbstractContextManager["MediaFile"]):
         self.path = str(path)
         self.threads = threads
         self._packet_ends: dict[int, int] = {}  # stream index -> latest end of a packet, in ticks
+        self._delay: int | None = None
+        self._timeline: Timeline | None = None
         self._is_open = False
-        self.first_frame = self._look_at_first_frame()
+        self.first_frame, self._delay, self._timeline = self._find_facts()
         rate = self.video.average_rate or self.video.guessed_rate
         assert rate is not None
         self.fps = float(rate)
         start = self.container.start_time
+        if self._timeline and self._timeline.num_parts > 1:
+            start = self._timeline.start * self.time_base("video") * av.time_base
         self.clock = Clock(
             first_pts=self.first_frame.pts,
             tick=self.time_base("video"),
@@ -174,6 +150,23 @@ class MediaFile(AbstractContextManager["MediaFile"]):
         )
         self.video.codec_context.thread_type = "AUTO"
         self.video.codec_context.thread_count = self.threads
+        name, tag = self.container.format.name, self.video.codec_context.codec_tag
+        self._states_decoding_times = name in _DECODING_TIMES or (
+            name.startswith("matroska") and bool(tag.strip("\0"))
+        )
+        self._first_packets: list[tuple[Any, Any]] = []  # pts and dts of the video's
+        self._forget_position(0)
+        self._ticks_per_sec = {
+            s.index: math.ceil(1 / s.time_base) for s in (self.video, self.audio) if s and s.time_base
+        }
+
+    def _forget_position(self, position: int) -> None:
+        """Forget the packets read so far; the next lie at or after a position in the file."""
+        self._position = position  # in bytes
+        self._positions: dict[int, int] = {}  # stream index -> that of its latest packet
+        self._latest_dts: dict[int, int] = {}  # stream index -> dts of its latest packet
+        # Number of the next video packet, where these are counted; None before an I-frame.
+        self._number = None if position else 0
 
     def stream(self, kind: Kind) -> av.VideoStream | av.AudioStream:
         """Return the stream of a kind; the file must have one."""
@@ -192,21 +185,72 @@ class MediaFile(AbstractContextManager["MediaFile"]):
         ends = self._packet_ends
         try:
             for packet in self.container.demux():
-                if packet.dts is not None:
-                    time = packet.dts if packet.pts is None else packet.pts
+                if packet.size:
+                    self._mend_times(kind, packet)
+                time = packet_time(packet)
+                if time is not None:
                     index, end = packet.stream_index, time + (packet.duration or 0)
                     ends[index] = max(end, ends.get(index, end))
                 yield packet
         except av.error.FFmpegError as error:
             raise self.error(kind, f"cannot be read on ({error.strerror})") from error
 
+    def _mend_times(self, kind: Kind, packet: av.Packet) -> None:
+        """Give a packet its times on a continuous clock, in display order as frames expect."""
+        index = packet.stream_index
+        is_video = index == self.video.index
+        if is_video and len(self._first_packets) < _FIRST_PACKETS:
+            self._first_packets.append((packet.pts, packet.dts))
+        if self._timeline is not None:
+            self._mend_by_timeline(self._timeline, packet)
+        elif packet.dts is not None and index in self._ticks_per_sec:
+            latest = self._latest_dts.get(index, packet.dts)
+            if packet.dts < latest - self._ticks_per_sec[index]:
+                back = Fraction(latest - packet.dts, self._ticks_per_sec[index])
+                problem = f"the clock goes back by {float(back):.2f} s; convert the file"
+                raise self.error(kind, problem, latest)
+            self._latest_dts[index] = packet.dts
+        if is_video and self._delay is not None:
+            # Without pts, a frame is shown at the dts of the packet that releases it.
+            time = packet.dts if self._states_decoding_times else packet.pts
+            packet.dts = None if time is None else time - self._delay
+            packet.pts = None if self.video.codec_context.has_b_frames else packet.dts
+
+    def _mend_by_timeline(self, timeline: Timeline, packet: av.Packet) -> None:
+        """Give a packet its times on the continuous clock of a file."""
+        index = packet.stream_index
+        if timeline.counts and index == self.video.index:
+            if self._number is None and packet.is_keyframe:
+                self._number = timeline.first_keyframe(self._position)
+            if self._number is None:
+                packet.pts = packet.dts = None
+            else:
+                packet.pts, packet.dts = timeline.times_of(self._number)
+                self._number += 1
+        elif timeline.num_parts > 1:
+            position = packet.pos
+            if position is None:  # that of the packet before it
+                position = self._positions.get(index, self._position)
+            self._positions[index] = position
+            offset = timeline.offset_at(position)
+            packet.pts = None if packet.pts is None else packet.pts + offset
+            packet.dts = None if packet.dts is None else packet.dts + offset
+
     def seek(self, kind: Kind, pts: int) -> bool:
         """Seek to an I-frame near a time; return False where the format cannot seek."""
+        stream, position = self.stream(kind), 0
         try:
-            self.container.seek(pts, stream=self.stream(kind))
-            return True
+            if self._timeline and (self._timeline.num_parts > 1 or self._timeline.counts):
+                position = self._timeline.position_of(stream.index, pts)
+                self.container.seek(position, unsupported_byte_offset=True)
+            elif self.container.format.flags & av.format.Flags.no_timestamps.value:
+                return False  # a raw stream, whose frames are counted from its start
+            else:
+                self.container.seek(pts, stream=stream)
         except av.error.FFmpegError:
             return False
+        self._forget_position(position)
+        return True
 
     def decode(
         self, kind: Kind, *, after_seek: bool = False, select: Select | None = None
@@ -225,6 +269,7 @@ class MediaFile(AbstractContextManager["MediaFile"]):
             self.audio_decoder_is_new = False
         # Without an I-frame first, some decoders invent frames.
         started, time = not after_seek, 0
+        times: FrameTimes | None = None
         for packet in select(packets) if select else packets:
             if packet.stream.index != stream.index:  # holds for the flush packet too
                 continue
@@ -233,6 +278,8 @@ class MediaFile(AbstractContextManager["MediaFile"]):
                 continue
             known = packet_time(packet)
             time = time if known is None else known  # a flush packet has no time
+            if times is None:
+                times = FrameTimes(None if after_seek else time + (self._delay or 0))
             try:
                 frames = packet.decode()
             except av.error.FFmpegError as error:
@@ -241,10 +288,10 @@ class MediaFile(AbstractContextManager["MediaFile"]):
                 yield time, damage
                 continue
             for frame in frames:
-                if frame.pts is None:
-                    raise self.error(kind, "has no presentation times")
-                damaged = frame.is_corrupt
-                yield frame.pts, self.error(kind, "is damaged", frame.pts) if damaged else frame
+                pts = times.time_of(frame, self._ticks_of(frame))
+                if pts is not None:
+                    damaged = frame.is_corrupt
+                    yield pts, self.error(kind, "is damaged", pts) if damaged else frame
 
     def decode_from(
         self, kind: Kind, pts: int, select: Select | None = None
@@ -279,42 +326,128 @@ class MediaFile(AbstractContextManager["MediaFile"]):
             error = frame
         raise self.error(kind, "not one frame can be decoded") from error
 
-    def _look_at_first_frame(self) -> FirstFrame:
-        known = (self.path, os.stat(self.path).st_mtime_ns) if os.path.isfile(self.path) else None
-        if known in _FIRST_FRAMES:
+    def _ticks_of(self, frame: av.VideoFrame | av.AudioFrame) -> int:
+        """Return the usual length of a frame, in ticks of its stream."""
+        if isinstance(frame, av.AudioFrame):
+            return round(frame.samples / (frame.sample_rate * self.time_base("audio")))
+        return self._frame_period()
+
+    def _frame_period(self) -> int:
+        """Return the average time between frames, in ticks of the video stream."""
+        rate = self.video.guessed_rate or self.video.average_rate or 25
+        return max(1, round(1 / (rate * self.time_base("video"))))
+
+    def _find_facts(self) -> _Facts:
+        key = (self.path, os.stat(self.path).st_mtime_ns) if os.path.isfile(self.path) else None
+        if key in _FACTS:
             self.reopen()
-            return _FIRST_FRAMES[known]
+            return _FACTS[key]
+        self.reopen()
+        if key and self.container.format.name in _SCANNED:
+            streams = [stream for stream in (self.video, self.audio) if stream]
+            tick, period = self.time_base("video"), self._frame_period()
+            try:
+                packets = self.container.demux(streams)
+                self._timeline = Timeline(packets, self.video.index, tick, period)
+            except av.error.FFmpegError as error:
+                raise self.error("file", f"cannot be read on ({error.strerror})") from error
         pts, frame = self.decode_first("video")
+        self._delay = self._find_delay()
+        if self._delay is not None:
+            pts, frame = self.decode_first("video")
         turns = round(frame.rotation / 90) % 4
         size = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
         first = FirstFrame(pts, *size, turns, bool(frame.interlaced_frame))
-        if len(_FIRST_FRAMES) >= _MAX_FIRST_FRAMES:
-            _FIRST_FRAMES.clear()
-        if known:
-            _FIRST_FRAMES[known] = first
-        return first
+        if len(_FACTS) >= _MAX_FACTS:
+            _FACTS.clear()
+        facts = _Facts(first, self._delay, self._timeline)
+        if key:
+            _FACTS[key] = facts
+        return facts
+
+    def _find_delay(self) -> int | None:
+        """Return the ticks that frames wait in the decoder, if pts are unusable; else None.
+
+        Some containers hold no pts, or one that is the dts in spite of B-frames. What libav makes
+        of them is not in display order.
+        """
+        if not self._states_decoding_times and self._pts_ascend():
+            return None
+        self._delay = 0
+        self.reopen()
+        start = None
+        for packet in self.packets("video"):
+            if packet.stream_index != self.video.index:
+                continue
+            start = packet.dts if start is None else start
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                continue
+            if frames:
+                release = frames[0].dts
+                return 0 if start is None or release is None else release - start
+        return 0
+
+    def _pts_ascend(self) -> bool:
+        """Return whether the first frames have ascending pts; called after the first one."""
+        # With B-frames, the first packet waits to be shown, and pts do not ascend in the file.
+        coded = [pts for pts, _ in self._first_packets if pts is not None]
+        suspect = self.video.codec_context.has_b_frames and (
+            self._first_packets[0][1] in coded[:1]
+            or (self.container.format.name.startswith("matroska") and coded == sorted(coded))
+        )
+        if not suspect:
+            return True
+        self.reopen()
+        shown = [pts for pts, _ in itertools.islice(self.decode("video"), _TRIED_FRAMES)]
+        return shown == sorted(shown)
 
     @property
     def declared_end(self) -> Fraction | None:
         """End of the longest stream as declared, in seconds of the container's clock."""
+        if self._timeline is not None:
+            return self._timeline.end * self.time_base("video")
         start, duration = self.container.start_time or 0, self.container.duration
+        if self.container.format.name in _DURATION_IS_END and start > 0:
+            start = 0
         return None if duration is None else Fraction(start + duration, av.time_base)
 
     @functools.cached_property
     def duration(self) -> float:
-        """Second at which the video ends, as declared.
+        """Second at which the video ends.
 
-        A live recording declares no end: it is read on to its end, which moves the position.
+        Where the container does not declare it, packets are read to the end of the file, which
+        moves the position.
         """
-        end = self.declared_end
-        if self.video.duration is not None:
-            last = (self.video.start_time or 0) + self.video.duration
-            end = last * self.time_base("video")
-        if end is None:
-            for _ in self.packets("video"):
-                pass
-            end = self._end_reached()
-        return float(end - self.zero)
+        if self._timeline is not None:
+            end = self._timeline.video_end
+        elif self.video.duration and self.container.format.name not in _DURATION_IS_GUESSED:
+            end = (self.video.start_time or 0) + self.video.duration
+        else:
+            end = self._find_video_end()
+        return float(end * self.time_base("video") - self.zero)
+
+    def _find_video_end(self) -> int:
+        """Return the end of the last video packet, in ticks."""
+        end, period = None, self._frame_period()
+        declared = self.declared_end
+        last = 0 if declared is None else math.ceil(declared / self.time_base("video"))
+        for from_start in (not last or not self.seek("video", last), True):
+            if from_start:
+                self.reopen()
+            for packet in self.packets("video"):
+                if packet.stream_index == self.video.index and packet.size:
+                    time = packet_time(packet)
+                    if time is None:  # a raw stream
+                        time = self.first_frame.pts if end is None else end
+                    time += packet.duration or period
+                    end = time if end is None else max(end, time)
+            if end is not None:
+                break
+        if declared is not None and declared - self._end_reached() > _TRUNCATION_TOLERANCE:
+            return last  # what is missing may hold frames
+        return self.first_frame.pts + period if end is None else end + (self._delay or 0)
 
     def check_not_truncated(self, second: Fraction) -> None:
         """Raise VideoDecodeError if the file stops long before its declared end and a time.
@@ -323,7 +456,7 @@ class MediaFile(AbstractContextManager["MediaFile"]):
             second: time on the container's clock, in seconds, at which no more packet was found.
         """
         end, reached = self.declared_end, self._end_reached()
-        if end is not None and second > reached and end - reached > _TRUNCATION_TOLERANCE:
+        if self._timeline is None and end is not None and second > reached and end - reached > _TRUNCATION_TOLERANCE:
             stop, last, asked = (float(time - self.zero) for time in (reached, end, second))
             problem = f"stops at {stop:.2f} s but should last {last:.2f} s, and {asked:.2f} s was "
             raise self.error("file", problem + "asked for")

@@ -81,9 +81,8 @@ class SequentialVideoReader(AbstractContextManager["SequentialVideoReader"]):
 
     @cached_property
     def duration(self) -> float:
-        """Second at which the video ends, as the file declares it."""
-        if self.file.declared_end is None:  # MediaFile may read to the end, away from here
-            self._forget()
+        """Second at which the video ends."""
+        self._forget()  # finding it may move the position
         return self.file.duration
 
     def get_frames_played_at(

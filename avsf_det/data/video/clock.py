@@ -1,0 +1,225 @@
+"""Time in a media file: seconds, presentation times of frames, clocks that jump."""
+
+from bisect import bisect, bisect_left
+from collections.abc import Iterable
+from fractions import Fraction
+from operator import itemgetter
+from typing import NamedTuple
+
+import av
+
+# Slack for seconds that a caller computed in floating point.
+_TOLERANCE_SEC = Fraction(1, 10**6)
+# A step of dts that far backward or forward is a jump of the clock. Below, it is a gap.
+_BACKWARD_SEC, _FORWARD_SEC = Fraction(1, 10), 10
+# Tracks of a part overlap the part before it by at most this, as audio frames outlast the last
+# video frame.
+_OVERLAP_SEC = Fraction(1, 2)
+
+
+class Clock:
+    """Relation between seconds, pts of the video stream and the container's clock.
+
+    One clock serves frames and audio. Second 0 is the start of the earliest stream, moved onto the
+    grid of the frames. For example, a file of 25 frames per second starts with audio at 1.20 s, and
+    its first frame (#0) follows at 1.49 s::
+
+        container's clock    1.20 1.21      1.25     ...     1.49      1.53     = pts * tick
+        audio packets         |--------------|--------------|--------------|----
+        frames                                                |#0       |#1
+        pts (1 / 90000 s)                                     134100    137700
+        seconds                   0.00      0.04     ...     0.28      0.32     = clock - zero
+                                  ^
+                                  zero = 1.49 - 7 * 0.04 = 1.21: whole frame periods before #0
+
+    Attributes:
+        zero: second 0 on the container's clock, in seconds.
+
+    Args:
+        first_pts: pts of the first frame.
+        tick: time base of the video stream, in seconds.
+        frame_rate: frames per second.
+        container_start: start of the earliest stream on that clock, in seconds; None if unknown.
+    """
+
+    def __init__(
+        self, first_pts: int, tick: Fraction, frame_rate: Fraction, container_start: Fraction | None
+    ) -> None:
+        self._first_pts = first_pts
+        self.zero = first_pts * tick
+        if container_start is not None:
+            # A gap of less than a frame period comes from the priming samples of an audio codec or
+            # the rounding of a millisecond clock, and is ignored.
+            frames_late = (self.zero - container_start) * frame_rate
+            self.zero -= (round(frames_late) if frames_late >= 1 else 0) / frame_rate
+        # A millisecond clock rounds frame times by up to half a tick; coarser ticks are frames.
+        tolerance = tick / 2 if tick <= Fraction(1, 1000) else _TOLERANCE_SEC
+        # At second s, pts <= (s + a / b) * c / d for these (a, b, c, d), exactly. Integers, since
+        # computing with fractions took longer than scaling a frame.
+        self._ratios = (*(tolerance + self.zero).as_integer_ratio(), *(1 / tick).as_integer_ratio())
+
+    def pts_played_at(self, second: float) -> int:
+        """Return the latest pts that is reached at a second, not before that of the first frame."""
+        a, b, c, d = self._ratios
+        n, m = second.as_integer_ratio()
+        return max((n * b + a * m) * c // (m * b * d), self._first_pts)
+
+
+class FrameTimes:
+    """Presentation times of frames in the order of a decoder's output, in ticks.
+
+    A frame without pts is shown at the dts of the packet that made the decoder release it: both
+    ascend together. Without that too (the last frames in the decoder, raw streams), it follows the
+    frame before it.
+
+    Args:
+        first: time of the first frame if nothing states it; None if unknown, then frames have no
+            time before the first that states one.
+    """
+
+    def __init__(self, first: int | None) -> None:
+        self._following = first
+
+    def time_of(self, frame: av.VideoFrame | av.AudioFrame, length: int) -> int | None:
+        """Return the time of the next frame, given its length in ticks, and set its pts to it."""
+        time = frame.pts
+        if time is None:
+            time = frame.pts = self._following if frame.dts is None else frame.dts
+        self._following = None if time is None else time + length
+        return time
+
+
+class _Row(NamedTuple):
+    """A packet of a stream in use; times in ticks."""
+
+    position: int  # in the file, in bytes
+    stream: int  # index
+    pts: int | None
+    dts: int | None
+    length: int
+    is_keyframe: bool
+
+
+class Timeline:
+    """Times of the packets of an MPEG transport or program stream, found by reading all of them.
+
+    The clock of joined files starts again or jumps. As in ffmpeg, each part then follows the one
+    before it without a gap. Packets belong to a part by their position in the file; all streams of
+    these formats have the same tick. In program streams, where video packets share a PES packet,
+    libav misses their times after seeking: they are then counted from an I-frame on.
+
+    Attributes:
+        num_parts: number of parts.
+        start: earliest pts in the first part.
+        end: latest end of a packet.
+        video_end: latest end of a video packet.
+        counts: whether video packets are counted.
+
+    Args:
+        packets: all packets of the streams in use, from the start of the file on.
+        video: index of the video stream.
+        tick: time base of the streams, in seconds.
+        period: time between frames, in ticks.
+    """
+
+    def __init__(
+        self, packets: Iterable[av.Packet], video: int, tick: Fraction, period: int
+    ) -> None:
+        rows, self.counts = _read_rows(packets, video, period)
+        parts = _split(rows, tick)
+        self._starts, self._offsets = [0], [0]
+        self._index: dict[int, list[tuple[int, int]]] = {}  # stream: (pts of an I-frame, position)
+        self._video: list[_Row] = []  # in decoding order, on the continuous clock
+        ends: dict[int, int] = {}
+        for part in parts:
+            begins: dict[int, int] = {}
+            for row in part:
+                if row.pts is not None:
+                    begins[row.stream] = min(row.pts, begins.get(row.stream, row.pts))
+            if ends and begins:
+                steps = {s: ends[s] - begin for s, begin in begins.items() if s in ends}
+                offset = steps.get(video, max(ends.values()) - min(begins.values()))
+                longest = max(steps.values(), default=offset)
+                self._offsets.append(longest if longest > offset + _OVERLAP_SEC / tick else offset)
+                self._starts.append(part[0].position)
+            else:
+                self.start = min(begins.values(), default=0)
+            self._add(part, video, ends)
+        self.num_parts = len(self._starts)
+        self.end = max(ends.values(), default=0)
+        self.video_end = ends.get(video, self.end)
+
+    def _add(self, part: list[_Row], video: int, ends: dict[int, int]) -> None:
+        """Add the packets of a part; ``ends`` maps a stream to the latest end of its packets."""
+        shift = self._offsets[-1]
+        for row in part:
+            pts, dts = (t if t is None else t + shift for t in (row.pts, row.dts))
+            if self.counts and row.stream == video:
+                self._video.append(row._replace(pts=pts, dts=dts))
+            if pts is None:  # only its place among the others says when it is shown
+                ends[row.stream] = ends.get(row.stream, 0) + row.length
+                continue
+            ends[row.stream] = max(pts + row.length, ends.get(row.stream, pts))
+            if row.is_keyframe:
+                self._index.setdefault(row.stream, []).append((pts, row.position))
+
+    def offset_at(self, position: int) -> int:
+        """Return what the pts of packets at a position in the file lack, in ticks."""
+        return self._offsets[bisect(self._starts, position) - 1]
+
+    def position_of(self, stream: int, pts: int) -> int:
+        """Return the position of the last I-frame of a stream up to a time, or of the first."""
+        index = self._index.get(stream, [(0, 0)])
+        return index[max(bisect(index, pts, key=itemgetter(0)) - 1, 0)][1]
+
+    def first_keyframe(self, position: int) -> int:
+        """Return the number of the first I-frame at or after a position, in decoding order."""
+        start = bisect_left(self._video, position, key=itemgetter(0))
+        return next(
+            (i for i in range(start, len(self._video)) if self._video[i].is_keyframe), start
+        )
+
+    def times_of(self, number: int) -> tuple[int | None, int | None]:
+        """Return pts and dts of a video packet by its number in decoding order."""
+        return self._video[number][2:4] if number < len(self._video) else (None, None)
+
+
+def _read_rows(
+    packets: Iterable[av.Packet], video: int, period: int
+) -> tuple[list[_Row], bool]:
+    """Return the packets by position in the file, and whether video packets share a position."""
+    rows: list[_Row] = []
+    positions: dict[int, int] = {}
+    shared = False
+    for packet in packets:
+        if not packet.size:
+            continue
+        stream, position = packet.stream_index, packet.pos
+        if position is None:  # that of the packet before it, in the same PES packet
+            position = positions.get(stream, 0)
+            shared = shared or stream == video
+        positions[stream] = position
+        pts = packet.dts if packet.pts is None else packet.pts
+        length = packet.duration or (period if stream == video else 0)
+        rows.append(_Row(position, stream, pts, packet.dts, length, packet.is_keyframe))
+    return sorted(rows, key=itemgetter(0)), shared
+
+
+def _split(rows: Iterable[_Row], tick: Fraction) -> list[list[_Row]]:
+    """Return the parts of a file: a new one starts where the clock of a stream jumps."""
+    backward, forward = _BACKWARD_SEC / tick, _FORWARD_SEC / tick
+    parts: list[list[_Row]] = [[]]
+    latest: dict[int, int] = {}
+    for row in rows:
+        time = row.dts
+        if time is not None:
+            last = latest.get(row.stream)
+            if latest and (
+                (last is not None and time < last - backward)
+                or time > max(latest.values()) + forward
+            ):
+                parts.append([])
+                latest, last = {}, None
+            latest[row.stream] = time if last is None else max(time, last)
+        parts[-1].append(row)
+    return parts

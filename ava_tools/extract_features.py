@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ava_tools.inference.feature_files import write_features
 from ava_tools.preparation.video_lists import videos_in, videos_of
-from avsf_det.data.datasets.annotation_files import VIDEO_EXTENSIONS
+from avsf_det.data.video.formats import VIDEO_EXTENSIONS
 from avsf_det.engine.defaults import (
     add_config_arguments,
     load_config,

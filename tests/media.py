@@ -69,6 +69,8 @@ def write_video(
     bframes: int = 0,
     codec_options: dict[str, str] | None = None,
     rotation: int = 0,
+    mirrored: bool = False,
+    pixel_aspect: Fraction | None = None,
     sound: np.ndarray | None = None,
     sound_rate: int = 48000,
     sound_start: float = 0.0,
@@ -83,7 +85,9 @@ def write_video(
         path: file name, whose suffix says the format; or an object to write to.
         times: seconds of the frames; ``start + i / fps`` by default.
         size: (height, width) as stored.
-        rotation: multiple of 90, counter-clockwise, that an mp4 asks players to show it with.
+        rotation: degrees, counter-clockwise, that an mp4 asks players to show it with.
+        mirrored: whether the mp4 asks to swap left and right after that.
+        pixel_aspect: width of a pixel divided by its height, which the codec stores.
         sound: float32 (channels, L) in [-1, 1], beginning at ``sound_start``; None for no track.
         sound_frame_lengths: samples in each packet, for codecs that leave it open (pcm).
         container: format name, for an object without a suffix.
@@ -97,6 +101,7 @@ def write_video(
         video.pix_fmt = pix_fmt
         video.codec_context.time_base = Fraction(1, fps if codec.startswith("mpeg") else 90000)
         video.codec_context.gop_size = gop
+        video.codec_context.sample_aspect_ratio = pixel_aspect or Fraction(0, 1)
         video.codec_context.max_b_frames = bframes
         video.codec_context.thread_count = 1
         video.options = {"libx264": {"crf": "12", "preset": "ultrafast", "bf": str(bframes)}}.get(
@@ -113,8 +118,8 @@ def write_video(
         # Muxers want the streams interleaved; a stable sort keeps each in its decoding order.
         for packet in sorted(packets, key=lambda p: p.dts * p.time_base):
             output.mux(packet)
-    if rotation:
-        _set_rotation(Path(path), rotation)
+    if rotation or mirrored:
+        _set_display_matrix(Path(path), rotation, mirrored)
 
 
 def _encode_frames(stream: av.VideoStream, times: Sequence[float], size: tuple[int, int]):
@@ -155,12 +160,13 @@ def _encode_sound(
     return packets + stream.encode(None)
 
 
-def _set_rotation(path: Path, degrees: int) -> None:
+def _set_display_matrix(path: Path, degrees: int, mirrored: bool) -> None:
     """Write a display matrix into the first track's header of an mp4 file."""
     data = bytearray(path.read_bytes())
-    cos, sin = round(math.cos(math.radians(degrees))), round(math.sin(math.radians(degrees)))
+    cos, sin = (round(f(math.radians(degrees)) * (1 << 16)) for f in (math.cos, math.sin))
+    side = -1 if mirrored else 1
     # Version 0 of the header: 4 bytes name, 4 of flags, 20 of times and ids, 16 reserved.
     at = data.index(b"tkhd") + 4 + 4 + 20 + 16
-    matrix = (cos << 16, -sin << 16, 0, sin << 16, cos << 16, 0, 0, 0, 1 << 30)
+    matrix = (side * cos, -sin, 0, side * sin, cos, 0, 0, 0, 1 << 30)
     data[at : at + 36] = struct.pack(">9i", *matrix)
     path.write_bytes(data)

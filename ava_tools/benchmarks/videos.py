@@ -21,6 +21,7 @@ from tqdm import tqdm
 from avsf_det import model_zoo
 from avsf_det.data import KeyframeMapper, SequentialReader
 from avsf_det.data.transforms import build_clip_augmentations
+from avsf_det.data.video.formats import libav_path
 from avsf_det.engine.defaults import load_config
 
 from .display import format_table
@@ -102,7 +103,7 @@ def _read(path: Path, seconds: Sequence[int], mapper: KeyframeMapper) -> None:
 
 def _read_with_pyav(path: Path, seconds: Sequence[int], cfg: CfgNode) -> None:
     clip = cfg.INPUT.CLIP
-    with av.open(str(path)) as container:
+    with av.open(libav_path(path)) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
         height = cfg.INPUT.MIN_SIZE_TEST
@@ -119,7 +120,7 @@ def _read_with_pyav(path: Path, seconds: Sequence[int], cfg: CfgNode) -> None:
 
 
 def _decode(path: Path) -> None:
-    with av.open(str(path)) as container:
+    with av.open(libav_path(path)) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
         for _ in container.decode(stream):

@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from avsf_det.data import VideoDecodeError
-from avsf_det.data.datasets.annotation_files import VIDEO_EXTENSIONS
+from avsf_det.data.video.formats import VIDEO_EXTENSIONS
 from avsf_det.engine.feature_extractor import FeatureError, FeatureExtractor, Persons
 from avsf_det.utils.atomic import atomic_path
 

@@ -11,8 +11,8 @@ import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from tqdm import tqdm
 
+from ava_tools.preparation.video_lists import videos_in
 from avsf_det.data import AnnotationError, VideoDecodeError
-from avsf_det.data.datasets.annotation_files import VIDEO_EXTENSIONS
 from avsf_det.data.video import SequentialVideoReader
 from avsf_det.engine.predictor import FindPersons, keyframe_seconds
 from avsf_det.structures import Keyframe, ava_csv
@@ -69,11 +69,8 @@ def videos_of_path(path: Path) -> list[Video]:
     Raises:
         AnnotationError: there is no video, or its name cannot be a video id.
     """
-    files = [path] if path.is_file() else []
-    if path.is_dir():
-        files = sorted(f for f in path.rglob("*") if f.suffix.lower() in VIDEO_EXTENSIONS)
-    if not files:
-        raise AnnotationError(f"{path}: there is no video ({' '.join(VIDEO_EXTENSIONS)})")
+    is_file = path.exists() and not path.is_dir()
+    files = [path] if is_file else sorted(map(Path, videos_in(str(path)).values()))
     file_of: dict[str, Path] = {}
     for file in files:
         if "," in file.stem or ".." in file.stem:

@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterable
 
 from avsf_det.data.datasets.annotation_files import (
-    VIDEO_EXTENSIONS,
     find_videos,
     is_path_list,
     present_files,
@@ -12,6 +11,7 @@ from avsf_det.data.datasets.annotation_files import (
     read_path_list,
     read_table,
 )
+from avsf_det.data.video.formats import VIDEO_EXTENSIONS, describe_endings, printable
 from avsf_det.structures import AnnotationError
 from avsf_det.structures.text_file import read_rows, reading
 
@@ -45,17 +45,20 @@ def videos_in(folder: str) -> dict[str, str]:
     """
     with reading(folder), os.scandir(folder):
         pass  # os.walk treats a missing folder like an empty one
-    files = [
-        os.path.join(parent, name)
-        for parent, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if name.lower().endswith(VIDEO_EXTENSIONS) and not name.startswith(".")
-    ]
+    files, others, visited = [], [], set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        place = os.path.realpath(parent)
+        if place in visited:  # links may form a circle
+            folders.clear()
+            continue
+        visited.add(place)
+        for name in names:
+            if name.lower().endswith(VIDEO_EXTENSIONS) and not name.startswith("."):
+                files.append(os.path.join(parent, name))
+            else:
+                others.append(name)
     if not files:
-        raise AnnotationError(
-            f"{folder}: no video there. Expected files with one of the extensions "
-            f"{' '.join(VIDEO_EXTENSIONS)}."
-        )
+        raise AnnotationError(f"{printable(folder)}: no video there. {describe_endings(others)}")
     return {os.path.relpath(file, folder): file for file in sorted(files)}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
+from ava_tools.preparation.video_lists import videos_in
 from ava_tools.sync.audio_offset import SyncError, Windows, compare_shifted, find_peak, mean_curve
 from ava_tools.sync.similarity_chart import draw_similarity
 from avsf_det.data import VideoDecodeError
@@ -17,7 +18,6 @@ from avsf_det.engine.defaults import build_trained_model, load_config
 from avsf_det.modeling import AVPretrainer
 from avsf_det.utils.atomic import atomic_path, write_atomic
 
-SUFFIXES = {".avi", ".mkv", ".mov", ".mp4", ".webm"}
 COLUMNS = ("video", "late_sec", "peak_sec", "confidence", "problem")
 TOLERANCE = 0.25  # seconds
 
@@ -110,7 +110,7 @@ class OffsetMeasurer:
         Raises:
             SyncError: no video can be measured.
         """
-        videos = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+        videos = sorted(map(Path, videos_in(str(folder)).values()))
         rows: list[dict[str, Any]] = []
         for video in videos:
             name = video.relative_to(folder)

@@ -101,7 +101,7 @@ def test_files_of_one_name_are_different_videos(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("walk/a.txt", "clips: no video there. Expected files"),
+        ("walk/a.txt", "clips: no video there. There are 1 .txt; videos end in mp4 m4v"),
         ("a.mp4", "clips/a.mp4: is in no folder of a class"),
     ],
 )

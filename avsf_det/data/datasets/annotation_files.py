@@ -13,8 +13,7 @@ from contextlib import contextmanager
 
 from ...structures import AnnotationError
 from ...structures.text_file import open_text, read_rows, reading
-
-VIDEO_EXTENSIONS = (".mp4", ".mkv", ".webm", ".avi", ".mov")
+from ..video.formats import VIDEO_EXTENSIONS
 
 _EXTENSION = "|".join(re.escape(extension) for extension in VIDEO_EXTENSIONS)
 # Paths and class names may contain blanks, so the last video extension of the line ends the path.
@@ -106,7 +105,7 @@ def read_path_list(path: str) -> list[tuple[str, str, str]]:
         match = _PATH_AND_LABEL.fullmatch(line)
         if not match:
             raise AnnotationError(
-                f"{place}: '{line}' is not a path that ends in {' '.join(VIDEO_EXTENSIONS)} and a "
+                f"{place}: '{line}' is not a path that ends in .mp4 or as other videos, and a "
                 "label. Write 'walk/0001.mp4 3', or let the first line name columns: video,label."
             )
         rows.append((place, match["path"], match["label"]))
@@ -215,7 +214,7 @@ def check_present(name: str, paths: Mapping[str, str], source: str, naming: str)
         for role, path in paths.items()
     )
     raise AnnotationError(
-        f"Dataset '{name}' is incomplete. Expected, with the videos named {naming} (or "
-        f"{', '.join(e[1:] for e in VIDEO_EXTENSIONS if not naming.endswith(e))}):\n{tree}\n"
+        f"Dataset '{name}' is incomplete. Expected, with the videos named {naming} (or mkv, webm, "
+        f"avi, mov, ...):\n{tree}\n"
         + (source or "Put the files there, or register the dataset with other paths.")
     )

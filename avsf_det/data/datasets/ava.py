@@ -7,6 +7,7 @@ Timestamps are seconds in the csv's own clock. Every defect raises :class:`Annot
 
 import logging
 import math
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -16,13 +17,8 @@ from detectron2.structures import BoxMode
 from ...structures import ActionBoxes, AnnotationError, Keyframe
 from ...structures.ava_csv import read_action_boxes, read_excluded_keyframes
 from ...structures.label_map import read_label_map
-from .annotation_files import (
-    VIDEO_EXTENSIONS,
-    check_present,
-    find_videos,
-    first_few,
-    without_garbage_collection,
-)
+from ..video.formats import describe_endings
+from .annotation_files import check_present, find_videos, first_few, without_garbage_collection
 
 logger = logging.getLogger(__name__)
 
@@ -295,7 +291,7 @@ def _find_videos(video_dir: str, video_ids: Collection[str], csv_file: str) -> d
     if missing:
         raise AnnotationError(
             f"{video_dir}: {len(missing)} of the {len(video_ids)} videos of {csv_file} are not "
-            f"there: {first_few(missing)}. Expected <video_id> with one of the extensions "
-            f"{' '.join(VIDEO_EXTENSIONS)}. Add the files, or remove their rows from the csv."
+            f"there: {first_few(missing)}. Add <video_id>.mp4, or remove their rows from the csv. "
+            + describe_endings(os.listdir(video_dir))
         )
     return found

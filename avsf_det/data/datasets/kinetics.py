@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from ...structures import AnnotationError
 from ...structures.text_file import reading
+from ..video.formats import VIDEO_EXTENSIONS
 from .annotation_files import (
-    VIDEO_EXTENSIONS,
     find_videos,
     is_path_list,
     present_files,

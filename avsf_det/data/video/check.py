@@ -7,7 +7,8 @@ import numpy as np
 
 from ..audio import SILENCE_PEAK
 from .audio_reader import NOT_FINITE, MonoFrame, is_finite
-from .container import Kind, MediaFile, VideoDecodeError, packet_time
+from .container import Kind, MediaFile, VideoDecodeError
+from .packet_times import packet_time
 
 PROBLEMS = ("missing", "undecodable", "no sound", "silent", "out of sync", "too short")
 
@@ -89,7 +90,10 @@ def _check(file: MediaFile, min_sec: float, max_gap: float) -> VideoCheck:
                 for verb, gap in gaps.items()
             )
     else:
-        problems["no sound"] = "there is no audio stream"
+        is_declared = file.first_frame.empty_audio
+        problems["no sound"] = (
+            "the audio stream is empty" if is_declared else "there is no audio stream"
+        )
     if damages:
         more = f", and {len(damages) - 1} more" if len(damages) > 1 else ""
         problems["undecodable"] = damages[0] + more
@@ -119,7 +123,9 @@ def _decode_all(file: MediaFile, kind: Kind) -> _Track:
                 mono = MonoFrame(frame).mono
                 track.peak = max(track.peak, float(np.abs(mono).max(initial=0)))
                 if not is_finite(mono):
-                    track.damages.append(_without_path(file.path, file.error(kind, NOT_FINITE, pts)))
+                    track.damages.append(
+                        _without_path(file.path, file.error(kind, NOT_FINITE, pts))
+                    )
         # What decoded may be all good and yet not all there.
         if file.declared_end is not None:
             file.check_not_truncated(file.declared_end)

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import av
 
-from .container import MediaFile, Packets, packet_time
+from .container import MediaFile, Packets
+from .convert import FrameConverter
+from .formats import libav_path
+from .packet_times import packet_time
 
 # Copied before the cut, at least, and hidden by the edit list: audio codecs depend on it.
 _PREROLL_SEC = Fraction(1, 2)
@@ -30,16 +33,17 @@ def cut_video(
     screen at ``start``; audio and frames are shifted by the same time. It ends where the video
     ends, if that is earlier than ``end``.
 
-    Frames and audio are copied as they are encoded. Packets between the I-frame before ``start``
-    and ``start`` are copied too, and hidden by the edit list of the mp4 file.
+    Frames and audio are copied as they are encoded; the file asks for the same rotation, mirroring
+    and shape of pixels. Packets between the I-frame before ``start`` and ``start`` are copied too,
+    and hidden by the edit list of the mp4 file.
 
     Args:
         source: path of the video.
         target: path of the mp4 file to write.
         start: start of the part, in seconds.
         end: end of the part, in seconds.
-        gop: re-encode the frames (H.264) with an I-frame after this many frames; audio is copied.
-            A frame in the middle then depends on fewer others.
+        gop: re-encode the frames (H.264) with an I-frame after this many frames, upright and with
+            square pixels; audio is copied. A frame in the middle then depends on fewer others.
 
     Raises:
         VideoDecodeError: the video cannot be read, ends before ``start``, or has codecs that mp4
@@ -52,13 +56,11 @@ def cut_video(
         # A millisecond clock rounds frame times.
         pts = math.floor((Fraction(start) + file.zero + min(tick / 2, _CLOCK_TOLERANCE_SEC)) / tick)
         packets, first = _packets_from(file, max(pts, file.first_frame.pts))
-        if gop and file.first_frame.quarter_turns:
-            raise file.error("video", "is rotated; cut it without a GOP")
         part = first * tick, first * tick + Fraction(end) - Fraction(start)
         try:
             # The edit list hides what has times before 0.
             options = {"avoid_negative_ts": "disabled"}
-            with av.open(str(target), "w", "mp4", options=options) as output:
+            with av.open(libav_path(target), "w", "mp4", options=options) as output:
                 _write_part(output, file, packets, part, gop)
         except (av.error.FFmpegError, ValueError) as error:
             names = [s.codec_context.name for s in (file.video, file.audio) if s]
@@ -79,7 +81,7 @@ def repeat_video(source: str | Path, target: str | Path, times: int, seconds: in
         seconds: length of one repetition.
     """
     latest: dict[int, int] = {}
-    with MediaFile(source) as file, av.open(str(target), "w") as output:
+    with MediaFile(source) as file, av.open(libav_path(target), "w") as output:
         streams = [output.add_stream_from_template(s) for s in file.container.streams]
         for i in range(times):
             file.container.seek(0)
@@ -149,16 +151,22 @@ def _write_part(
     tick = file.time_base("video")
     streams: dict[int, av.stream.Stream] = {}  # those that are copied
     encoder: av.VideoStream | None = None
+    converter: FrameConverter | None = None
     if gop:
         options = {**_ENCODING, "g": str(gop)}
         encoder = output.add_stream("libx264", rate=file.video.guessed_rate, options=options)
-        # 4:2:0 frames have an even size.
-        encoder.width, encoder.height = file.video.width // 2 * 2, file.video.height // 2 * 2
+        # Upright frames of square pixels; 4:2:0 frames have an even size.
+        first = file.first_frame
+        encoder.width, encoder.height = (max(x // 2 * 2, 2) for x in (first.width, first.height))
         encoder.pix_fmt = "yuv420p"
+        converter = FrameConverter(file, encoder.height, encoder.width, "yuv420p")
         encoder.codec_context.time_base = tick
         encoder.codec_context.thread_count = 1
     else:
-        streams[file.video.index] = output.add_stream_from_template(file.video)
+        stream = output.add_stream_from_template(file.video)
+        # The container may know the shape of pixels better than the codec.
+        stream.codec_context.sample_aspect_ratio = file.video.sample_aspect_ratio or Fraction(0)
+        streams[file.video.index] = stream
     if file.audio is not None:
         streams[file.audio.index] = output.add_stream_from_template(file.audio)
     unfinished = {file.video.index, *streams}
@@ -177,16 +185,17 @@ def _write_part(
             packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
             packet.stream = streams[index]
             output.mux(packet)
-        elif encoder is not None:
-            output.mux(_encode(file, encoder, packet, zero, last))
-    if encoder is not None:
-        output.mux(_encode(file, encoder, None, zero, last))
+        elif encoder is not None and converter is not None:
+            output.mux(_encode(file, encoder, converter, packet, zero, last))
+    if encoder is not None and converter is not None:
+        output.mux(_encode(file, encoder, converter, None, zero, last))
         output.mux(encoder.encode(None))
 
 
 def _encode(
     file: MediaFile,
     encoder: av.VideoStream,
+    converter: FrameConverter,
     packet: av.Packet | None,
     zero: Fraction,
     last: Fraction,
@@ -207,7 +216,7 @@ def _encode(
         if frame.pts is None:
             raise file.error("video", "has no presentation times")
         if zero <= frame.pts * tick < last:
-            image = frame.reformat(encoder.width, encoder.height, "yuv420p")
+            image = converter(frame)
             image.pts, image.time_base = frame.pts - round(zero / tick), tick
             image.pict_type = 0  # the encoder decides, not the type in the source
             encoded += encoder.encode(image)

@@ -14,17 +14,7 @@ import torch
 
 from .audio_reader import AudioReader
 from .container import DecodedItem, MediaFile, Packets, VideoDecodeError
-
-Convert = Callable[[av.VideoFrame], np.ndarray]
-Window = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels
-
-# libav's filters that rotate a frame by a number of quarter turns, counter-clockwise.
-_ROTATIONS: dict[int, list[tuple[str, str | None]]] = {
-    0: [],
-    1: [("transpose", "cclock")],
-    2: [("hflip", None), ("vflip", None)],
-    3: [("transpose", "clock")],
-}
+from .convert import Window, make_converter
 
 
 class VideoReader(AbstractContextManager["VideoReader"]):
@@ -35,12 +25,15 @@ class VideoReader(AbstractContextManager["VideoReader"]):
 
     Attributes:
         path: path of the file.
-        width: width of frames as shown, after the rotation that the file asks for, in pixels.
-        height: height of frames as shown, in pixels.
+        width: width of frames as shown, in square pixels: after the rotation and mirroring, and
+            with the shape of pixels, that the file asks for. If the size changes on the way, that
+            of the first frame, to which all others are scaled.
+        height: height of frames as shown, in square pixels.
         fps: average frames per second.
         has_audio: whether the file has an audio stream.
         file: the open file.
-        make_converter: makes the function that converts decoded frames, see :func:`make_converter`.
+        make_converter: makes the function that converts decoded frames, see
+            :func:`.convert.make_converter`.
 
     Args:
         path: path of the file.
@@ -232,55 +225,3 @@ def _select_needed(file: MediaFile, packets: Packets, limits: Sequence[int]) -> 
     flush = av.Packet()  # makes the decoder return the frames that it still holds
     flush.stream = stream
     yield flush
-
-
-def make_converter(
-    file: MediaFile, height: int, width: int, window: Window | None = None
-) -> Convert:
-    """Return a function that converts a decoded frame to upright RGB, uint8 (H, W, 3).
-
-    Args:
-        file: the file whose frames are converted.
-        height: height of the converted frame, before cropping, in pixels.
-        width: width of the converted frame, before cropping, in pixels.
-        window: (x0, y0, x1, y1), the only part to convert, in pixels of the converted frame; it
-            requires the file's own height and width. By default, everything.
-    """
-    x0, y0, x1, y1 = window or (0, 0, width, height)
-    filters = [*_ROTATIONS[file.first_frame.quarter_turns]]
-    left = top = 0
-    if window:
-        (left, right), (top, bottom) = _expand(x0, x1, width), _expand(y0, y1, height)
-        width, height = right - left, bottom - top
-        filters.append(("crop", f"{width}:{height}:{left}:{top}:exact=1"))
-    graph = av.filter.Graph()
-    # Threads of its own would block a forked loader worker that frees the graph forever.
-    graph.threads = file.threads
-    nodes = [
-        graph.add_buffer(template=file.video),
-        *(graph.add(*node) for node in filters),
-        graph.add("scale", w=str(width), h=str(height), threads=str(file.threads)),
-        graph.add("format", "rgb24"),
-        graph.add("buffersink"),
-    ]
-    graph.link_nodes(*nodes).configure()
-
-    def convert(frame: av.VideoFrame) -> np.ndarray:
-        graph.push(frame)
-        converted = graph.pull()
-        assert isinstance(converted, av.VideoFrame)
-        return converted.to_ndarray()[y0 - top : y1 - top, x0 - left : x1 - left]
-
-    return convert
-
-
-def _expand(start: int, stop: int, end: int) -> tuple[int, int]:
-    """Expand a crop range so that chroma upsampling gives the RGB of the whole frame.
-
-    The range grows by 8 pixels and to multiples of 4: a chroma sample covers up to 4 pixels, and
-    some formats interpolate it from 4 samples. A frame of odd size ``end`` is converted whole,
-    because swscale stretches its chroma plane.
-    """
-    if end % 2:
-        return 0, end
-    return max(start - 8, 0) // 4 * 4, min(-(-(stop + 8) // 4) * 4, end)

@@ -11,7 +11,8 @@ import torch
 
 from .audio_reader import AudioReader, ChunkItem, decode_chunk
 from .container import DecodedItem, MediaFile, VideoDecodeError
-from .reader import Convert, Window, decode_needed, frames_on_screen, make_converter, stack_frames
+from .convert import Convert, Window, make_converter
+from .reader import decode_needed, frames_on_screen, stack_frames
 
 Transform = Callable[[np.ndarray], np.ndarray]
 

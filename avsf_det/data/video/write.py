@@ -11,6 +11,7 @@ import av
 import numpy as np
 
 from .container import MediaFile, VideoDecodeError
+from .formats import libav_path
 
 # File suffix -> libav's names of the container and of the video and the audio encoder.
 _FORMATS = {".mp4": ("mp4", "libx264", "aac"), ".avi": ("avi", "mpeg4", "libmp3lame")}
@@ -65,7 +66,7 @@ def write_video(
     options = {"avoid_negative_ts": "disabled"}
     with ExitStack() as stack:
         container = stack.enter_context(
-            av.open(str(path), "w", format=container_format, options=options)
+            av.open(libav_path(path), "w", format=container_format, options=options)
         )
         video: Any = container.add_stream(video_codec, rate=fps or 25, options=dict(video_options))
         video.pix_fmt = "yuv420p"

@@ -1,8 +1,10 @@
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
+from avsf_det.data.video import SequentialVideoReader, VideoDecodeError, VideoReader
 from avsf_det.data.video.check import check_video, presentation_times
 
 from ...media import tone, write_video
@@ -120,3 +122,39 @@ def test_presentation_times_of_a_variable_rate(video, suffix):
 )
 def test_real_files(name, kinds):
     assert check_video(str(SHARED / name), min_sec=2.1).problems.keys() == kinds
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "audio"),
+    [("a.mkv", "libx264", "aac"), ("a.webm", "libvpx", "libopus"), ("a.ts", "libx264", "aac")],
+)
+def test_an_audio_track_without_packets_is_none(tmp_path, name, codec, audio):
+    options = {"codec": codec, "sound_codec": audio, "num_frames": 12}
+    write_video(tmp_path / name, sound=SOUND[:, :0], **options)
+    for reader in (VideoReader, SequentialVideoReader):
+        for _ in range(2):  # what is known of a file is kept
+            with reader(tmp_path / name) as video:
+                assert not video.has_audio
+                with pytest.raises(VideoDecodeError, match="the file has no audio stream"):
+                    video.get_samples_played_in_range(0, 1, 16000)
+                assert len(video.get_frames_played_at([0.1, 0.2])) == 2
+    (problem,) = check_video(str(tmp_path / name)).problems.items()
+    assert problem == ("no sound", "the audio stream is empty")
+
+
+def test_of_two_audio_tracks_the_one_with_packets(tmp_path):
+    write_video(tmp_path / "one.mkv", num_frames=60, sound=SOUND)
+    with (
+        av.open(str(tmp_path / "one.mkv")) as source,
+        av.open(str(tmp_path / "a.mkv"), "w") as output,
+    ):
+        video, audio = (output.add_stream_from_template(s) for s in source.streams)
+        empty = output.add_stream("aac", rate=48000, layout="5.1")  # of more channels
+        empty.codec_context.open()
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = video if packet.stream.type == "video" else audio
+                output.mux(packet)
+    with VideoReader(tmp_path / "a.mkv") as reader:
+        assert reader.get_samples_played_in_range(0, 1, 16000).abs().max() > 0.4
+    assert check_video(str(tmp_path / "a.mkv")).problems == {}

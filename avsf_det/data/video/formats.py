@@ -1,0 +1,98 @@
+"""Formats of video files, and opening them: only these formats, and only the file that is named."""
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterable
+
+import av
+
+# libav's name of a format -> endings of its files. Formats that name other files are absent on
+# purpose (playlists, concat scripts, image patterns, SDP, DASH): a file opens nothing but itself.
+FORMATS = {
+    "mov": "mp4 m4v mov qt 3gp 3g2 f4v mj2 ismv",
+    "matroska": "mkv mk3d webm",
+    "avi": "avi divx",
+    "mpegts": "ts mts m2ts m2t trp tp",
+    "mpeg": "mpg mpeg mpe m2p vob mod evo",
+    "asf": "wmv asf",
+    "flv": "flv",
+    "ogg": "ogv ogm",
+    "rm": "rm rmvb",
+    "mxf": "mxf",
+    "gxf": "gxf",
+    "dv": "dv dif",
+    "mjpeg": "mjpeg mjpg",
+    "ivf": "ivf",
+    "nut": "nut",
+    "nsv": "nsv",
+    "dhav": "dav",
+    "wtv": "wtv",
+    "yuv4mpegpipe": "y4m",
+    # Opened, but not looked for: raw streams without times, images, audio, rare endings.
+    **dict.fromkeys(
+        "asf_o av1 obu h264 hevc mpegvideo vvc m4v h261 h263 vc1 cavsvideo avs2 avs3 dirac dnxhd "
+        "mpjpeg smjpeg kux live_flv mpegtsraw nuv pva ty mlv cine swf roq smk bink flic xmv gif "
+        "aac ac3 aiff flac mp3 w64 wav".split(),
+        "",
+    ),
+}
+# Endings of videos in lower case; the case of a file's ending does not matter.
+VIDEO_EXTENSIONS = tuple(f".{ending}" for endings in FORMATS.values() for ending in endings.split())
+
+# PyAV before 19 refuses files whose metadata are not UTF-8 unless it is told otherwise; PyAV 19 has
+# no such option.
+_METADATA: dict = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+_ADDRESSES = ("http://", "https://")
+_TIMEOUT_SEC = 30  # until a server answers
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def libav_path(path: str | os.PathLike) -> str:
+    """Return a path as libav takes it: a file, whatever colons its name holds (``cam1:0.mp4``)."""
+    return f"file:{os.fspath(path)}"
+
+
+def open_input(path: str) -> av.container.InputContainer:
+    """Open a file to read, or an address that starts with http:// or https://.
+
+    Raises:
+        OSError: there is no such file, or it is none of the formats above; av.error.FFmpegError
+            if libav says so, which need not be an OSError.
+        ValueError: the path holds a null byte.
+    """
+    if "\0" in path:  # libav would open what comes before it
+        raise ValueError("its name holds a null byte")
+    options = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
+    if path.startswith(_ADDRESSES) and not os.path.exists(path):
+        options["protocol_whitelist"] = "http,https,tcp,tls"
+        return av.open(path, options=options, timeout=_TIMEOUT_SEC, **_METADATA)
+    # Opening a named pipe would wait for a writer.
+    if os.path.exists(path) and (kind := _KINDS.get(stat.S_IFMT(os.stat(path).st_mode))):
+        raise OSError(None, f"it is {kind}, not a file")
+    try:
+        return av.open(libav_path(path), options=options, **_METADATA)
+    except av.error.ArgumentError as error:
+        problem = "it is no video but, for example, a playlist, an image or subtitles"
+        raise OSError(None, problem) from error
+
+
+def describe_endings(names: Iterable[str]) -> str:
+    """Return which endings were looked for and which some names have, for a message."""
+    counts = Counter(os.path.splitext(name)[1] or "without an ending" for name in names)
+    there = ", ".join(f"{count} {ending}" for ending, count in counts.most_common(5))
+    looked_for = " ".join(VIDEO_EXTENSIONS).replace(".", "")
+    return f"There {f'are {there}' if there else 'is nothing'}; videos end in {looked_for}."
+
+
+def printable(path: str) -> str:
+    """Return a path for a message: line breaks and bytes that are not UTF-8 are escaped."""
+    if path.isprintable():
+        return path
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in path)

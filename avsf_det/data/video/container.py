@@ -27,6 +27,7 @@ DecodedItem = tuple[int, Any]
 _DURATION_IS_END = ("matroska,webm", "nut", "asf", "asf_o")
 # Formats whose duration of the video stream is that of another stream, or a guess.
 _DURATION_IS_GUESSED = ("asf", "asf_o", "flv")
+_NO_TIMESTAMPS: Any = av.format.Flags.no_timestamps.value
 
 
 class VideoDecodeError(AVSFError):
@@ -160,7 +161,7 @@ class MediaFile(AbstractContextManager["MediaFile"]):
             if self.times.timeline is not None and self.times.seeks_by_position:
                 position = self.times.timeline.position_of(stream.index, pts)
                 self.container.seek(position, unsupported_byte_offset=True)
-            elif int(self.container.format.flags) & av.format.Flags.no_timestamps.value:
+            elif int(self.container.format.flags) & _NO_TIMESTAMPS:
                 return False  # a raw stream, whose frames are counted from its start
             else:
                 self.container.seek(pts, stream=stream)

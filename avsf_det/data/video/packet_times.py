@@ -43,8 +43,11 @@ class PacketTimes:
         )
         self.first: list[tuple[Any, Any]] = []
         self._video = video
-        streams = [stream for stream in (video, audio) if stream and stream.time_base]
-        self._ticks_per_sec = {s.index: math.ceil(1 / s.time_base) for s in streams}
+        self._ticks_per_sec = {
+            stream.index: math.ceil(1 / stream.time_base)
+            for stream in (video, audio)
+            if stream and stream.time_base
+        }
         self.move_to(0)
 
     def move_to(self, position: int) -> None:

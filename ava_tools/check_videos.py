@@ -1,9 +1,11 @@
 #!/usr/bin/env python
 """Decode every video of a folder or of a list, and report the bad ones with the reason.
 
-Missing, undecodable (and where), no sound (no audio track), silent, audio and frames of different
-length or start, too short for a config's clip. The exit code is 0 if there is no problem, 1 if
-there is one, 2 if there is nothing to check.
+Missing, undecodable (and where; also playlists, images, pipes), no sound (no audio track, or an
+empty one), silent, audio and frames of different length or start, too short for a config's clip.
+Noted, since readers make up for it: pixels that are not square, rotated or mirrored frames, frames
+or audio that change on the way. The exit code is 0 if there is no problem, 1 if there is one, 2 if
+there is nothing to check.
 """
 
 import argparse

@@ -11,10 +11,14 @@ from tabulate import tabulate
 
 from ava_tools.support.parallel import in_parallel
 from avsf_det.data.datasets import AnnotationError
-from avsf_det.data.video.check import PROBLEMS, VideoCheck, check_video
+from avsf_det.data.video.check import NOTES, PROBLEMS, VideoCheck, check_video
+from avsf_det.data.video.formats import printable
 from avsf_det.utils.atomic import write_atomic
 
-COLUMNS = ("video", "bytes", "seconds", "width", "height", "fps", "frames", "asked", "problems")
+COLUMNS = (
+    *("video", "bytes", "seconds", "width", "height", "fps", "frames", "asked", "problems"),
+    "notes",
+)
 
 
 def check_videos(
@@ -30,12 +34,13 @@ def check_videos(
         workers: number of threads.
 
     Returns:
-        name to row of the csv; "problems" is "kind: what; kind: what".
+        name to row of the csv; "problems" and "notes" are "kind: what; kind: what".
 
     Raises:
         AnnotationError: ``output`` is another file.
     """
-    sizes = {name: str(os.path.getsize(file)) if file else "" for name, file in videos.items()}
+    videos = {printable(name): file for name, file in videos.items()}
+    sizes = {name: _size(file) for name, file in videos.items()}
     # A result counts again if neither the file nor the limits have changed.
     asked = f"{min_sec:g} s, gap {max_gap:g} s"
     rows = {
@@ -47,7 +52,7 @@ def check_videos(
     _write(output, rows.values())
 
     check = partial(check_video, min_sec=min_sec, max_gap=max_gap)
-    with open(output, "a", newline="") as file:
+    with open(output, "a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         for name, result in in_parallel(lambda n: check(videos[n]), todo, workers, "videos"):
             rows[name] = {"video": name, "bytes": sizes[name], "asked": asked, **_to_row(result)}
@@ -76,27 +81,43 @@ def print_problems(rows: Mapping[str, dict], ignore: Collection[str] = ()) -> in
         table += [(name, row["seconds"], "\n".join(problems))] if problems else []
     if table:
         print(tabulate(table, ("video", "seconds", "problems"), disable_numparse=True))
+    notes = Counter(
+        note.split(":")[0] for row in rows.values() for note in row["notes"].split("; ")
+    )
+    if noted := ", ".join(f"{notes[kind]} {kind}" for kind in NOTES if notes[kind]):
+        print(f"no problem, but noted in the table: {noted}")
     numbers = ", ".join(f"{counts[kind]} {kind}" for kind in PROBLEMS if counts[kind])
     print(f"{len(rows) - len(table)} of {len(rows)} videos are good" + (numbers and f": {numbers}"))
     return len(table)
 
 
 def _to_row(result: VideoCheck) -> dict:
-    problems = "; ".join(f"{kind}: {what}" for kind, what in result.problems.items())
+    problems, notes = (
+        "; ".join(f"{kind}: {what}" for kind, what in found.items())
+        for found in (result.problems, result.notes)
+    )
     numbers = {name: getattr(result, name) for name in ("width", "height", "frames")}
     numbers |= {"seconds": f"{result.seconds:.2f}", "fps": f"{result.fps:.3f}"}
-    return {**numbers, "problems": problems}
+    return {**numbers, "problems": problems, "notes": notes}
+
+
+def _size(file: str | None) -> str:
+    """Return the size of a file in bytes; "" where it is missing."""
+    try:
+        return str(os.path.getsize(file)) if file else ""
+    except OSError:  # a link to a missing file
+        return ""
 
 
 def _read(output: str) -> list[dict]:
     """Return the complete rows of an earlier run."""
     if not os.path.exists(output):
         return []
-    with open(output, newline="") as file:
+    with open(output, newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         if tuple(reader.fieldnames or ()) not in ((), COLUMNS):
             raise AnnotationError(f"{output}: is another file; choose another --output")
-        return [row for row in reader if row["problems"] is not None]
+        return [row for row in reader if row["notes"] is not None]
 
 
 def _write(output: str, rows: Iterable[dict]) -> None:

@@ -1,4 +1,5 @@
 import csv
+import os
 
 import pytest
 
@@ -92,3 +93,19 @@ def test_bad_input_is_a_line_and_2(videos, tmp_path, capsys):
     (tmp_path / "out" / "check.csv").write_text("video_id,1\n")
     assert run(videos)[0] == 2
     assert "check.csv: is another file" in capsys.readouterr().err
+
+
+def test_names_of_any_bytes_and_links_that_lead_nowhere(videos, capsys):
+    good = videos / "walk" / "good.mp4"
+    for name in ("a:b.M4V", "line\nbreak.mp4", os.fsdecode(b"\xff.ts"), "ohne Füße.mp4"):
+        (videos / name).write_bytes(good.read_bytes())
+    os.symlink("gone", videos / "link.mp4")
+    os.mkfifo(videos / "pipe.mp4")
+    for _ in range(2):  # the second run reads what the first has written
+        code, rows = run(videos)
+        assert code == 1
+        for name in ("a:b.M4V", "line\\nbreak.mp4", "\\udcff.ts", "ohne Füße.mp4"):
+            assert rows[name]["problems"] == ""
+        assert "No such file" in rows["link.mp4"]["problems"]
+        assert "named pipe" in rows["pipe.mp4"]["problems"]
+    assert capsys.readouterr().out.endswith("5 of 9 videos are good: 3 undecodable, 1 no sound\n")

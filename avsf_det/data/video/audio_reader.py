@@ -1,6 +1,7 @@
 """Audio samples of a media file by time."""
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
@@ -10,7 +11,8 @@ import numpy as np
 import torch
 
 from ..audio import resample
-from .container import MediaFile, VideoDecodeError
+from .container import MediaFile
+from .open_file import DecodedItem, VideoDecodeError
 
 # Audio is decoded in chunks aligned to multiples of 8 s, each with a newly opened decoder. AAC
 # noise substitution is pseudo-random and depends on the decoder's history, so only this makes
@@ -19,6 +21,8 @@ _CHUNK_SEC = 8
 # Audio decoded before a chunk, for codecs whose packets depend on earlier ones. Packets are
 # shorter.
 _PREROLL_SEC = Fraction(1, 2)
+# A gap between audio frames that are resampled one by one is closed if it is shorter.
+_MIN_GAP_SEC = Fraction(1, 20)
 # Audio around a window that the resampling filter sees.
 _CONTEXT_SEC = Fraction(1, 10)
 # Samples lie in -1..1. Float tracks may exceed that; the power of such a sample overflows.
@@ -77,13 +81,61 @@ def decode_chunk(file: MediaFile, index: int) -> Iterator[ChunkItem]:
     ticks = 1 / file.time_base("audio")
     begin = math.ceil((file.zero + index * _CHUNK_SEC) * ticks)
     end = math.ceil((file.zero + (index + 1) * _CHUNK_SEC) * ticks)
-    for pts, frame in file.decode_from("audio", begin - math.ceil(_PREROLL_SEC * ticks)):
+    decoded = file.decode_from("audio", begin - math.ceil(_PREROLL_SEC * ticks))
+    for pts, frame in at_one_rate(file, decoded):
         if pts >= end:
             yield pts, None
             return
         if pts >= begin or not index:
             yield pts, frame if isinstance(frame, VideoDecodeError) else MonoFrame(frame)
     yield math.inf, None
+
+
+def audio_kind(frame: av.AudioFrame) -> tuple[int, str, str]:
+    """Return what may change on the way: sample rate, channel layout, and sample format."""
+    return frame.sample_rate, frame.layout.name, frame.format.name
+
+
+def at_one_rate(
+    file: MediaFile, decoded: Iterable[DecodedItem], kind: tuple[int, str, str] | None = None
+) -> Iterator[DecodedItem]:
+    """Resample decoded audio frames whose rate is not that of the start of the stream.
+
+    Args:
+        file: the file.
+        decoded: (pts, frame or error), as ``MediaFile.decode`` yields them.
+        kind: the one kind that all frames get; None: their layout and format may differ.
+
+    Yields:
+        (pts, frame or error), frames of the file's ``sample_rate``.
+    """
+    ticks = 1 / file.time_base("audio")
+
+    def other_kind(item: DecodedItem) -> tuple | None:
+        frame = item[1]
+        if isinstance(frame, VideoDecodeError):
+            return None
+        is_one = audio_kind(frame) == kind if kind else frame.sample_rate == file.sample_rate
+        return None if is_one else audio_kind(frame)
+
+    for other, run in itertools.groupby(decoded, other_kind):
+        if other is None:
+            yield from run
+            continue
+        rate = other[0]
+        _, layout, sample_format = kind or other
+        resampler = av.AudioResampler(sample_format, layout, file.sample_rate)
+        start = read = written = 0  # pts, and numbers of samples since then
+        for pts, frame in itertools.chain(run, [(0, None)]):
+            if frame is not None:
+                # Samples follow each other, unless the clock clearly says otherwise.
+                gap = pts - start - read * ticks / rate
+                if not read or abs(gap) > _MIN_GAP_SEC * ticks:
+                    start, read, written = pts, 0, 0
+                read += frame.samples
+            for resampled in resampler.resample(frame):
+                yield start + round(written * ticks / file.sample_rate), resampled
+                written += resampled.samples
 
 
 class AudioReader:
@@ -109,7 +161,7 @@ class AudioReader:
         """Return the samples between two seconds, as ``VideoReader`` specifies."""
         if self._file.audio is None:
             raise self._file.error("audio", "the file has no audio stream")
-        rate = self._file.audio.codec_context.sample_rate
+        rate = self._file.sample_rate
         first = round(start * sample_rate)
         count = round((stop - start) * sample_rate)
         # Sample block * down at the native rate is sample block * up of the resampled track.
@@ -138,8 +190,6 @@ class AudioReader:
                 if stated >= first:
                     raise frame
                 continue
-            if frame.sample_rate != rate:
-                raise file.error("audio", f"changes from {rate} to {frame.sample_rate} Hz", pts)
             # Frames follow each other without gaps, unless their pts clearly say otherwise.
             if position is None or abs(stated - position) > tolerance:
                 exact = pts * scale - offset  # so that all windows round alike

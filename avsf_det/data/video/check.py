@@ -7,10 +7,15 @@ import numpy as np
 
 from ..audio import SILENCE_PEAK
 from .audio_reader import NOT_FINITE, MonoFrame, is_finite
-from .container import Kind, MediaFile, VideoDecodeError
+from .container import MediaFile
+from .formats import printable
+from .open_file import Kind, VideoDecodeError
 from .packet_times import packet_time
 
 PROBLEMS = ("missing", "undecodable", "no sound", "silent", "out of sync", "too short")
+# What readers make up for: the shape of pixels, rotation and mirroring, frames of another size or
+# format, audio of another rate or with other channels.
+NOTES = ("pixels", "orientation", "frames change", "audio changes")
 
 
 @dataclass
@@ -23,11 +28,12 @@ class VideoCheck:
     fps: float = 0.0  # average frames per second
     frames: int = 0  # number of frames
     problems: Mapping[str, str] = field(default_factory=dict)  # one of PROBLEMS -> explanation
+    notes: Mapping[str, str] = field(default_factory=dict)  # one of NOTES -> explanation
 
 
 @dataclass
 class _Track:
-    """Facts about a decoded stream: start and end in seconds, number of frames, damages.
+    """Facts about a decoded stream: start and end in seconds, frames, damages, changes.
 
     ``peak`` is the largest absolute sample of audio.
     """
@@ -37,6 +43,7 @@ class _Track:
     frames: int = 0
     peak: float = 0.0
     damages: list[str] = field(default_factory=list)
+    changes: list[str] = field(default_factory=list)  # kinds of frames after the first, and when
 
 
 def check_video(path: str | None, min_sec: float = 0.0, max_gap: float = 0.3) -> VideoCheck:
@@ -77,9 +84,11 @@ def presentation_times(path: str) -> np.ndarray:
 def _check(file: MediaFile, min_sec: float, max_gap: float) -> VideoCheck:
     video = _decode_all(file, "video")
     problems, damages = {}, video.damages
+    notes = _note_geometry(file) | _note_changes("frames change", video)
     if file.audio is not None:
         audio = _decode_all(file, "audio")
         damages = damages + [damage for damage in audio.damages if damage not in damages]
+        notes |= _note_changes("audio changes", audio)
         gaps = {"starts": audio.start - video.start, "ends": audio.end - video.end}
         gaps = {verb: gap for verb, gap in gaps.items() if abs(gap) > max_gap}
         if not audio.damages and audio.peak < SILENCE_PEAK:
@@ -100,13 +109,33 @@ def _check(file: MediaFile, min_sec: float, max_gap: float) -> VideoCheck:
     if video.end < min_sec:
         problems["too short"] = f"{video.end:.2f} s, a clip takes {min_sec:.2f} s"
     first = file.first_frame
-    return VideoCheck(video.end, first.width, first.height, file.fps, video.frames, problems)
+    return VideoCheck(video.end, first.width, first.height, file.fps, video.frames, problems, notes)
+
+
+def _note_geometry(file: MediaFile) -> dict[str, str]:
+    """Return notes on how frames are shown."""
+    first, notes = file.first_frame, {}
+    stated = file.video.sample_aspect_ratio or 1
+    if first.pixel_aspect != 1:
+        aspect = f"{first.pixel_aspect.numerator}:{first.pixel_aspect.denominator}"
+        notes["pixels"] = f"width to height {aspect}, shown as {first.width}x{first.height}"
+    elif not 0.5 < stated < 2:
+        notes["pixels"] = f"stated width to height {stated}, taken as square"
+    if first.quarter_turns or first.mirrored:
+        turned = f"turned by {90 * first.quarter_turns} degrees"
+        notes["orientation"] = turned + first.mirrored * ", mirrored"
+    return notes
+
+
+def _note_changes(kind: str, track: _Track) -> dict[str, str]:
+    more = f", and {len(track.changes) - 1} more" if len(track.changes) > 1 else ""
+    return {kind: track.changes[0] + more} if track.changes else {}
 
 
 def _decode_all(file: MediaFile, kind: Kind) -> _Track:
     """Decode one stream from start to end."""
     file.reopen()
-    track = _Track()
+    track, shape = _Track(), ""
     # Floating point is enough here: gaps are compared to tenths of a second.
     time_base, zero = float(file.time_base(kind)), float(file.zero)
     try:
@@ -114,18 +143,23 @@ def _decode_all(file: MediaFile, kind: Kind) -> _Track:
             if isinstance(frame, VideoDecodeError):
                 track.damages.append(_without_path(file.path, frame))
                 continue
-            length = frame.samples / frame.sample_rate if kind == "audio" else 1 / file.fps
             second = pts * time_base - zero
-            track.start = second if not track.frames else min(track.start, second)
-            track.end = max(track.end, second + length)
-            track.frames += 1
             if kind == "audio":
+                length = frame.samples / frame.sample_rate
+                now = f"{frame.sample_rate} Hz {frame.layout.name}"
                 mono = MonoFrame(frame).mono
                 track.peak = max(track.peak, float(np.abs(mono).max(initial=0)))
                 if not is_finite(mono):
-                    track.damages.append(
-                        _without_path(file.path, file.error(kind, NOT_FINITE, pts))
-                    )
+                    error = file.error(kind, NOT_FINITE, pts)
+                    track.damages.append(_without_path(file.path, error))
+            else:
+                length, now = 1 / file.fps, f"{frame.width}x{frame.height} {frame.format.name}"
+            if now != shape:
+                track.changes += [f"to {now} at {second:.2f} s"] if shape else []
+                shape = now
+            track.start = second if not track.frames else min(track.start, second)
+            track.end = max(track.end, second + length)
+            track.frames += 1
         # What decoded may be all good and yet not all there.
         if file.declared_end is not None:
             file.check_not_truncated(file.declared_end)
@@ -136,4 +170,4 @@ def _decode_all(file: MediaFile, kind: Kind) -> _Track:
 
 def _without_path(path: str, error: VideoDecodeError) -> str:
     """Return the message of an error without the path of the file, which is shown beside it."""
-    return str(error).removeprefix(f"{path}: ")
+    return str(error).removeprefix(f"{printable(path)}: ")

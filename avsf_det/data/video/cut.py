@@ -7,9 +7,10 @@ from pathlib import Path
 
 import av
 
-from .container import MediaFile, Packets
+from .container import MediaFile
 from .convert import FrameConverter
 from .formats import libav_path
+from .open_file import Packets
 from .packet_times import packet_time
 
 # Copied before the cut, at least, and hidden by the edit list: audio codecs depend on it.

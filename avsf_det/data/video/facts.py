@@ -4,15 +4,13 @@ import itertools
 import math
 import os
 from fractions import Fraction
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import av
 
 from .first_frame import FirstFrame, describe_first_frame
+from .open_file import OpenFile
 from .packet_times import Timeline, packet_time
-
-if TYPE_CHECKING:
-    from .container import MediaFile
 
 # Formats whose clock may start again or jump: all their packets are read first. Their streams have
 # one tick.
@@ -37,10 +35,9 @@ _FACTS: dict[tuple[str, int], Facts] = {}
 _MAX_FACTS = 4096
 
 
-def find_facts(file: "MediaFile") -> Facts:
-    """Open a file and find out what decoding depends on."""
+def find_facts(file: OpenFile) -> Facts:
+    """Find out what decoding depends on; the file has just been opened."""
     key = (file.path, os.stat(file.path).st_mtime_ns) if os.path.isfile(file.path) else None
-    file.reopen()
     if key in _FACTS:
         return _FACTS[key]
     times = file.times
@@ -62,7 +59,7 @@ def find_facts(file: "MediaFile") -> Facts:
     return facts
 
 
-def _read_timeline(file: "MediaFile") -> Timeline:
+def _read_timeline(file: OpenFile) -> Timeline:
     streams = [stream for stream in (file.video, file.audio) if stream]
     tick, period = file.time_base("video"), file.frame_period
     try:
@@ -71,7 +68,7 @@ def _read_timeline(file: "MediaFile") -> Timeline:
         raise file.error("file", f"cannot be read on ({error.strerror})") from error
 
 
-def _pts_ascend(file: "MediaFile") -> bool:
+def _pts_ascend(file: OpenFile) -> bool:
     """Return whether the first frames have ascending pts; called after the first one.
 
     Some files state as pts of a packet its dts, in spite of B-frames.
@@ -89,7 +86,7 @@ def _pts_ascend(file: "MediaFile") -> bool:
     return shown == sorted(shown)
 
 
-def _find_delay(file: "MediaFile") -> int:
+def _find_delay(file: OpenFile) -> int:
     """Return the time from the first packet's dts to that which makes the decoder show a frame."""
     file.reopen()
     start = None
@@ -107,20 +104,19 @@ def _find_delay(file: "MediaFile") -> int:
     return 0
 
 
-def _find_empty_audio(file: "MediaFile") -> frozenset[int]:
-    """Return the audio streams that have no packet, if the one to be used is among them."""
+def _find_empty_audio(file: OpenFile) -> frozenset[int]:
+    """Read on to the first audio packet; at the end, return all streams without packets."""
     audio = file.audio
-    # The packets up to the first frame have been read. The next ones soon hold audio.
-    if audio is not None and not audio.frames and audio.index not in file.packet_ends:
-        for packet in file.packets("audio"):
-            if packet.stream_index == audio.index and packet.size:
-                return frozenset()
-        indices = {stream.index for stream in file.container.streams.audio}
-        return frozenset(indices - file.packet_ends.keys())
-    return frozenset()
+    # Usually it is among the packets up to the first frame, which have been read.
+    if audio is None or audio.frames or audio.index in file.packet_ends:
+        return frozenset()
+    if any(audio.index in file.packet_ends for _ in file.packets("audio")):
+        return frozenset()
+    indices = {stream.index for stream in file.container.streams.audio}
+    return frozenset(indices - file.packet_ends.keys())
 
 
-def find_video_end(file: "MediaFile") -> int:
+def find_video_end(file: OpenFile, first_pts: int) -> int:
     """Read packets to the end of a file and return the end of its video stream, in ticks."""
     end, period, declared = None, file.frame_period, file.declared_end
     last = 0 if declared is None else math.ceil(declared / file.time_base("video"))
@@ -131,11 +127,11 @@ def find_video_end(file: "MediaFile") -> int:
             if packet.stream_index == file.video.index and packet.size:
                 time = packet_time(packet)
                 if time is None:  # a raw stream
-                    time = file.first_frame.pts if end is None else end
+                    time = first_pts if end is None else end
                 time += packet.duration or period
                 end = time if end is None else max(end, time)
         if end is not None:
             break
     if declared is not None and declared - file.end_reached > TRUNCATION_TOLERANCE:
         return last  # what is missing may hold frames
-    return file.first_frame.pts + period if end is None else end + (file.times.delay or 0)
+    return first_pts + period if end is None else end + (file.times.delay or 0)

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from .audio_reader import AudioReader
-from .container import DecodedItem, MediaFile, Packets, VideoDecodeError
+from .container import MediaFile
 from .convert import Window, make_converter
+from .open_file import DecodedItem, Packets, VideoDecodeError
 
 
 class VideoReader(AbstractContextManager["VideoReader"]):

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from .audio_reader import AudioReader, ChunkItem, decode_chunk
-from .container import DecodedItem, MediaFile, VideoDecodeError
+from .container import MediaFile
 from .convert import Convert, Window, make_converter
+from .open_file import DecodedItem, VideoDecodeError
 from .reader import decode_needed, frames_on_screen, stack_frames
 
 Transform = Callable[[np.ndarray], np.ndarray]

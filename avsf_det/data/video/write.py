@@ -10,8 +10,10 @@ from typing import Any
 import av
 import numpy as np
 
-from .container import MediaFile, VideoDecodeError
+from .audio_reader import at_one_rate, audio_kind
+from .container import MediaFile
 from .formats import libav_path
+from .open_file import VideoDecodeError
 
 # File suffix -> libav's names of the container and of the video and the audio encoder.
 _FORMATS = {".mp4": ("mp4", "libx264", "aac"), ".avi": ("avi", "mpeg4", "libmp3lame")}
@@ -47,7 +49,8 @@ def write_video(
         sample_rate: sample rate of ``audio``, in Hz.
         audio_of: instead of ``audio``, and for mp4 only, a video whose whole audio stream is kept
             if it has one; the first frame is that of its second 0. Packets are copied where players
-            support the codec in mp4, else re-encoded as AAC in mono or stereo.
+            support the codec in mp4 and the rate and channels stay, else re-encoded as AAC in mono
+            or stereo.
         video_options: options of libav's encoder libx264 or mpeg4.
         audio_options: options of libav's encoder aac or libmp3lame.
 
@@ -132,11 +135,20 @@ def _packets_of(
     if source.audio is None:
         return iter(())
     source.reopen()
-    if source.audio.codec_context.codec.canonical_name in _COPIED:
+    context, layout = source.audio.codec_context, "stereo" if source.audio.channels > 1 else "mono"
+    # What a header says of all packets does not change on the way.
+    if context.codec.canonical_name in _COPIED and (context.extradata or _is_of_one_kind(source)):
+        source.reopen()
         return _copy(source, container.add_stream_from_template(source.audio))
-    layout = "stereo" if source.audio.channels > 1 else "mono"
     stream = container.add_stream("aac", _SAMPLE_RATE, layout=layout, options=dict(options))
     return _encode_audio(stream, _resample(source, stream))
+
+
+def _is_of_one_kind(source: MediaFile) -> bool:
+    """Return whether the rate, the layout and the format of all audio frames are the same."""
+    frames = (frame for _, frame in source.decode("audio"))
+    kinds = {audio_kind(frame) for frame in frames if not isinstance(frame, VideoDecodeError)}
+    return len(kinds) < 2
 
 
 def _copy(source: MediaFile, stream: av.AudioStream) -> Iterator[av.Packet]:
@@ -163,12 +175,17 @@ def _resample(source: MediaFile, stream: av.AudioStream) -> Iterator[av.AudioFra
         context.format, stream.layout, _SAMPLE_RATE, frame_size=context.frame_size
     )
     position = None
-    for pts, frame in source.decode("audio"):
+    first = source.decode_first("audio")[1]
+    source.reopen()
+    for pts, frame in at_one_rate(source, source.decode("audio"), audio_kind(first)):
         if isinstance(frame, VideoDecodeError):
             raise frame
         stated = round((pts * source.time_base("audio") - source.zero) * frame.sample_rate)
-        # A millisecond clock shows gaps where there are none.
-        if position is None or abs(stated - position) > _MIN_GAP_SEC * frame.sample_rate:
+        # A millisecond clock shows gaps where there are none. Joined files may overlap.
+        gap = 0 if position is None else (stated - position) / frame.sample_rate
+        if gap < -_MIN_GAP_SEC:
+            continue
+        if position is None or gap > _MIN_GAP_SEC:
             position = stated
         frame.pts, frame.time_base = position, Fraction(1, frame.sample_rate)
         position += frame.samples

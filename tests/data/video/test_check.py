@@ -1,3 +1,4 @@
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -158,3 +159,37 @@ def test_of_two_audio_tracks_the_one_with_packets(tmp_path):
     with VideoReader(tmp_path / "a.mkv") as reader:
         assert reader.get_samples_played_in_range(0, 1, 16000).abs().max() > 0.4
     assert check_video(str(tmp_path / "a.mkv")).problems == {}
+
+
+def test_what_readers_make_up_for_is_noted(tmp_path):
+    options = {"num_frames": 30, "sound": tone(440, 1, 48000)}
+    write_video(tmp_path / "a.mp4", pixel_aspect=Fraction(2), rotation=90, mirrored=True, **options)
+    check = check_video(str(tmp_path / "a.mp4"))
+    assert check.problems == {}
+    assert check.notes == {
+        "pixels": "width to height 2:1, shown as 48x192",
+        "orientation": "turned by 90 degrees, mirrored",
+    }
+    write_video(tmp_path / "b.mp4", pixel_aspect=Fraction(12), **options)
+    expected = {"pixels": "stated width to height 12, taken as square"}
+    assert check_video(str(tmp_path / "b.mp4")).notes == expected
+    data = b""
+    for i, size in enumerate([(48, 96), (96, 64)]):
+        sound = tone(440, 1, (48000, 32000)[i])
+        times = {"start": 1.0 + i, "sound_start": 1.0 + i, "sound_rate": (48000, 32000)[i]}
+        write_video(tmp_path / "part.ts", num_frames=30, size=size, sound=sound, **times)
+        data += (tmp_path / "part.ts").read_bytes()
+    (tmp_path / "c.ts").write_bytes(data)
+    notes = check_video(str(tmp_path / "c.ts")).notes
+    assert notes["frames change"] == "to 64x96 yuv420p at 1.00 s"
+    assert notes["audio changes"].startswith("to 32000 Hz mono at ")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_audio_that_is_no_number(tmp_path, value):
+    sound = SOUND.copy()
+    sound[0, 48000] = value
+    write_video(tmp_path / "a.mov", num_frames=60, sound=sound, sound_codec="pcm_f32le")
+    problems = check_video(str(tmp_path / "a.mov")).problems
+    assert problems.keys() == {"undecodable"}
+    assert problems["undecodable"].startswith(("audio at 0.9", "audio at 1.0"))

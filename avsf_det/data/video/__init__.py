@@ -1,6 +1,7 @@
 """Video files: reading, checking, cutting and writing them. No other code imports PyAV."""
 
-from .container import MediaFile, VideoDecodeError
+from .container import MediaFile
+from .open_file import VideoDecodeError
 from .reader import VideoReader
 from .sequential import SequentialVideoReader
 

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from ..audio import resample
-from .container import DecodedItem, MediaFile, VideoDecodeError
+from .container import MediaFile
+from .open_file import DecodedItem, VideoDecodeError
 
 # Audio is decoded in chunks aligned to multiples of 8 s, each with a newly opened decoder. AAC
 # noise substitution is pseudo-random and depends on the decoder's history, so only this makes
@@ -24,6 +25,9 @@ _PREROLL_SEC = Fraction(1, 2)
 _MIN_GAP_SEC = Fraction(1, 20)
 # Audio around a window that the resampling filter sees.
 _CONTEXT_SEC = Fraction(1, 10)
+# Samples lie in -1..1. Float tracks may exceed that; the power of such a sample overflows.
+_MAX_AMPLITUDE = 1e6
+NOT_FINITE = "holds NaN, infinity or samples beyond 1,000,000"
 
 
 class MonoFrame:
@@ -48,11 +52,18 @@ class MonoFrame:
             half_range = 2 ** (8 * samples.dtype.itemsize - 1)
             middle = half_range if samples.dtype.kind == "u" else 0
             samples = (samples.astype(np.float32) - middle) / half_range
-        return samples.astype(np.float32, copy=False).mean(axis=0)
+        with np.errstate(over="ignore", invalid="ignore"):  # is_finite tells
+            return samples.astype(np.float32, copy=False).mean(axis=0)
 
 
-# (pts, frame or error); (pts, None) at the end of the file.
-ChunkItem = tuple[int, MonoFrame | VideoDecodeError | None]
+# (pts, frame or error); at the end of a chunk (pts of the next frame, None), of a file (inf, None).
+ChunkItem = tuple[float, MonoFrame | VideoDecodeError | None]
+
+
+def is_finite(samples: np.ndarray) -> bool:
+    """Return whether audio samples are numbers of a size that features can be computed from."""
+    # Both comparisons fail for NaN.
+    return samples.max(initial=0) < _MAX_AMPLITUDE and samples.min(initial=0) > -_MAX_AMPLITUDE
 
 
 def decode_chunk(file: MediaFile, index: int) -> Iterator[ChunkItem]:
@@ -63,7 +74,7 @@ def decode_chunk(file: MediaFile, index: int) -> Iterator[ChunkItem]:
         index: chunk index; chunk 0 holds the frames before second 0 too.
 
     Yields:
-        (pts, frame or error); (pts, None) at the end of the file.
+        (pts, frame or error); last (pts of the first frame after the chunk, or inf, None).
     """
     if not file.audio_decoder_is_new:
         file.reopen()
@@ -73,10 +84,11 @@ def decode_chunk(file: MediaFile, index: int) -> Iterator[ChunkItem]:
     decoded = file.decode_from("audio", begin - math.ceil(_PREROLL_SEC * ticks))
     for pts, frame in at_one_rate(file, decoded):
         if pts >= end:
+            yield pts, None
             return
         if pts >= begin or not index:
             yield pts, frame if isinstance(frame, VideoDecodeError) else MonoFrame(frame)
-    yield end, None
+    yield math.inf, None
 
 
 def audio_kind(frame: av.AudioFrame) -> tuple[int, str, str]:
@@ -192,15 +204,25 @@ class AudioReader:
             position += frame.samples
         else:
             file.check_not_truncated(file.zero + Fraction(last, rate) - _CONTEXT_SEC)
+        if not is_finite(samples):
+            bad = np.flatnonzero(~(np.abs(samples) < _MAX_AMPLITUDE))[0]
+            pts = round((Fraction(first + int(bad), rate) + file.zero) / time_base)
+            raise file.error("audio", NOT_FINITE, pts)
         return torch.from_numpy(samples)
 
     def _frames_from(self, second: Fraction) -> Iterator[tuple[int, MonoFrame | VideoDecodeError]]:
         """Decode from the start of the chunk that holds a second on."""
-        for index in itertools.count(max(0, second // _CHUNK_SEC)):
+        index = max(0, second // _CHUNK_SEC)
+        following: float = 0
+        while following < math.inf:
             for pts, frame in self._read_chunk(self._file, index):
                 if frame is None:
-                    return
-                yield pts, frame
+                    following = pts
+                else:
+                    yield int(pts), frame
+            if following < math.inf:  # timestamps may leave a gap of many chunks
+                seconds = int(following) * self._file.time_base("audio") - self._file.zero
+                index = max(index + 1, seconds // _CHUNK_SEC)
 
     def _find_second_frame(self, rate: int) -> int | None:
         """Return the index of the first sample of the track's second frame, or None.

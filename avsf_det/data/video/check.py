@@ -1,21 +1,21 @@
 """Decode video files from the first to the last frame and report what is wrong with them."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..audio import is_silent
-from .audio_reader import AudioReader, MonoFrame
-from .container import Kind, MediaFile, VideoDecodeError, packet_time
+from ..audio import SILENCE_PEAK
+from .audio_reader import NOT_FINITE, MonoFrame, is_finite
+from .container import MediaFile
 from .formats import printable
+from .open_file import Kind, VideoDecodeError
+from .packet_times import packet_time
 
 PROBLEMS = ("missing", "undecodable", "no sound", "silent", "out of sync", "too short")
 # What readers make up for: the shape of pixels, rotation and mirroring, frames of another size or
 # format, audio of another rate or with other channels.
 NOTES = ("pixels", "orientation", "frames change", "audio changes")
-_WINDOW_SEC = 4  # audio that is tested for silence at once
 
 
 @dataclass
@@ -33,11 +33,15 @@ class VideoCheck:
 
 @dataclass
 class _Track:
-    """Facts about a decoded stream: start and end in seconds, frames, damages, changes."""
+    """Facts about a decoded stream: start and end in seconds, frames, damages, changes.
+
+    ``peak`` is the largest absolute sample of audio.
+    """
 
     start: float = 0.0
     end: float = 0.0
     frames: int = 0
+    peak: float = 0.0
     damages: list[str] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)  # kinds of frames after the first, and when
 
@@ -85,14 +89,9 @@ def _check(file: MediaFile, min_sec: float, max_gap: float) -> VideoCheck:
         audio = _decode_all(file, "audio")
         damages = damages + [damage for damage in audio.damages if damage not in damages]
         notes |= _note_changes("audio changes", audio)
-        reader, rate = AudioReader(file), file.sample_rate
         gaps = {"starts": audio.start - video.start, "ends": audio.end - video.end}
         gaps = {verb: gap for verb, gap in gaps.items() if abs(gap) > max_gap}
-        # Window by window: reading stops at the first that is not silent.
-        if not audio.damages and all(
-            is_silent(reader.get_samples_played_in_range(start, start + _WINDOW_SEC, rate))
-            for start in range(0, math.ceil(audio.end), _WINDOW_SEC)
-        ):
+        if not audio.damages and audio.peak < SILENCE_PEAK:
             problems["silent"] = "the audio stream is silent"
         elif gaps:
             problems["out of sync"] = ", ".join(
@@ -148,8 +147,11 @@ def _decode_all(file: MediaFile, kind: Kind) -> _Track:
             if kind == "audio":
                 length = frame.samples / frame.sample_rate
                 now = f"{frame.sample_rate} Hz {frame.layout.name}"
-                if not np.isfinite(MonoFrame(frame).mono).all():
-                    track.damages.append(f"audio at {second:.3f} s: holds NaN or infinity")
+                mono = MonoFrame(frame).mono
+                track.peak = max(track.peak, float(np.abs(mono).max(initial=0)))
+                if not is_finite(mono):
+                    error = file.error(kind, NOT_FINITE, pts)
+                    track.damages.append(_without_path(file.path, error))
             else:
                 length, now = 1 / file.fps, f"{frame.width}x{frame.height} {frame.format.name}"
             if now != shape:

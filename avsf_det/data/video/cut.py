@@ -7,9 +7,11 @@ from pathlib import Path
 
 import av
 
-from .container import MediaFile, Packets, packet_time
+from .container import MediaFile
 from .convert import FrameConverter
 from .formats import libav_path
+from .open_file import Packets
+from .packet_times import packet_time
 
 # Copied before the cut, at least, and hidden by the edit list: audio codecs depend on it.
 _PREROLL_SEC = Fraction(1, 2)

@@ -13,15 +13,16 @@ import numpy as np
 import torch
 
 from .audio_reader import AudioReader
-from .container import DecodedItem, MediaFile, Packets, VideoDecodeError
+from .container import MediaFile
 from .convert import Window, make_converter
+from .open_file import DecodedItem, Packets, VideoDecodeError
 
 
 class VideoReader(AbstractContextManager["VideoReader"]):
     """Reader of one video file that decodes each request on its own; use it as a context manager.
 
     Seconds count from the start of the earliest stream, as ffmpeg shows it: the first frame lies a
-    whole number of frame periods after second 0 (see :class:`.container.Clock`).
+    whole number of frame periods after second 0 (see :class:`.clock.Clock`).
 
     Attributes:
         path: path of the file.
@@ -60,7 +61,7 @@ class VideoReader(AbstractContextManager["VideoReader"]):
 
     @property
     def duration(self) -> float:
-        """Second at which the video ends, as the file declares it."""
+        """Second at which the video ends."""
         return self.file.duration
 
     def get_frames_played_at(
@@ -203,9 +204,12 @@ def _select_needed(file: MediaFile, packets: Packets, limits: Sequence[int]) -> 
     for packet in packets:
         if packet.stream.index == stream.index and packet.size:
             # dts <= pts: no later packet holds a frame that is on screen by then.
-            if packet.dts is not None and packet.dts > limits[-1]:
+            late = packet.dts is not None and packet.dts > limits[-1]
+            # Without pts, the packet after the last time states when the next frame is shown.
+            if not late or packet.pts is None:
+                read.append(packet)
+            if late:
                 break
-            read.append(packet)
     times: list[Any] = [packet.pts for packet in read]
     progressive_h264 = stream.codec_context.name == "h264" and not file.first_frame.interlaced
     if progressive_h264 and None not in times:

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from .audio_reader import AudioReader, ChunkItem, decode_chunk
-from .container import DecodedItem, MediaFile, VideoDecodeError
+from .container import MediaFile
 from .convert import Convert, Window, make_converter
+from .open_file import DecodedItem, VideoDecodeError
 from .reader import decode_needed, frames_on_screen, stack_frames
 
 Transform = Callable[[np.ndarray], np.ndarray]
@@ -82,9 +83,8 @@ class SequentialVideoReader(AbstractContextManager["SequentialVideoReader"]):
 
     @cached_property
     def duration(self) -> float:
-        """Second at which the video ends, as the file declares it."""
-        if self.file.declared_end is None:  # MediaFile may read to the end, away from here
-            self._forget()
+        """Second at which the video ends."""
+        self._forget()  # finding it may move the position
         return self.file.duration
 
     def get_frames_played_at(

@@ -1,0 +1,137 @@
+"""What is found out about a media file by reading parts of it, once for each file."""
+
+import itertools
+import math
+import os
+from fractions import Fraction
+from typing import NamedTuple
+
+import av
+
+from .first_frame import FirstFrame, describe_first_frame
+from .open_file import OpenFile
+from .packet_times import Timeline, packet_time
+
+# Formats whose clock may start again or jump: all their packets are read first. Their streams have
+# one tick.
+_SCANNED = ("mpegts", "mpeg")
+# Frames that tell whether pts ascend, where each packet's pts may be its dts in spite of B-frames.
+_TRIED_FRAMES = 32
+# A file whose data end more seconds than this before its declared end is truncated.
+TRUNCATION_TOLERANCE = Fraction(1, 2)
+
+
+class Facts(NamedTuple):
+    """What is found out about a file; see :class:`.packet_times.PacketTimes` for the last two."""
+
+    first_frame: FirstFrame
+    delay: int | None
+    timeline: Timeline | None
+
+
+# Facts by path and time of modification. Decoding a first frame takes a tenth of the time of a
+# clip, and a long video is opened for each of its clips.
+_FACTS: dict[tuple[str, int], Facts] = {}
+_MAX_FACTS = 4096
+
+
+def find_facts(file: OpenFile) -> Facts:
+    """Find out what decoding depends on; the file has just been opened."""
+    key = (file.path, os.stat(file.path).st_mtime_ns) if os.path.isfile(file.path) else None
+    if key in _FACTS:
+        return _FACTS[key]
+    times = file.times
+    if key and file.container.format.name in _SCANNED:
+        times.timeline = _read_timeline(file)
+    pts, frame = file.decode_first("video")
+    first = describe_first_frame(pts, frame, file.video)
+    first = first._replace(empty_audio=_find_empty_audio(file))
+    if times.states_decoding_times or not _pts_ascend(file):
+        times.delay = 0
+        times.delay = _find_delay(file)
+        pts, _ = file.decode_first("video")
+        first = first._replace(pts=pts)
+    if len(_FACTS) >= _MAX_FACTS:
+        _FACTS.clear()
+    facts = Facts(first, times.delay, times.timeline)
+    if key:
+        _FACTS[key] = facts
+    return facts
+
+
+def _read_timeline(file: OpenFile) -> Timeline:
+    streams = [stream for stream in (file.video, file.audio) if stream]
+    tick, period = file.time_base("video"), file.frame_period
+    try:
+        return Timeline(file.container.demux(streams), file.video.index, tick, period)
+    except av.error.FFmpegError as error:
+        raise file.error("file", f"cannot be read on ({error.strerror})") from error
+
+
+def _pts_ascend(file: OpenFile) -> bool:
+    """Return whether the first frames have ascending pts; called after the first one.
+
+    Some files state as pts of a packet its dts, in spite of B-frames.
+    """
+    # With B-frames, the first packet waits to be shown, and pts do not ascend in the file.
+    coded = [pts for pts, _ in file.times.first if pts is not None]
+    suspect = file.video.codec_context.has_b_frames and (
+        file.times.first[0][1] in coded[:1]
+        or (file.container.format.name.startswith("matroska") and coded == sorted(coded))
+    )
+    if not suspect:
+        return True
+    file.reopen()
+    shown = [pts for pts, _ in itertools.islice(file.decode("video"), _TRIED_FRAMES)]
+    return shown == sorted(shown)
+
+
+def _find_delay(file: OpenFile) -> int:
+    """Return the time from the first packet's dts to that which makes the decoder show a frame."""
+    file.reopen()
+    start = None
+    for packet in file.packets("video"):
+        if packet.stream_index != file.video.index:
+            continue
+        start = packet.dts if start is None else start
+        try:
+            frames = packet.decode()
+        except av.error.FFmpegError:
+            continue
+        if frames:
+            release = frames[0].dts
+            return 0 if start is None or release is None else release - start
+    return 0
+
+
+def _find_empty_audio(file: OpenFile) -> frozenset[int]:
+    """Read on to the first audio packet; at the end, return all streams without packets."""
+    audio = file.audio
+    # Usually it is among the packets up to the first frame, which have been read.
+    if audio is None or audio.frames or audio.index in file.packet_ends:
+        return frozenset()
+    if any(audio.index in file.packet_ends for _ in file.packets("audio")):
+        return frozenset()
+    indices = {stream.index for stream in file.container.streams.audio}
+    return frozenset(indices - file.packet_ends.keys())
+
+
+def find_video_end(file: OpenFile, first_pts: int) -> int:
+    """Read packets to the end of a file and return the end of its video stream, in ticks."""
+    end, period, declared = None, file.frame_period, file.declared_end
+    last = 0 if declared is None else math.ceil(declared / file.time_base("video"))
+    for from_start in (not last or not file.seek("video", last), True):
+        if from_start:
+            file.reopen()
+        for packet in file.packets("video"):
+            if packet.stream_index == file.video.index and packet.size:
+                time = packet_time(packet)
+                if time is None:  # a raw stream
+                    time = first_pts if end is None else end
+                time += packet.duration or period
+                end = time if end is None else max(end, time)
+        if end is not None:
+            break
+    if declared is not None and declared - file.end_reached > TRUNCATION_TOLERANCE:
+        return last  # what is missing may hold frames
+    return first_pts + period if end is None else end + (file.times.delay or 0)

@@ -1,0 +1,230 @@
+"""An open media file: its streams, its packets, and what they decode to."""
+
+import os
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from typing import Any, Literal
+
+import av
+
+from ...structures import AVSFError
+from .clock import FrameTimes
+from .formats import open_input, printable
+from .packet_times import PacketTimes, packet_time
+
+Kind = Literal["video", "audio"]
+Packets = Iterator[av.Packet]
+Select = Callable[[Packets], Packets]
+# pts, then an av.VideoFrame or av.AudioFrame, or a VideoDecodeError of what cannot be decoded.
+DecodedItem = tuple[int, Any]
+
+# Formats whose declared duration counts from the container's 0, not from the file's first packet.
+_DURATION_IS_END = ("matroska,webm", "nut", "asf", "asf_o")
+_NO_TIMESTAMPS: Any = av.format.Flags.no_timestamps.value
+
+
+class VideoDecodeError(AVSFError):
+    """A file, or the requested part of it, cannot be decoded.
+
+    The message names the file, the stream and the reason; ``__cause__`` is libav's own error.
+    """
+
+
+class OpenFile:
+    """An open file with one video stream and at most one audio stream that are used.
+
+    Among several streams, the default one with the most pixels (or channels) is used, as in ffmpeg.
+
+    Attributes:
+        container: PyAV's container; like ``video`` and ``audio``, replaced by ``reopen``.
+        video: PyAV's video stream.
+        audio: PyAV's audio stream; None if there is none, or only declared ones without packets.
+        sample_rate: sample rate of the start of the audio stream, in Hz; 0 without audio.
+        empty_audio: indices of declared audio streams without packets, as far as known.
+        times: gives packets their times.
+        packet_ends: latest end of a packet that was read, in ticks, by stream index.
+        audio_decoder_is_new: whether the audio decoder has decoded nothing since it was opened.
+
+    Args:
+        path: path of the file.
+        threads: number of decoding threads.
+    """
+
+    container: av.container.InputContainer
+    audio: av.AudioStream | None
+
+    def __init__(self, path: str | os.PathLike, threads: int) -> None:
+        self.path = str(path)
+        self.threads = threads
+        self.times = PacketTimes()
+        self.packet_ends: dict[int, int] = {}
+        self.empty_audio: frozenset[int] = frozenset()
+        self._is_open = False
+        self.reopen()
+
+    def close(self) -> None:
+        """Close the file; nothing can be read afterwards."""
+        self.container.close()
+
+    def reopen(self) -> None:
+        """Open the file again at its start, with new decoders."""
+        if self._is_open:
+            self.container.close()
+        try:
+            self.container = open_input(self.path)
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            problem = getattr(error, "strerror", error)
+            raise self.error("file", f"cannot be opened ({problem})") from error
+        self._is_open = self.audio_decoder_is_new = True
+        # ffmpeg's choice of streams; an attached picture is the cover of an album.
+        flags, streams = av.stream.Disposition, self.container.streams
+        videos = [s for s in streams.video if s.codec_context]
+        videos = [s for s in videos if not s.disposition & flags.attached_pic]
+        audios = [s for s in streams.audio if s.codec_context and s.index not in self.empty_audio]
+        if not videos:
+            raise self.error("video", "the file has no video stream that can be decoded")
+        self.video = max(
+            videos, key=lambda s: (bool(s.disposition & flags.default), s.width * s.height)
+        )
+        self.audio = max(
+            audios, key=lambda s: (bool(s.disposition & flags.default), s.channels), default=None
+        )
+        # The decoder's own rate follows the frames, which may change on the way.
+        self.sample_rate = self.audio.codec_context.sample_rate if self.audio else 0
+        self.video.codec_context.thread_type = "AUTO"
+        self.video.codec_context.thread_count = self.threads
+        self.times.start(self.container.format.name, self.video, self.audio)
+
+    def stream(self, kind: Kind) -> av.VideoStream | av.AudioStream:
+        """Return the stream of a kind; the file must have one."""
+        stream = self.video if kind == "video" else self.audio
+        assert stream is not None
+        return stream
+
+    def time_base(self, kind: Kind) -> Fraction:
+        """Return the duration of a tick of a stream, in seconds."""
+        time_base = self.stream(kind).time_base
+        assert time_base is not None
+        return time_base
+
+    def packets(self, kind: Kind) -> Packets:
+        """Yield all packets from the current position on; an error message blames ``kind``."""
+        ends = self.packet_ends
+        try:
+            for packet in self.container.demux():
+                if packet.size:
+                    problem = self.times.mend(packet)
+                    if problem is not None:
+                        raise self.error(kind, problem, packet_time(packet))
+                time = packet_time(packet)
+                if time is not None:
+                    index, end = packet.stream_index, time + (packet.duration or 0)
+                    ends[index] = max(end, ends.get(index, end))
+                yield packet
+        except av.error.FFmpegError as error:
+            raise self.error(kind, f"cannot be read on ({error.strerror})") from error
+
+    def seek(self, kind: Kind, pts: int) -> bool:
+        """Seek to an I-frame near a time; return False where the format cannot seek."""
+        stream, position = self.stream(kind), 0
+        try:
+            if self.times.timeline is not None and self.times.seeks_by_position:
+                position = self.times.timeline.position_of(stream.index, pts)
+                self.container.seek(position, unsupported_byte_offset=True)
+            elif int(self.container.format.flags) & _NO_TIMESTAMPS:
+                return False  # a raw stream, whose frames are counted from its start
+            else:
+                self.container.seek(pts, stream=stream)
+        except av.error.FFmpegError:
+            return False
+        self.times.move_to(position)
+        return True
+
+    def decode(
+        self, kind: Kind, *, after_seek: bool = False, select: Select | None = None
+    ) -> Iterator[DecodedItem]:
+        """Decode a stream from the current position on, as (pts, frame) or (pts, error).
+
+        Args:
+            kind: stream to decode.
+            after_seek: whether the decoder must wait for an I-frame.
+            select: given the packets of all streams, yields those to decode.
+        """
+        stream, packets = self.stream(kind), self.packets(kind)
+        if kind == "video":
+            self.video.codec_context.skip_frame = "DEFAULT"
+        else:
+            self.audio_decoder_is_new = False
+        # Without an I-frame first, some decoders invent frames.
+        started, time = not after_seek, 0
+        times: FrameTimes | None = None
+        for packet in select(packets) if select else packets:
+            if packet.stream.index != stream.index:  # holds for the flush packet too
+                continue
+            started = started or packet.is_keyframe
+            if not started:
+                continue
+            known = packet_time(packet)
+            time = time if known is None else known  # a flush packet has no time
+            if times is None:
+                times = FrameTimes(None if after_seek else time + (self.times.delay or 0))
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError as error:
+                damage = self.error(kind, f"cannot be decoded ({error.strerror})", time)
+                damage.__cause__ = error
+                yield time, damage
+                continue
+            for frame in frames:
+                pts = times.time_of(frame, self._length_of(frame))
+                if pts is not None:
+                    damaged = frame.is_corrupt
+                    yield pts, self.error(kind, "is damaged", pts) if damaged else frame
+
+    def _length_of(self, frame: av.VideoFrame | av.AudioFrame) -> int:
+        """Return the usual length of a frame, in ticks of its stream."""
+        if isinstance(frame, av.AudioFrame):
+            return round(frame.samples / (frame.sample_rate * self.time_base("audio")))
+        return self.frame_period
+
+    def decode_first(self, kind: Kind) -> DecodedItem:
+        """Reopen the file and return (pts, frame) of the first frame that decodes."""
+        self.reopen()
+        error = None
+        for pts, frame in self.decode(kind):
+            if not isinstance(frame, VideoDecodeError):
+                return pts, frame
+            error = frame
+        raise self.error(kind, "not one frame can be decoded") from error
+
+    @property
+    def frame_period(self) -> int:
+        """Average time between frames, in ticks of the video stream."""
+        rate = self.video.guessed_rate or self.video.average_rate or 25
+        return max(1, round(1 / (rate * self.time_base("video"))))
+
+    @property
+    def declared_end(self) -> Fraction | None:
+        """End of the longest stream as declared, in seconds of the container's clock."""
+        if self.times.timeline is not None:
+            return self.times.timeline.end * self.time_base("video")
+        start, duration = self.container.start_time or 0, self.container.duration
+        if self.container.format.name in _DURATION_IS_END and start > 0:
+            start = 0
+        return None if duration is None else Fraction(start + duration, av.time_base)
+
+    @property
+    def end_reached(self) -> Fraction:
+        """Latest end of a packet that was read, in seconds of the container's clock."""
+        streams = self.container.streams
+        ends = [Fraction(streams[i].time_base or 0) * end for i, end in self.packet_ends.items()]
+        return max([Fraction(0), *ends])
+
+    def error(
+        self, kind: Literal["video", "audio", "file"], problem: str, pts: int | None = None
+    ) -> VideoDecodeError:
+        """Return an error that names the file, the stream and, given a pts, the time."""
+        time = ""
+        if pts is not None and kind != "file":
+            time = f" at {float(pts * self.time_base(kind)):.3f} s"
+        return VideoDecodeError(f"{printable(self.path)}: {kind}{time}: {problem}")

@@ -1,0 +1,243 @@
+"""Times of the packets of a media file, continuous and fit for the order of display."""
+
+import math
+from bisect import bisect, bisect_left
+from collections.abc import Iterable
+from fractions import Fraction
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import av
+
+# Formats that state when packets are decoded, not when frames are shown; so does Matroska for
+# streams of AVI (those with a codec tag).
+_DECODING_TIMES = ("avi", "asf", "asf_o")
+# Packets that tell whether frames wait in the decoder; the first frame needs no more.
+_FIRST_PACKETS = 16
+# A step of dts that far backward or forward is a jump of the clock. Below, it is a gap.
+_BACKWARD_SEC, _FORWARD_SEC = Fraction(1, 10), 10
+# Tracks of a part overlap the part before it by at most this, as audio frames outlast the last
+# video frame.
+_OVERLAP_SEC = Fraction(1, 2)
+
+
+class PacketTimes:
+    """Gives the packets of an open file their times.
+
+    Attributes:
+        timeline: times of all packets, for formats whose clock may jump; else None.
+        delay: ticks that frames wait in the decoder, where the pts of packets are unusable: they
+            are removed then, and frames are timed by dts. None where pts are right.
+        states_decoding_times: whether the container holds no pts of the video stream.
+        first: pts and dts of the first video packets since the file was opened, as stated.
+    """
+
+    def __init__(self) -> None:
+        self.timeline: Timeline | None = None
+        self.delay: int | None = None
+
+    def start(self, format_name: str, video: av.VideoStream, audio: av.AudioStream | None) -> None:
+        """Start anew with the streams of a file that has just been opened."""
+        self.states_decoding_times = format_name in _DECODING_TIMES or (
+            format_name.startswith("matroska") and bool(video.codec_context.codec_tag.strip("\0"))
+        )
+        self.first: list[tuple[Any, Any]] = []
+        self._video = video
+        self._ticks_per_sec = {
+            stream.index: math.ceil(1 / stream.time_base)
+            for stream in (video, audio)
+            if stream and stream.time_base
+        }
+        self.move_to(0)
+
+    def move_to(self, position: int) -> None:
+        """Forget the packets before: the next ones lie at or after a position in the file."""
+        self._position = position  # in bytes
+        self._positions: dict[int, int] = {}  # stream index -> that of its latest packet
+        self._latest: dict[int, int] = {}  # stream index -> dts of its latest packet
+        # Number of the next video packet, where these are counted; None before an I-frame.
+        self._number = None if position else 0
+
+    @property
+    def seeks_by_position(self) -> bool:
+        """Whether the format's own seeking by time leads astray."""
+        return self.timeline is not None and (self.timeline.num_parts > 1 or self.timeline.counts)
+
+    def mend(self, packet: av.Packet) -> str | None:
+        """Set pts and dts of the next packet; return what is wrong with the clock, if anything."""
+        index, problem = packet.stream_index, None
+        is_video = index == self._video.index
+        if is_video and len(self.first) < _FIRST_PACKETS:
+            self.first.append((packet.pts, packet.dts))
+        if self.timeline is not None:
+            self._mend_by_timeline(self.timeline, packet)
+        elif packet.dts is not None and index in self._ticks_per_sec:
+            back = self._latest.get(index, packet.dts) - packet.dts
+            if back > self._ticks_per_sec[index]:
+                seconds = back / self._ticks_per_sec[index]
+                problem = f"the clock goes back by {seconds:.2f} s here; convert the file"
+            self._latest[index] = packet.dts
+        if is_video and self.delay is not None:
+            # Without pts, a frame is shown at the dts of the packet that releases it.
+            time = packet.dts if self.states_decoding_times else packet.pts
+            packet.dts = None if time is None else time - self.delay
+            packet.pts = None if self._video.codec_context.has_b_frames else packet.dts
+        return problem
+
+    def _mend_by_timeline(self, timeline: "Timeline", packet: av.Packet) -> None:
+        index = packet.stream_index
+        if timeline.counts and index == self._video.index:
+            if self._number is None and packet.is_keyframe:
+                self._number = timeline.first_keyframe(self._position)
+            if self._number is None:
+                packet.pts = packet.dts = None
+            else:
+                packet.pts, packet.dts = timeline.times_of(self._number)
+                self._number += 1
+        elif timeline.num_parts > 1:
+            position = packet.pos
+            if position is None:  # that of the packet before it
+                position = self._positions.get(index, self._position)
+            self._positions[index] = position
+            offset = timeline.offset_at(position)
+            packet.pts = None if packet.pts is None else packet.pts + offset
+            packet.dts = None if packet.dts is None else packet.dts + offset
+
+
+class _Row(NamedTuple):
+    """A packet of a stream in use; times in ticks."""
+
+    position: int  # in the file, in bytes
+    stream: int  # index
+    pts: int | None
+    dts: int | None
+    length: int
+    is_keyframe: bool
+
+
+class Timeline:
+    """Times of the packets of an MPEG transport or program stream, found by reading all of them.
+
+    The clock of joined files starts again or jumps. As in ffmpeg, each part then follows the one
+    before it without a gap. Packets belong to a part by their position in the file; all streams of
+    these formats have the same tick. In program streams, where video packets share a PES packet,
+    libav misses their times after seeking: they are then counted from an I-frame on.
+
+    Attributes:
+        num_parts: number of parts.
+        start: earliest pts in the first part.
+        end: latest end of a packet.
+        video_end: latest end of a video packet.
+        counts: whether video packets are counted.
+
+    Args:
+        packets: all packets of the streams in use, from the start of the file on.
+        video: index of the video stream.
+        tick: time base of the streams, in seconds.
+        period: time between frames, in ticks.
+    """
+
+    def __init__(
+        self, packets: Iterable[av.Packet], video: int, tick: Fraction, period: int
+    ) -> None:
+        rows, self.counts = _read_rows(packets, video, period)
+        parts = _split(rows, tick)
+        self._starts, self._offsets = [0], [0]
+        self._index: dict[int, list[tuple[int, int]]] = {}  # stream: (pts of an I-frame, position)
+        self._video: list[_Row] = []  # in decoding order, on the continuous clock
+        ends: dict[int, int] = {}
+        for part in parts:
+            begins: dict[int, int] = {}
+            for row in part:
+                if row.pts is not None:
+                    begins[row.stream] = min(row.pts, begins.get(row.stream, row.pts))
+            if ends and begins:
+                steps = {s: ends[s] - begin for s, begin in begins.items() if s in ends}
+                offset = steps.get(video, max(ends.values()) - min(begins.values()))
+                longest = max(steps.values(), default=offset)
+                self._offsets.append(longest if longest > offset + _OVERLAP_SEC / tick else offset)
+                self._starts.append(part[0].position)
+            else:
+                self.start = min(begins.values(), default=0)
+            self._add(part, video, ends)
+        self.num_parts = len(self._starts)
+        self.end = max(ends.values(), default=0)
+        self.video_end = ends.get(video, self.end)
+
+    def _add(self, part: list[_Row], video: int, ends: dict[int, int]) -> None:
+        """Add the packets of a part; ``ends`` maps a stream to the latest end of its packets."""
+        shift = self._offsets[-1]
+        for row in part:
+            pts, dts = (t if t is None else t + shift for t in (row.pts, row.dts))
+            if self.counts and row.stream == video:
+                self._video.append(row._replace(pts=pts, dts=dts))
+            if pts is None:  # only its place among the others says when it is shown
+                ends[row.stream] = ends.get(row.stream, 0) + row.length
+                continue
+            ends[row.stream] = max(pts + row.length, ends.get(row.stream, pts))
+            if row.is_keyframe:
+                self._index.setdefault(row.stream, []).append((pts, row.position))
+
+    def offset_at(self, position: int) -> int:
+        """Return what the pts of packets at a position in the file lack, in ticks."""
+        return self._offsets[bisect(self._starts, position) - 1]
+
+    def position_of(self, stream: int, pts: int) -> int:
+        """Return the position of the last I-frame of a stream up to a time, or of the first."""
+        index = self._index.get(stream, [(0, 0)])
+        return index[max(bisect(index, pts, key=itemgetter(0)) - 1, 0)][1]
+
+    def first_keyframe(self, position: int) -> int:
+        """Return the number of the first I-frame at or after a position, in decoding order."""
+        start = bisect_left(self._video, position, key=itemgetter(0))
+        return next(
+            (i for i in range(start, len(self._video)) if self._video[i].is_keyframe), start
+        )
+
+    def times_of(self, number: int) -> tuple[int | None, int | None]:
+        """Return pts and dts of a video packet by its number in decoding order."""
+        return self._video[number][2:4] if number < len(self._video) else (None, None)
+
+
+def _read_rows(packets: Iterable[av.Packet], video: int, period: int) -> tuple[list[_Row], bool]:
+    """Return the packets by position in the file, and whether video packets share a position."""
+    rows: list[_Row] = []
+    positions: dict[int, int] = {}
+    shared = False
+    for packet in packets:
+        if not packet.size:
+            continue
+        stream, position = packet.stream_index, packet.pos
+        if position is None:  # that of the packet before it, in the same PES packet
+            position = positions.get(stream, 0)
+            shared = shared or stream == video
+        positions[stream] = position
+        pts = packet.dts if packet.pts is None else packet.pts
+        length = packet.duration or (period if stream == video else 0)
+        rows.append(_Row(position, stream, pts, packet.dts, length, packet.is_keyframe))
+    return sorted(rows, key=itemgetter(0)), shared
+
+
+def _split(rows: Iterable[_Row], tick: Fraction) -> list[list[_Row]]:
+    """Return the parts of a file: a new one starts where the clock of a stream jumps."""
+    backward, forward = _BACKWARD_SEC / tick, _FORWARD_SEC / tick
+    parts: list[list[_Row]] = [[]]
+    latest: dict[int, int] = {}
+    for row in rows:
+        time = row.dts
+        if time is not None:
+            last = latest.get(row.stream)
+            if latest and (
+                (last is not None and time < last - backward)
+                or time > max(latest.values()) + forward
+            ):
+                parts.append([])
+                latest, last = {}, None
+            latest[row.stream] = time if last is None else max(time, last)
+        parts[-1].append(row)
+    return parts
+
+
+def packet_time(packet: av.Packet) -> int | None:
+    """Return the pts of a packet, or the dts where the container stores no pts (AVI)."""
+    return packet.dts if packet.pts is None else packet.pts

@@ -23,15 +23,18 @@ FORMATS = {
     "gxf": "gxf",
     "dv": "dv dif",
     "mjpeg": "mjpeg mjpg",
+    "h264": "h264 264",
+    "hevc": "hevc h265 265",
+    "mpegvideo": "m2v mpv",
     "ivf": "ivf",
     "nut": "nut",
     "nsv": "nsv",
     "dhav": "dav",
     "wtv": "wtv",
     "yuv4mpegpipe": "y4m",
-    # Opened, but not looked for: raw streams without times, images, audio, rare endings.
+    # Opened, but not looked for: rare formats, those of images and audio.
     **dict.fromkeys(
-        "asf_o av1 obu h264 hevc mpegvideo vvc m4v h261 h263 vc1 cavsvideo avs2 avs3 dirac dnxhd "
+        "asf_o av1 obu vvc m4v h261 h263 vc1 cavsvideo avs2 avs3 dirac dnxhd "
         "mpjpeg smjpeg kux live_flv mpegtsraw nuv pva ty mlv cine swf roq smk bink flic xmv gif "
         "aac ac3 aiff flac mp3 w64 wav".split(),
         "",

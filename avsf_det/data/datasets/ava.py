@@ -50,7 +50,7 @@ def register_ava_csv(
         name: name of the dataset.
         csv_file: annotations.
         label_map: all actions that the annotations may contain: a file, or a dict id -> name.
-        video_dir: folder of ``<video_id>.mp4`` (or mkv, webm, avi, mov).
+        video_dir: folder of ``<video_id>.mp4`` (or mkv, avi, ts, ...).
         scored_label_map: label map of the actions that are evaluated, if not all are.
         excluded: keyframes to leave out of training and evaluation.
         person_boxes: detected persons; used in testing unless ``DATASETS.PROPOSAL_FILES_TEST``

@@ -41,8 +41,8 @@ class MediaFile(OpenFile, AbstractContextManager["MediaFile"]):
         facts = find_facts(self)
         self.first_frame = facts.first_frame
         self.times.delay, self.times.timeline = facts.delay, facts.timeline
-        if self.first_frame.empty_audio:
-            self.empty_audio = self.first_frame.empty_audio
+        if self.first_frame.empty_streams:
+            self.empty_streams = self.first_frame.empty_streams
             self.reopen()
         guess = self.video.guessed_rate or self.video.average_rate or Fraction(25)
         rate = self.video.average_rate or guess

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avsf_det.structures import AVSFError
+from avsf_det.structures.errors import one_line
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
@@ -179,5 +180,5 @@ def run_command(
         return run(args) or 0
     # Errors that the user can act on. All others are bugs, and keep their traceback.
     except (AVSFError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
         return error_code

@@ -161,7 +161,7 @@ def test_bad_detections(tmp_path: Path, line: str, message: str) -> None:
     assert str(error.value).startswith(f"{path}:3: ") and message in str(error.value)
 
 
-@pytest.mark.parametrize("box", ["0.5,0.1,0.4,0.5", "0.1,0.1,0.5,1.01", "-0.01,0.1,0.5,0.5"])
+@pytest.mark.parametrize("box", ["0.5,0.1,0.4,0.5", "0.1,0.1,0.5,1.0101", "-0.02,0.1,0.5,0.5"])
 def test_bad_ground_truth_boxes(tmp_path: Path, box: str) -> None:
     path = write(tmp_path / "g.csv", f"v,0902,{box},1,0\n")
     with pytest.raises(AnnotationError, match=r"g\.csv:1: box"):
@@ -252,9 +252,10 @@ def test_unreadable_files(tmp_path: Path) -> None:
         read_excluded_keyframes(write(tmp_path / "x.csv", "v,0902\nv 0903\n"))
     with pytest.raises(AnnotationError, match=r"excluded\.csv:2: 3 columns, expected 2"):
         read_excluded_keyframes(write(tmp_path / "excluded.csv", "a,1\nb,2,3\n"))
-    (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00\x80" * 10)
-    with pytest.raises(AnnotationError, match=r"binary\.csv: not a text file"):
-        read_excluded_keyframes(tmp_path / "binary.csv")
+    (tmp_path / "binary.csv").write_bytes(b"a,1\nb\xff\xfe\x00\x80" * 10)
+    for read in (read_excluded_keyframes, read_detections):
+        with pytest.raises(AnnotationError, match=r"binary\.csv:2: not a text file"):
+            read(tmp_path / "binary.csv")
     with pytest.raises(AnnotationError, match=r"file\.csv:2: field larger than field limit"):
         read_excluded_keyframes(write(tmp_path, f"a,1\n{'b' * 200_000},1\n"))
 

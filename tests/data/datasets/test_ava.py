@@ -1,7 +1,6 @@
 """AVA-style files to dataset dicts: formats, merging, errors that name file and line, catalogs."""
 
 import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -213,7 +212,7 @@ def test_missing_and_ambiguous_videos(folder):
     with pytest.raises(AnnotationError) as error:
         load(folder, rows)
     assert "7 of the 8 videos" in str(error.value)
-    assert "absent0, absent1, absent2, absent3, absent4, ..." in str(error.value)
+    assert "absent0, absent1, " in str(error.value)
     (folder / "videos" / "unused.webm").touch()
     with pytest.raises(AnnotationError, match=r"2 files for one video id: .*unused\.mp4, .*\.webm"):
         load(folder, GOOD)
@@ -246,9 +245,8 @@ def test_registration_is_lazy(folder, catalog_name):
     with pytest.raises(AnnotationError) as error:
         DatasetCatalog.get(catalog_name)
     message = str(error.value)
-    for path in (csv, labels, scored, excluded):
-        assert re.search(rf"MISSING .*{re.escape(path)}", message)
-    assert re.search(rf"found .*{re.escape(str(folder / 'videos'))}/", message)
+    missing = "gt.csv, all.pbtxt, scored.pbtxt, excluded.csv. Ask"
+    assert f"MISSING in {folder}: {missing}" in message and "videos" not in message
     assert message.endswith("Ask the librarian.")
 
     write(folder, "".join(f"{i}: action {i}\n" for i in (80, 9, 12, 17, 79)), "all.pbtxt")

@@ -25,12 +25,11 @@ def load_tensor_model(cfg: CfgNode) -> TensorModel:
     """Build the model of a config for export, with MODEL.WEIGHTS and folded batch norms.
 
     Raises:
-        ExportError: a part of the model has no weights, or the model cannot be exported.
+        CheckpointError: a part of the model has no weights.
+        ExportError: the model cannot be exported.
     """
     model = TensorModel(build_model(cfg))
-    report = load_weights(model.model, cfg)
-    if report.missing:
-        raise ExportError(f"{cfg.MODEL.WEIGHTS}: lacks {', '.join(report.missing)}")
+    load_weights(model.model, cfg)
     fold_batch_norms(model.model)
     return model
 

@@ -31,7 +31,7 @@ def evaluate(
         ClipEvaluationError: no clip has a label, or the files do not fit together.
     """
     if class_file:
-        with open(class_file) as file:
+        with open(class_file, encoding="utf-8") as file:
             names = [line.strip() for line in file if line.strip()]
         scores = select_classes(scores, names)
     results = score_clips(scores, read_verb_noun_counts(prior, scores) if prior else None)

@@ -105,8 +105,8 @@ class LoadReport:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             listed.append(f"{kind}: {name}{more}, {absent[name]}")
         raise CheckpointError(
-            f"{source}: lacks weights that the result depends on, in the {'; in the '.join(listed)}. "
-            "Config and weights must belong together"
+            f"{source}: lacks weights that the result depends on. {'; '.join(listed)}. Config and "
+            "weights must belong together"
         )
 
     def __str__(self) -> str:

@@ -44,8 +44,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".part-{path.name}")
     try:
         yield temporary
-        _sync(temporary)
-        os.replace(temporary, path)
+        replace_atomic(temporary, path)
     except BaseException as error:  # also Ctrl-C: nothing may stay behind
         # The folder may be gone, or read-only; the first error is the one to report.
         with suppress(OSError):
@@ -56,8 +55,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             raise cause from None
         # The system names the temporary file, or none where a write fails ("No space left").
         raise OSError(cause.errno, cause.strerror or str(cause), str(path)) from None
+
+
+def replace_atomic(temporary: str | Path, path: str | Path) -> None:
+    """Give a whole file its name, which another file may have; both are safe on the disk then."""
+    _sync(temporary)
+    os.replace(temporary, path)
     with suppress(OSError):  # some network file systems cannot
-        _sync(path.parent)
+        _sync(Path(path).parent)
 
 
 @contextmanager
@@ -99,7 +104,7 @@ def make_folder(path: str | Path) -> None:
         raise NotADirectoryError(f"{path}: {file} is a file, not a folder") from None
 
 
-def _sync(path: Path) -> None:
+def _sync(path: str | Path) -> None:
     """Have the system write a file or a folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -154,7 +159,7 @@ class JsonLinesLog:
         for number, line in enumerate(self._complete_lines(), 1):
             try:
                 yield json.loads(line)
-            except ValueError:  # not JSON, or not UTF-8
+            except (ValueError, RecursionError):  # not JSON, or not UTF-8
                 raise ValueError(
                     f"{self.path}:{number}: not a line of JSON. Delete the file to start again"
                 ) from None
@@ -164,15 +169,23 @@ class JsonLinesLog:
         if self._file is None:
             length = sum(map(len, self._complete_lines()))
             make_folder(self.path.parent)
-            self._file = open(self.path, "ab")
+            # Without a buffer: what a full disk refuses must not be written when the file closes.
+            self._file = open(self.path, "ab", buffering=0)
             self._file.truncate(length)
         return self._file
 
     def append(self, value: object) -> None:
-        """Write one value, which :mod:`json` can encode, as the new last line."""
-        file = self.resume()
-        file.write(json.dumps(value).encode() + b"\n")
-        file.flush()
+        """Write one value, which :mod:`json` can encode, as the new last line.
+
+        Raises:
+            OSError: the disk is full; the part of a line that was written is torn, see above.
+        """
+        file, line = self.resume(), json.dumps(value).encode() + b"\n"
+        try:
+            while line:
+                line = line[file.write(line) :]
+        except OSError as error:  # which names no file
+            raise OSError(error.errno, error.strerror, str(self.path)) from None
 
     def close(self) -> None:
         """Close the file; a later :meth:`append` opens it again."""

@@ -16,7 +16,7 @@ from avsf_det.data.datasets.annotation_files import VIDEO_EXTENSIONS
 from avsf_det.data.video import SequentialVideoReader
 from avsf_det.engine.predictor import FindPersons, keyframe_seconds
 from avsf_det.structures import Keyframe, ava_csv
-from avsf_det.utils.atomic import JsonLinesLog, atomic_path
+from avsf_det.utils.atomic import JsonLinesLog, open_atomic
 
 logger = logging.getLogger(__name__)
 
@@ -100,14 +100,26 @@ class PartialResults:
 
     def __init__(self, path: str, settings: dict) -> None:
         self._log = JsonLinesLog(path)
-        records = iter(self._log)
-        before = next(records, None)
+        try:
+            before, *records = [*self._log] or [None]
+        except ValueError as error:  # a line that is not JSON
+            raise AnnotationError(str(error)) from None
         if before is not None and before != settings:
             raise AnnotationError(
                 f"{path}: was made with {json.dumps(before)}. Use the same settings, or delete it "
                 "to start again"
             )
-        self.batches = {(video_id, k): found for video_id, k, found in records}
+        self.batches: dict[tuple[str, int], list] = {}
+        for number, record in enumerate(records, 2):
+            try:
+                video_id, k, found = record
+                for second, boxes in found:
+                    float(second), np.array(boxes, float).reshape(-1, 5)
+                self.batches[str(video_id), int(k)] = found
+            except (TypeError, ValueError):
+                raise AnnotationError(
+                    f"{path}:{number}: not a line of boxes. Delete the file to start again"
+                ) from None
         if before is None:
             self._log.append(settings)
 
@@ -164,7 +176,7 @@ def write_person_boxes(
             logger.error(error)
             bad.append(error)
     partial.close()
-    with atomic_path(output) as path, open(path, "w", encoding="utf-8") as file:
+    with open_atomic(output) as file:
         ava_csv.write_person_boxes(file, ((k, boxes.tolist()) for k, boxes in found.items()))
     if not bad:
         os.remove(partial_file)

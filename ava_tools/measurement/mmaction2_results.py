@@ -101,13 +101,15 @@ def _rows_of_instances(instances: Mapping) -> np.ndarray:
 
 def _rows_of_classes(classes: Sequence) -> np.ndarray:
     """Return float64 (rows, 6): box, action id, score."""
-    rows = [np.empty((0, 6))]
-    for id_, boxes in enumerate(classes, 1):
-        boxes = _as_numbers(boxes)
+    arrays = [_as_numbers(boxes) for boxes in classes]
+    for boxes in arrays:
         if boxes.ndim != 2 or boxes.shape[1] != 5:
             raise ResultFormatError(f"an array {boxes.shape} of a class; (N, 5) was expected")
-        rows.append(np.insert(boxes, 4, id_, axis=1))
-    return np.concatenate(rows)
+    if not arrays:
+        return np.empty((0, 6))
+    table = np.concatenate(arrays)
+    ids = np.repeat(np.arange(1, len(arrays) + 1), [len(boxes) for boxes in arrays])
+    return np.column_stack([table[:, :4], ids, table[:, 4]])
 
 
 def _as_numbers(values: object) -> np.ndarray:

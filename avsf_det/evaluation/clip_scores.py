@@ -7,25 +7,18 @@ The file is an npz without pickled objects: ``clip_ids`` (N,) text, ``tasks`` (M
 each task, ``scores.<task>`` float32 (N, K), ``labels.<task>`` and ``classes.<task>`` (K,) text.
 """
 
-import struct
-import zipfile
-import zlib
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from detectron2.utils.file_io import PathManager
 
 from ..structures import AVSFError
+from ..utils.atomic import atomic_path
+from ..utils.npz import read_npz
 
 _PARTS = ("scores", "labels", "classes")  # prefixes of the arrays of a task in the file
 _KINDS = {"scores": "f", "labels": "bi"}  # kinds of their dtype; others are text
-_MAX_RATIO = 200  # of unpacked to packed size; the evaluators do not compress
-# Exceptions of NumPy and zipfile for damaged files.
-_UNREADABLE = (
-    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, MemoryError, ArithmeticError),
-    *(AttributeError, LookupError, OSError, RuntimeError, SyntaxError, TypeError, ValueError),
-)
 
 
 class ClipEvaluationError(AVSFError):
@@ -97,7 +90,7 @@ def write_scores(scores: ClipScores, path: str) -> None:
     for task in tasks:
         for part in _PARTS:
             arrays[f"{part}.{task}"] = np.asarray(getattr(scores, part)[task])
-    with PathManager.open(path, "wb") as file:
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)
 
 
@@ -109,16 +102,10 @@ def read_scores(path: str) -> ClipScores:
     """
     if not PathManager.isfile(path):
         raise ClipEvaluationError(f"{path}: no such file; evaluation writes inference/scores.npz")
-    with PathManager.open(path, "rb") as file:
-        # np.load would take another file for a pickle and say so.
-        if not zipfile.is_zipfile(file):
-            raise ClipEvaluationError(f"{path}: not an npz file; give the scores.npz of a run")
-        try:
-            parts = _read_arrays(file)
-        except _UNREADABLE as error:
-            raise ClipEvaluationError(
-                f"{path}: a damaged npz file ({type(error).__name__}: {error}); evaluate again"
-            ) from None
+    try:
+        parts = read_npz(path)
+    except ValueError as error:
+        raise ClipEvaluationError(f"{error}; give the scores.npz of a run") from None
     tasks = list(dict.fromkeys(np.ravel(parts.get("tasks", [])).tolist()))
     names = ["clip_ids", "tasks", *(f"{p}.{t}" for t in tasks for p in _PARTS)]
     missing = [name for name in names if name not in parts]
@@ -128,7 +115,7 @@ def read_scores(path: str) -> ClipScores:
             f"{', '.join(parts) or 'nothing'}; give the scores.npz of a run"
         )
     for name in names:
-        array, kinds = parts[name], _KINDS.get(name.partition(".")[0], "U")
+        array, kinds = np.asarray(parts[name]), _KINDS.get(name.partition(".")[0], "U")
         if array.dtype.kind not in kinds or (kinds == "U" and array.ndim != 1):
             raise ClipEvaluationError(
                 f"{path}: {name} is {array.dtype} {array.shape}; give the scores.npz of a run"
@@ -141,14 +128,3 @@ def read_scores(path: str) -> ClipScores:
         labels=labels,
         classes={task: names.tolist() for task, names in classes.items()},
     )
-
-
-def _read_arrays(file: IO[bytes]) -> dict[str, np.ndarray]:
-    with zipfile.ZipFile(file) as archive:
-        sizes = [(info.file_size, info.compress_size) for info in archive.infolist()]
-    if any(unpacked > (1 << 28) and unpacked > _MAX_RATIO * packed for unpacked, packed in sizes):
-        raise ValueError("it unpacks to very much")
-    file.seek(0)
-    with np.load(file, allow_pickle=False) as arrays:
-        # Members without the ending of an array are bytes.
-        return {name: np.asarray(arrays[name]) for name in arrays.files}

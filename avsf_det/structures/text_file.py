@@ -20,7 +20,7 @@ from .errors import AnnotationError
 MAX_LINE = 1_000_000  # characters
 _MAX_BLANK = 100_000  # blank lines one after another
 # A csv shrinks to a tenth. What shrinks more, and is large, would fill the memory.
-_MAX_UNPACKED, _MAX_RATIO = 1 << 28, 200
+_MAX_UNPACKED, _MAX_RATIO = 1 << 26, 50
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",  # first: it starts with the mark of UTF-16
     codecs.BOM_UTF32_BE: "utf-32",

@@ -162,7 +162,7 @@ def _index_label(place: str, text: str, index_of: Mapping[str, int]) -> int:
     index = to_index(text)
     if index is not None and index < len(index_of):
         return index
-    close = difflib.get_close_matches(text[:100], index_of)
+    close = difflib.get_close_matches(text[:100], index_of) if len(index_of) < 10_000 else []
     raise AnnotationError(
         f"{place}: label '{text}' is neither one of the {len(index_of)} class names"
         + (f" (close: {first_few(close)})" if close else "")

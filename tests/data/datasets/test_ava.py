@@ -154,6 +154,17 @@ def test_keyframes_with_detections_only(folder, caplog):
     assert "1 videos without annotations: stranger" in caplog.text
 
 
+def test_keyframes_without_persons(folder):
+    dicts = load(folder, "unused,9\nunused,5,0.1,0.1,0.2,0.2,3,0\nunused,7,,,,,,\n")
+    assert [(d["timestamp"], len(d["annotations"]), d["source"][-2:]) for d in dicts] == [
+        (5.0, 1, ":2"),
+        (7.0, 0, ":3"),
+        (9.0, 0, ":1"),
+    ]
+    with pytest.raises(AnnotationError, match=r"file\.csv:2: timestamp 1 s lies before the video"):
+        load(folder, "unused,5\nunused,1\n", offset=2.0)
+
+
 GOOD = "unused,5,0.1,0.1,0.2,0.2,3,0\n"
 
 

@@ -206,7 +206,7 @@ def test_models_that_cannot_compare(tmp_path, capsys):
     torch.save({"model": state}, weights["whole"])
     headless = {name: x for name, x in state.items() if not name.startswith("avsync_head")}
     torch.save({"model": headless}, weights["headless"])
-    assert "lacks avsync_head" in problem(MINI, "MODEL.WEIGHTS", weights["headless"])
+    assert "head: avsync_head.res3" in problem(MINI, "MODEL.WEIGHTS", weights["headless"])
     assert "v.mp4" in problem(
         MINI, "MODEL.WEIGHTS", weights["whole"]
     )  # then the video is looked for

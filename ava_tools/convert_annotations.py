@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", required=True, metavar="FILE", help="csv to write")
     parser.add_argument("--label-map", required=True, metavar="FILE", help="to write, or to use")
     parser.add_argument(
-        "--rate", type=float, default=1.0, metavar="HZ", help="keyframes per second of tracks (1)"
+        "--rate", type=float, metavar="HZ", help="keyframes per second of tracks (1), or of images"
     )
     parser.add_argument(
         "--attributes", nargs="+", default=[], metavar="NAME", help="those with actions (all)"
@@ -55,10 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--person-attribute", default="person", metavar="NAME", help="VIA only (person)"
     )
-    args = parser.parse_args(argv)
-    if args.rate <= 0:
-        parser.error("--rate must be positive")
-    return run_command(run, args)
+    return run_command(run, parser.parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 
 Reads projects (json) and csv exports of the VGG Image Annotator 3, and xml exports of CVAT ("CVAT
 for video 1.1"). Pixels become fractions of the frame; frame numbers become the seconds at which the
-video shows them. A person may have several actions at once.
+video shows them. A person may have several actions at once. The summary counts what is left out.
 """
 
 import argparse
@@ -20,8 +20,10 @@ EXAMPLE = """examples:
 
 If the label map exists, its ids are used; else it is written. So convert the training annotations
 first. Each value of an attribute is an action, and so is the name of each ticked checkbox. In CVAT,
-tracks are persons, sampled at --rate, and a label without attributes is an action. In VIA, each
-moment with a rectangle is a keyframe; an attribute "person" may contain the id of the person."""
+tracks are persons, sampled at --rate, and a label without attributes is an action (with attributes:
+--attributes label). In VIA, each moment with a rectangle is a keyframe; an attribute "person" may
+contain the id of the person. If images of frames were annotated, such as long_000031.jpg, --rate is
+the number of images per second of video, and image n is second (n - 1) / rate."""
 
 
 def run(args: argparse.Namespace) -> None:

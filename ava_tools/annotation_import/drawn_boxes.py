@@ -226,10 +226,13 @@ def number_actions(
 
 def write_ava_csv(path: str, boxes: Iterable[DrawnBox], id_of: Mapping[str, int]) -> None:
     """Write a csv with a row for each box and action, sorted by video, time and person."""
+    # A set: exports of overlapping jobs have the same boxes.
     rows = sorted(
-        (video_id_of(box.video), round(box.second, 3), box.person, box.box, id_of[action])
-        for box in boxes
-        for action in dict.fromkeys(box.actions)
+        {
+            (video_id_of(box.video), round(box.second, 3), box.person, box.box, id_of[action])
+            for box in boxes
+            for action in box.actions
+        }
     )
     with open(path, "w", newline="", encoding="utf-8") as file:
         write_action_boxes(

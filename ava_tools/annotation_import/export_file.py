@@ -16,7 +16,10 @@ _DRAW = (
     "(docs/custom_dataset.md)."
 )
 _VIA_2 = "It knows images and no time: annotate the videos with VIA 3 (via_video_annotator.html)."
-_AS_CVAT = "Its images have no time: from CVAT, export the task as 'CVAT for video 1.1'."
+_AS_CVAT = (
+    "Its images have no time: from CVAT, export the task as 'CVAT for video 1.1'; else write rows "
+    "of AVA's csv (docs/custom_dataset.md)."
+)
 # Of JSON: keys of the outer object, or of the first object in a list -> whose file it is, remedy.
 _JSON_TOOLS: tuple[tuple[set[str], str, str], ...] = (
     ({"_via_img_metadata"}, "a project of VIA 2", _VIA_2),

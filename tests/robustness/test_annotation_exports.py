@@ -10,8 +10,9 @@ from avsf_det.structures.ava_csv import read_action_boxes
 from avsf_det.structures.label_map import read_label_map
 
 from ..ava_tools.annotation_import.conftest import KnownVideos
-from ..ava_tools.annotation_import.test_cvat import XML, box, track
+from ..ava_tools.annotation_import.test_cvat import XML, box, track, with_meta
 from ..ava_tools.annotation_import.test_via import CSV, PROJECT, SIZES
+from ..ava_tools.annotation_import.test_via_csv import ROWS, save
 from .mutate import check_reader, mutated_json_files, mutations
 
 CVAT = XML.format(
@@ -22,11 +23,19 @@ IMAGES = (
     '<annotations><image id="0" name="one_000031.jpg" width="100" height="50"><box label="walk" '
     'xtl="1" ytl="2" xbr="9.5" ybr="9" occluded="0"/></image></annotations>'
 )
+SAVED = save([row + [""] * (20 - len(row)) for row in ROWS], delimiter=";")
+TASK = "<task><id>{}</id><name>x</name><source>{}</source></task>"
+PROJECT_OF_TWO = with_meta(
+    f"<project><tasks>{TASK.format(1, 'one.mp4')}{TASK.format(2, 'two.mp4')}</tasks></project>",
+    *(track(box(i, 0), label="sit", more=f' task_id="{i}"') for i in (1, 2)),
+)
 EXPORTS = {
     "via.json": json.dumps(PROJECT).encode(),
     "via.csv": CSV.encode(),
     "cvat.xml": CVAT.encode(),
+    "project.xml": PROJECT_OF_TWO.encode(),
     "images.xml": IMAGES.encode(),
+    "saved.csv": SAVED.encode(),
 }
 
 
@@ -41,8 +50,11 @@ def convert_mutations(name: str, count: int, tmp_path, monkeypatch) -> int:
     def read(path: str) -> None:
         (tmp_path / "map.pbtxt").unlink(missing_ok=True)
         convert.convert_annotations([path], "videos", output, label_map, rate=10)
-        # What was written is valid.
-        assert set(read_action_boxes(output).actions) <= set(read_label_map(label_map))
+        # What was written is valid, and the label map gives the names back.
+        csv = (tmp_path / "out.csv").read_text(encoding="utf-8")
+        assert set(read_action_boxes(output).actions) == set(read_label_map(label_map))
+        convert.convert_annotations([path], "videos", output, label_map, rate=10)
+        assert (tmp_path / "out.csv").read_text(encoding="utf-8") == csv
 
     mutated = mutated_json_files if name.endswith(".json") else mutations
     return check_reader(read, tmp_path / name, mutated(EXPORTS[name], count, seed=14))

@@ -66,9 +66,9 @@ def convert_annotations(
             "Correct --attributes."
         )
     if not used:
+        found = "; ".join(note for export in read.values() for note in _notes_of(export))
         raise AnnotationError(
-            f"{', '.join(exports)}: no box with an action; {len(boxes)} boxes without. "
-            + "; ".join(notes)
+            f"{', '.join(exports)}: no box with an action, {len(boxes)} without. {found}"
         )
     for box in used:
         check_texts(box)
@@ -110,7 +110,7 @@ def _read(
 
 def _notes_of(export: Export) -> list[str]:
     left_out = [f"{number} {what}" for what, number in sorted(export.left_out.items())]
-    return export.notes + ([f"left out {', '.join(left_out)}"] if left_out else [])
+    return ([f"left out {', '.join(left_out)}"] if left_out else []) + export.notes
 
 
 def _check_outputs(inputs: Sequence[str], output: str, label_map: str) -> None:

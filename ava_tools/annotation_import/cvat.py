@@ -121,9 +121,10 @@ def _read_tracks(
     if unsampled:
         name, span, _ = unsampled[0]
         better = rate_that_samples([(span, times) for _, span, times in unsampled], rate)
+        frames = f"frame {span.first}" if span.first == span.last else f"frames {span.first} on"
         export.notes.append(
-            f"left out {len(unsampled)} shapes or actions that lie between the keyframes of --rate "
-            f"{rate:g}, first {name}, frames {span.first} to {span.last}; "
+            f"left out {len(unsampled)} shapes or actions between the keyframes of --rate {rate:g} "
+            f"(first: {name}, {frames}); "
             + (f"--rate {better:g} keeps all" if better else "no multiple of it keeps all")
         )
 

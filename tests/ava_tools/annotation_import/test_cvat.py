@@ -101,7 +101,7 @@ def test_shapes_between_the_keyframes_are_counted_with_the_rate_that_keeps_them(
         (2, "2"),
     ]
     (note,) = read.notes
-    assert note.startswith("left out 2 shapes or actions") and "track 0, frames 14 to 14" in note
+    assert note.startswith("left out 2 shapes or actions") and "(first: track 0, frame 14)" in note
     assert note.endswith("--rate 5 keeps all")  # 1.4 is 7 / 5, and 2.2 to 2.6 has 12 / 5
     finer = export(text, rate=5)
     assert not finer.notes

@@ -64,7 +64,10 @@ def read_cvat(
     """
     root = read_xml(path)
     reader = _Reader(root, attributes)
-    if root.find("track") is not None:
+    has_tracks = root.find("track") is not None
+    known = ("version", "meta", "track" if has_tracks else "image")
+    reader.export.left_out.update(f"elements {short(e.tag)}" for e in root if e.tag not in known)
+    if has_tracks:
         _read_tracks(path, root, reader, videos, 1.0 if rate is None else rate)
         return reader.export
     images = root.findall("image")

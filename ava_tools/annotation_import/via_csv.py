@@ -87,34 +87,48 @@ def _find_dialect(path: str, text: str) -> tuple[str, str]:
 
 
 def _split(path: str, text: str, delimiter: str, quotes: str) -> Iterator[_Row]:
-    """Yield the rows that are not blank, without the empty fields at their ends."""
-    lines = io.StringIO(text, newline="")
-    reader = csv.reader(lines, delimiter=delimiter, quotechar=quotes)
+    """Yield the comments, then the other rows, without blank rows and the empty fields at ends."""
+    lines = list(enumerate(io.StringIO(text, newline=""), 1))
+    # Each comment alone: it is no csv when exported, and a quote in it could hide all that follows.
+    for number, line in lines:
+        if line.startswith("#"):
+            try:
+                row = next(csv.reader([line], delimiter=delimiter, quotechar=quotes))
+            except csv.Error:  # a long one, such as options that are images
+                row = [line]
+            yield f"{path}:{number}", _without_empty_end(row)
+    lines = [(number, line) for number, line in lines if not line.startswith("#")]
+    reader = csv.reader((line for _, line in lines), delimiter=delimiter, quotechar=quotes)
     for row in reader:
         if len(row) == 1 and not row[0].startswith("#"):
             # Where the list separator is another one, a spreadsheet keeps the line in one field.
             row = next(csv.reader(row), [])
-        while row and not row[-1].strip():
-            row.pop()
-        if row:
-            yield f"{path}:{reader.line_num}", row
+        if row := _without_empty_end(row):
+            yield f"{path}:{lines[reader.line_num - 1][0]}", row
+
+
+def _without_empty_end(row: list[str]) -> list[str]:
+    end = next((i for i in range(len(row), 0, -1) if row[i - 1].strip()), 0)
+    return row[:end]
 
 
 def _definitions(path: str, text: str, rows: list[_Row]) -> Any:
     # As exported, the line is no csv.
     lines = [(f"{path}:{n}", line) for n, line in enumerate(io.StringIO(text), 1)]
     joined = [(place, ",".join(row)) for place, row in rows]
-    found = ""
-    for place, line in lines + joined:
-        if match := _DEFINITIONS.match(line.strip()):
-            found = place
-            try:
-                return _parse(line.strip()[match.end() :])
-            except ValueError:
-                pass
+    found = [
+        (place, line.strip()[match.end() :])
+        for place, line in lines + joined
+        if (match := _DEFINITIONS.match(line.strip()))
+    ]
+    for _, definitions in found[:_NUM_TRIED]:
+        try:
+            return _parse(definitions)
+        except ValueError:
+            pass
     if not found:
         refuse_table(path, [row for _, row in rows[:_NUM_TRIED]])
-    raise AnnotationError(f"{found}: no json after '# ATTRIBUTE ='. {_AGAIN}")
+    raise AnnotationError(f"{found[0][0]}: no json after '# ATTRIBUTE ='. {_AGAIN}")
 
 
 def _regions(path: str, rows: list[_Row]) -> Iterator[RawRegion]:
@@ -160,17 +174,17 @@ def _is_region(row: list[str]) -> bool:
 
 def _parse(text: str) -> Any:
     """Parse json, if need be without what spreadsheets did to it; ValueError if not."""
-    reason = ""
+    try:
+        return load_json(text)
+    except ValueError as error:
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else "not json"
     straight = text.translate(_STRAIGHT)
-    halved = straight.replace('""', '"')
-    for candidate in (text, straight, halved, _TOKEN.sub(_quote_key, straight)):
+    for candidate in (straight, straight.replace('""', '"'), _TOKEN.sub(_quote_key, straight)):
         try:
             return load_json(candidate)
-        except json.JSONDecodeError as error:
-            reason = reason or error.msg
-        except ValueError:  # too many digits, or nested too deeply
+        except ValueError:
             pass
-    raise ValueError(reason or "not json")
+    raise ValueError(reason)
 
 
 def _quote_key(token: re.Match[str]) -> str:

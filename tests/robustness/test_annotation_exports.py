@@ -45,6 +45,7 @@ def convert_mutations(name: str, count: int, tmp_path, monkeypatch) -> int:
     monkeypatch.setattr(
         convert, "AnnotatedVideos", lambda folder: KnownVideos(sizes, np.arange(100) / 10)
     )
+    monkeypatch.setattr("os.fsync", lambda file: None)  # not what is tested
     output, label_map = str(tmp_path / "out.csv"), str(tmp_path / "map.pbtxt")
 
     def read(path: str) -> None:
@@ -62,8 +63,8 @@ def convert_mutations(name: str, count: int, tmp_path, monkeypatch) -> int:
 
 @pytest.mark.parametrize("name", EXPORTS)
 def test_damaged_exports_give_a_result_or_one_line(name, tmp_path, monkeypatch):
-    num_read = convert_mutations(name, 100, tmp_path, monkeypatch)
-    assert 4 < num_read < 96
+    num_read = convert_mutations(name, 75, tmp_path, monkeypatch)
+    assert 3 < num_read < 72
 
 
 @pytest.mark.soak

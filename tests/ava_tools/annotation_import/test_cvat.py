@@ -175,6 +175,7 @@ def test_other_shapes_are_left_out_and_counted(export):
         track('<polygon frame="0" points="1,2;3,4"/>' * 2, '<points frame="3"/>')
         + track()
         + track('<mask frame="0"/>', box(0, 0), label="walk", number=3)
+        + '<image id="0"/>'
     )
     read = export(text)
     assert [b.person for b in read.boxes] == ["3"]
@@ -183,6 +184,7 @@ def test_other_shapes_are_left_out_and_counted(export):
         "shapes of kind points": 1,
         "shapes of kind mask": 1,
         "tracks without a visible box": 2,
+        "elements image": 1,
     }
 
 

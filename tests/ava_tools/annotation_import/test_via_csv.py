@@ -116,3 +116,15 @@ def test_texts_in_backslashes_take_linear_time(write):
     damaged = DEFINITIONS.replace('"pose"', r"\"" * 50_000)
     with pytest.raises(AnnotationError, match="no json after"):
         read(write("a.csv", HEAD + damaged + ROW))
+
+
+def test_a_quote_in_a_comment_hides_no_row(write):
+    # Split at commas, the comment has a field that opens a quote and does not close it.
+    definitions = DEFINITIONS.replace('"desc":"a, b: c"', '"desc":"a,"')
+    check(write("a.csv", HEAD + '# note,"x\n' + definitions + COLUMNS + ROW))
+
+
+def test_options_may_be_images(write):
+    image = '"9":{"aname":"icon","type":5,"options":{"0":"data:image/png;base64,' + "A" * 200_000
+    text = DEFINITIONS.replace('{"1":{"aname"', "{" + image + '"}},"1":{"aname"')
+    check(write("a.csv", HEAD + text + COLUMNS + ROW))

@@ -3,7 +3,7 @@
 
 Reads projects (json) and csv exports of the VGG Image Annotator 3, and xml exports of CVAT ("CVAT
 for video 1.1"). Pixels become fractions of the frame; frame numbers become the seconds at which the
-video shows them. A person may have several actions at once.
+video shows them. A person may have several actions at once. The summary counts what is left out.
 """
 
 import argparse
@@ -20,8 +20,10 @@ EXAMPLE = """examples:
 
 If the label map exists, its ids are used; else it is written. So convert the training annotations
 first. Each value of an attribute is an action, and so is the name of each ticked checkbox. In CVAT,
-tracks are persons, sampled at --rate, and a label without attributes is an action. In VIA, each
-moment with a rectangle is a keyframe; an attribute "person" may contain the id of the person."""
+tracks are persons, sampled at --rate, and a label without attributes is an action (with attributes:
+--attributes label). In VIA, each moment with a rectangle is a keyframe; an attribute "person" may
+contain the id of the person. If images of frames were annotated, such as long_000031.jpg, --rate is
+the number of images per second of video, and image n is second (n - 1) / rate."""
 
 
 def run(args: argparse.Namespace) -> None:
@@ -47,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", required=True, metavar="FILE", help="csv to write")
     parser.add_argument("--label-map", required=True, metavar="FILE", help="to write, or to use")
     parser.add_argument(
-        "--rate", type=float, default=1.0, metavar="HZ", help="keyframes per second of tracks (1)"
+        "--rate", type=float, metavar="HZ", help="keyframes per second of tracks (1), or of images"
     )
     parser.add_argument(
         "--attributes", nargs="+", default=[], metavar="NAME", help="those with actions (all)"
@@ -55,10 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--person-attribute", default="person", metavar="NAME", help="VIA only (person)"
     )
-    args = parser.parse_args(argv)
-    if args.rate <= 0:
-        parser.error("--rate must be positive")
-    return run_command(run, args)
+    return run_command(run, parser.parse_args(argv))
 
 
 if __name__ == "__main__":

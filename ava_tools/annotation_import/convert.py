@@ -3,64 +3,21 @@
 import os
 from collections.abc import Sequence
 
-import numpy as np
-
 from ava_tools.annotation_import.cvat import read_cvat
 from ava_tools.annotation_import.drawn_boxes import (
-    DrawnBox,
+    Export,
+    check_texts,
     number_actions,
-    video_id_of,
+    quote,
     write_ava_csv,
 )
+from ava_tools.annotation_import.export_file import kind_of_file
+from ava_tools.annotation_import.tracks import MAX_RATE
 from ava_tools.annotation_import.via import read_via
-from avsf_det.data import VideoReader
-from avsf_det.data.datasets.annotation_files import find_videos
-from avsf_det.data.video.check import presentation_times
-from avsf_det.structures import AnnotationError
+from ava_tools.annotation_import.videos import AnnotatedVideos
+from avsf_det.structures import AnnotationError, AVSFError
 from avsf_det.structures.label_map import read_label_map, write_label_map
 from avsf_det.utils.atomic import atomic_path, open_atomic
-
-
-class AnnotatedVideos:
-    """Videos of a folder, found by the names that annotation tools give them.
-
-    Args:
-        folder: folder of the videos.
-    """
-
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
-        self._sizes: dict[str, tuple[int, int]] = {}
-
-    def find(self, name: str, place: str) -> str:
-        """Return the path of a video.
-
-        Args:
-            name: file name or path in the annotation tool; the extension may differ.
-            place: place of the annotation, for messages.
-
-        Raises:
-            AnnotationError: the video is not in the folder.
-        """
-        video_id = video_id_of(name)
-        found = find_videos(self.folder, ("*", "*/*"), [video_id])
-        if not found:
-            raise AnnotationError(
-                f"{place}: video '{name}' is not in {self.folder}. Put it there; its extension may "
-                "be another one."
-            )
-        return found[video_id]
-
-    def frame_size(self, name: str, place: str) -> tuple[int, int]:
-        """Return width and height of a video in pixels; arguments as of :meth:`find`."""
-        if name not in self._sizes:
-            with VideoReader(self.find(name, place)) as reader:
-                self._sizes[name] = reader.width, reader.height
-        return self._sizes[name]
-
-    def frame_times(self, name: str, place: str) -> np.ndarray:
-        """Return the time of each frame of a video in seconds; arguments as of :meth:`find`."""
-        return presentation_times(self.find(name, place))
 
 
 def convert_annotations(
@@ -69,7 +26,7 @@ def convert_annotations(
     output: str,
     label_map: str,
     *,
-    rate: float = 1.0,
+    rate: float | None = None,
     attributes: Sequence[str] = (),
     person_attribute: str = "person",
 ) -> str:
@@ -80,33 +37,42 @@ def convert_annotations(
         video_dir: folder of the annotated videos.
         output: csv to write.
         label_map: label map to use, or to write if it does not exist.
-        rate: keyframes per second of tracks.
+        rate: keyframes per second of tracks, None for 1. If images of frames were annotated, the
+            number of images per second of video.
         attributes: attributes that contain actions; empty for all.
         person_attribute: attribute of VIA that contains the id of the person.
 
     Returns:
-        summary for people.
+        summary for people, which counts all that was left out.
 
     Raises:
         AnnotationError: a malformed export, a missing video, an unknown action.
+        AVSFError: a wrong rate, or an output that is one of the inputs.
         VideoDecodeError: a video cannot be read.
     """
+    if rate is not None and not 1 / MAX_RATE <= rate <= MAX_RATE:  # false for nan
+        raise AVSFError(f"--rate {rate:g}; it must be {1 / MAX_RATE:g}..{MAX_RATE:g} per second")
+    _check_outputs([*exports, video_dir], output, label_map)
     videos = AnnotatedVideos(video_dir)
-    notes = []
-    boxes: list[DrawnBox] = []
-    for export in exports:
-        if export.lower().endswith(".xml"):
-            boxes += read_cvat(export, videos.frame_times, rate=rate, attributes=attributes)
-            continue
-        drawn, num_segments = read_via(
-            export, videos.frame_size, attributes=attributes, person_attribute=person_attribute
-        )
-        boxes += drawn
-        if num_segments:
-            notes.append(f"{export}: left out {num_segments} temporal segments, which have no box")
+    read = {path: _read(path, videos, rate, attributes, person_attribute) for path in exports}
+    notes = [f"{path}: {note}" for path, export in read.items() for note in _notes_of(export)]
+    boxes = [box for export in read.values() for box in export.boxes]
     used = [box for box in boxes if box.actions]
+    known = {name for export in read.values() for name in export.attributes}
+    unknown = [name for name in attributes if name not in known]
+    if unknown:
+        raise AnnotationError(
+            f"{exports[0]}: no attribute {quote(unknown[0])}; there are {quote(sorted(known))}. "
+            "Correct --attributes."
+        )
     if not used:
-        raise AnnotationError(f"{', '.join(exports)}: no box with an action")
+        found = "; ".join(note for export in read.values() for note in _notes_of(export))
+        raise AnnotationError(
+            f"{', '.join(exports)}: no box with an action, {len(boxes)} without. {found}"
+        )
+    for box in used:
+        check_texts(box)
+        videos.check_second(box.video, box.second, box.place)
     given = read_label_map(label_map) if os.path.exists(label_map) else None
     id_of = number_actions(used, given, label_map)
     with atomic_path(output) as path:
@@ -114,6 +80,11 @@ def convert_annotations(
     if given is None:
         with open_atomic(label_map) as file:
             write_label_map(file, {number: name for name, number in id_of.items()})
+    sources = {name for export in read.values() for name, n in export.attributes.items() if n}
+    if len(sources) > 1 and not attributes:
+        notes.append(
+            f"actions are the values of {quote(sorted(sources))}; choose with --attributes"
+        )
     keyframes = {(box.video, box.second) for box in used}
     notes.append(
         f"{output}: {len({video for video, _ in keyframes})} videos, {len(keyframes)} keyframes, "
@@ -121,3 +92,32 @@ def convert_annotations(
         f"action left out. Label map: {label_map}, {'as it was' if given else 'new'}"
     )
     return "\n".join(notes)
+
+
+def _read(
+    path: str,
+    videos: AnnotatedVideos,
+    rate: float | None,
+    attributes: Sequence[str],
+    person_attribute: str,
+) -> Export:
+    if kind_of_file(path) == "xml":
+        return read_cvat(path, videos, rate=rate, attributes=attributes)
+    return read_via(
+        path, videos, rate=rate, attributes=attributes, person_attribute=person_attribute
+    )
+
+
+def _notes_of(export: Export) -> list[str]:
+    left_out = [f"{number} {what}" for what, number in sorted(export.left_out.items())]
+    return ([f"left out {', '.join(left_out)}"] if left_out else []) + export.notes
+
+
+def _check_outputs(inputs: Sequence[str], output: str, label_map: str) -> None:
+    """Check that what a user has drawn is not overwritten."""
+    paths = {os.path.realpath(path) for path in inputs}
+    for path in (output, label_map):
+        if os.path.realpath(path) in paths or os.path.isdir(path):
+            raise AVSFError(f"{path}: an input or a folder. Give another path for the output.")
+    if os.path.realpath(output) == os.path.realpath(label_map):
+        raise AVSFError(f"{output}: both the csv and the label map. Give two paths.")

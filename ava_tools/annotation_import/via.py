@@ -1,20 +1,50 @@
 """Read exports of the VGG Image Annotator 3: projects (json) and csv files.
 
-Each region is a rectangle in pixels at one moment of a video. Its attributes are options or typed
-text. Nothing is interpolated: every moment with a region is a keyframe.
+Each region is a rectangle in pixels at one moment of a video, or on an image of a frame. Its
+attributes are options or typed text. Nothing is interpolated: every moment with a region is a
+keyframe.
 """
 
-import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from ava_tools.annotation_import.drawn_boxes import DrawnBox, actions_in, relative_box
+from ava_tools.annotation_import.drawn_boxes import (
+    IMAGE_EXTENSIONS,
+    DrawnBox,
+    Export,
+    actions_in,
+    is_number,
+    quote,
+    relative_box,
+    second_of_image,
+    short,
+    video_id_of,
+)
+from ava_tools.annotation_import.export_file import kind_of_file, read_json
+from ava_tools.annotation_import.via_csv import RawRegion, read_csv_export
+from ava_tools.annotation_import.videos import AnnotatedVideos
 from avsf_det.structures import AnnotationError
-from avsf_det.structures.text_file import open_text, read_rows
 
 _RECTANGLE, _EXTREME_POINTS = 2, 8  # ids of shapes
-_CSV_COLUMNS = "metadata_id,file_list,flags,temporal_coordinates,spatial_coordinates,metadata"
-_ATTRIBUTES = "# ATTRIBUTE = "
+_OTHER_SHAPES = {
+    1: "points",
+    3: "circles",
+    4: "ellipses",
+    5: "lines",
+    6: "polylines",
+    7: "polygons",
+    9: "circles",  # by points on them
+}
+_TEXT, _IMAGE = 1, 5  # ids of types of attributes; all others than text have options
+_NOTHING_CHOSEN = "_DEFAULT"  # VIA's value of an attribute before anything is entered
+_AGAIN = "Save the project again, or export it again with VIA 3."
+
+
+class _Attribute(NamedTuple):
+    """An attribute as the project defines it."""
+
+    name: str
+    options: dict[str, str]  # option id -> action; empty if values are typed
 
 
 class _Region(NamedTuple):
@@ -22,104 +52,155 @@ class _Region(NamedTuple):
 
     place: str
     file: str
-    moment: list[float]  # seconds; one for a region of a frame
+    moment: list[float]  # seconds; one for a region of a frame, none for one on an image
     shape: list[float]  # id of the shape, then its numbers
-    values: dict[str, str]  # attribute id -> option ids, or text
+    values: Mapping[str, Any]  # attribute id -> option ids, or text
 
 
 def read_via(
     path: str,
-    frame_size: Callable[[str, str], tuple[int, int]],
+    videos: AnnotatedVideos,
     *,
+    rate: float | None = None,
     attributes: Collection[str] = (),
     person_attribute: str = "person",
-) -> tuple[list[DrawnBox], int]:
-    """Read the rectangles of an export.
+) -> Export:
+    """Read the rectangles of an export. Other shapes and temporal segments are left out.
 
     Args:
         path: json or csv file.
-        frame_size: (file name in VIA, place for messages) -> width and height, pixels.
+        videos: annotated videos.
+        rate: images per second of video, for annotated images of frames.
         attributes: attributes that contain actions; empty for all.
         person_attribute: attribute that contains the id of the person, if there is one.
 
-    Returns:
-        boxes, and the number of temporal segments, which have no box and are left out.
-
     Raises:
-        AnnotationError: the file is not an export of VIA 3, or a region is not a rectangle or
-            belongs to an image.
+        AnnotationError: the file is not an export of VIA 3, or a region cannot be used.
     """
-    regions, definitions = _read_csv(path) if path.lower().endswith(".csv") else _read_json(path)
-    boxes, num_segments = [], 0
-    for region in regions:
+    is_csv = kind_of_file(path) == "csv"
+    regions, raw = read_csv_export(path) if is_csv else _read_project(path)
+    definitions = _read_definitions(path, raw)
+    export = Export()
+    export.attributes.update({definition.name: 0 for definition in definitions.values()})
+    num_images = 0
+    for region in (_check_region(entry) for entry in regions):
         if not region.shape:
-            num_segments += 1
+            export.left_out["temporal segments, which have no box"] += 1
             continue
-        if len(region.moment) != 1:
-            raise AnnotationError(
-                f"{region.place}: a region of '{region.file}' at no single moment of a video. "
-                "Annotate the video itself, not images of its frames."
-            )
-        box = relative_box(region.place, _corners(region), *frame_size(region.file, region.place))
+        if region.shape[0] in _OTHER_SHAPES:
+            export.left_out[_OTHER_SHAPES[int(region.shape[0])]] += 1
+            continue
+        corners = _corners(region)
+        video, second = region.file, region.moment[0] if region.moment else 0.0
+        if not region.moment:
+            video, second = second_of_image(region.file, region.place, rate)
+            num_images += 1
+        box = relative_box(region.place, corners, *videos.frame_size(video, region.place))
         named = _named_values(region, definitions)
-        person = named.pop(person_attribute, "")
-        actions = tuple(actions_in(named, attributes))
-        boxes.append(DrawnBox(region.file, region.moment[0], box, actions, person, region.place))
-    return boxes, num_segments
+        person = " ".join(named.pop(person_attribute, "").split())
+        actions = export.count_actions(actions_in(named, attributes))
+        export.boxes.append(DrawnBox(video, second, box, actions, person, region.place))
+    if num_images:
+        export.notes.append(f"{num_images} boxes on images; image n is second (n - 1) / {rate:g}")
+    return export
 
 
-def _read_json(path: str) -> tuple[Iterator[_Region], Mapping[str, Any]]:
-    with open_text(path) as file:
-        try:
-            project = json.load(file)
-        except json.JSONDecodeError as error:
-            raise AnnotationError(f"{path}:{error.lineno}: not json ({error.msg}).") from None
-    if "_via_img_metadata" in project:
-        raise AnnotationError(
-            f"{path}: a project of VIA 2, which knows images and no time. Annotate the videos with "
-            "VIA 3 (via_video_annotator.html)."
-        )
+# Parsing ------------------------------------------------------------------------------------------
+
+
+def _read_project(path: str) -> tuple[Iterator[RawRegion], Any]:
+    project = read_json(path)
     missing = {"file", "view", "metadata", "attribute"} - project.keys()
     if missing:
         raise AnnotationError(
             f"{path}: no '{sorted(missing)[0]}', so it is not a project of VIA 3. Save the project "
             "there, and give that file."
         )
-    return _json_regions(path, project), project["attribute"]
+    return _project_regions(path, project), project["attribute"]
 
 
-def _json_regions(path: str, project: Mapping[str, Any]) -> Iterator[_Region]:
-    for name, entry in project["metadata"].items():
-        place = f"{path}: metadata '{name}'"
-        try:
-            file = project["file"][project["view"][entry["vid"]]["fid_list"][0]]
-            yield _Region(place, file["fname"], entry["z"], entry["xy"], entry["av"])
-        except (KeyError, IndexError) as error:
-            raise AnnotationError(f"{place}: lacks {error}. Save the project again.") from None
+def _project_regions(path: str, project: Mapping[str, Any]) -> Iterator[RawRegion]:
+    metadata = _check_object(path, "metadata", project["metadata"])
+    for name, entry in metadata.items():
+        place = f"{path}: metadata {quote(name)}"
+        entry = _check_object(place, "it", entry)
+        view = _look_up(place, "view", project["view"], entry.get("vid"))
+        ids = view.get("fid_list")
+        files = [
+            _look_up(place, "file", project["file"], number).get("fname")
+            for number in (ids if isinstance(ids, list) else [ids])
+        ]
+        yield RawRegion(place, files, entry.get("z"), entry.get("xy"), entry.get("av"))
 
 
-def _read_csv(path: str) -> tuple[Iterator[_Region], Mapping[str, Any]]:
-    with open_text(path) as file:
-        lines = [line for line in file if line.startswith(_ATTRIBUTES)]
-    if not lines:
+def _check_object(place: str, what: str, value: object) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise AnnotationError(f"{place}: {what} is {quote(value)}, not an object. {_AGAIN}")
+    return value
+
+
+def _look_up(place: str, what: str, table: object, key: object) -> Mapping[str, Any]:
+    """Return the entry of a view or a file; scripts write ids as integers."""
+    entry = None
+    if isinstance(table, dict) and isinstance(key, (str, int)):
+        entry = table.get(str(key))
+    if not isinstance(entry, dict):
+        raise AnnotationError(f"{place}: lacks {quote(key)} ({what}). {_AGAIN}")
+    return entry
+
+
+def _check_region(raw: RawRegion) -> _Region:
+    place, files, moment, shape, values = raw
+    for what, numbers in (("time", moment), ("shape", shape)):
+        if not isinstance(numbers, list) or not all(map(is_number, numbers)):
+            raise AnnotationError(
+                f"{place}: {what} is {quote(numbers)}, not a list of numbers. {_AGAIN}"
+            )
+    if not shape:
+        return _Region(place, "", moment, shape, {})
+    if not isinstance(files, list) or len(files) != 1:
         raise AnnotationError(
-            f"{path}: no line '{_ATTRIBUTES}', which names the options. Export it with VIA 3, or "
-            "save the project and give its json."
+            f"{place}: its view shows the files {quote(files)}, expected one. Annotate each video "
+            "in a view of its own."
         )
-    return _csv_regions(path), json.loads(lines[0].removeprefix(_ATTRIBUTES))
+    file = files[0]
+    if not isinstance(file, str) or not video_id_of(file).strip():
+        raise AnnotationError(f"{place}: name of the video is {quote(file)}. {_AGAIN}")
+    is_image = not moment and file.lower().endswith(IMAGE_EXTENSIONS)
+    if not is_image and (len(moment) != 1 or moment[0] < 0):
+        raise AnnotationError(
+            f"{place}: a region of {quote(file)} at no single moment: {quote(moment)}. Annotate "
+            "moments; if a spreadsheet made decimal commas of points, export again."
+        )
+    return _Region(place, file, moment, shape, _check_object(place, "metadata", values))
 
 
-def _csv_regions(path: str) -> Iterator[_Region]:
-    for place, row in read_rows(path):
-        if row[0].startswith("#"):
-            continue
-        if len(row) != len(_CSV_COLUMNS.split(",")):
-            raise AnnotationError(f"{place}: {len(row)} columns, expected {_CSV_COLUMNS}.")
-        try:
-            files, moment, shape, values = (json.loads(row[i]) for i in (1, 3, 4, 5))
-            yield _Region(place, files[0], moment, shape, values)
-        except (json.JSONDecodeError, IndexError, KeyError) as error:
-            raise AnnotationError(f"{place}: {error}. Export it again with VIA 3.") from None
+def _read_definitions(path: str, raw: object) -> dict[str, _Attribute]:
+    """Return attribute id -> attribute."""
+    definitions = {}
+    for number, entry in _check_object(path, "attribute", raw).items():
+        place = f"{path}: attribute {quote(number)}"
+        entry = _check_object(place, "it", entry)
+        name, options, kind = entry.get("aname"), entry.get("options") or {}, entry.get("type")
+        if not isinstance(name, str) or not name.strip():
+            raise AnnotationError(f"{place}: its name is {quote(name)}. Name it in VIA.")
+        options = _check_object(place, "options", options)
+        if not all(isinstance(option, (str, int, float)) for option in options.values()):
+            raise AnnotationError(f"{place}: its options are {quote(options)}. {_AGAIN}")
+        named = {key: str(option) for key, option in options.items()}
+        if str(kind) == str(_TEXT):
+            named = {}  # left over from when the attribute had another type
+        elif str(kind) == str(_IMAGE):
+            # Options are addresses of images. One that holds the image itself goes by its id.
+            named = {
+                key: key if text.startswith("data:") else video_id_of(text)
+                for key, text in named.items()
+            }
+        definitions[number] = _Attribute(name.strip(), named)
+    return definitions
+
+
+# Values -------------------------------------------------------------------------------------------
 
 
 def _corners(region: _Region) -> tuple[float, float, float, float]:
@@ -127,31 +208,39 @@ def _corners(region: _Region) -> tuple[float, float, float, float]:
     kind, *numbers = region.shape
     if kind == _RECTANGLE and len(numbers) == 4:
         x, y, width, height = numbers
-        return x, y, x + width, y + height
+        # Drawn to the left or upwards, a rectangle may have a negative size.
+        return min(x, x + width), min(y, y + height), max(x, x + width), max(y, y + height)
     if kind == _EXTREME_POINTS and len(numbers) == 8:
         return min(numbers[::2]), min(numbers[1::2]), max(numbers[::2]), max(numbers[1::2])
     raise AnnotationError(
-        f"{region.place}: shape {region.shape} is not a rectangle ([2, x, y, width, height]). Draw "
-        "persons with the rectangle tool."
+        f"{region.place}: shape {quote(region.shape)} is not a rectangle ([2, x, y, width, "
+        "height]). Draw it again; if a spreadsheet made decimal commas of points, export again."
     )
 
 
-def _named_values(region: _Region, definitions: Mapping[str, Any]) -> dict[str, str]:
+def _named_values(region: _Region, definitions: Mapping[str, _Attribute]) -> dict[str, str]:
     """Return attribute name -> chosen options, separated by ";", or the typed text."""
-    named = {}
+    named: dict[str, str] = {}
     for number, value in region.values.items():
         if number not in definitions:
-            raise AnnotationError(f"{region.place}: there is no attribute {number} in the project.")
-        definition = definitions[number]
-        options = definition.get("options") or {}
-        chosen = str(value)
+            raise AnnotationError(
+                f"{region.place}: there is no attribute {short(number)} in the project. {_AGAIN}"
+            )
+        if value is not None and not isinstance(value, (str, int, float)):
+            raise AnnotationError(f"{region.place}: value {quote(value)}. {_AGAIN}")
+        name, options = definitions[number]
+        text = "" if value is None else str(value).strip()
+        if text == _NOTHING_CHOSEN and text not in options:
+            text = ""
         if options:
-            unknown = [i for i in chosen.split(",") if i and i not in options]
+            chosen = [i for i in map(str.strip, text.split(",")) if i]
+            unknown = [i for i in chosen if i not in options]
             if unknown:
                 raise AnnotationError(
-                    f"{region.place}: attribute '{definition['aname']}' has no option "
-                    f"{unknown[0]}; it has {', '.join(options)}. Choose again in VIA."
+                    f"{region.place}: attribute {quote(name)} has no option {short(unknown[0])}; "
+                    f"it has {short(', '.join(options))}. Choose again in VIA."
                 )
-            chosen = ";".join(options[i] for i in chosen.split(",") if i)
-        named[definition["aname"]] = chosen
+            text = ";".join(options[i] for i in chosen)
+        # Two attributes may have the same name.
+        named[name] = ";".join(filter(None, (named.get(name), text)))
     return named

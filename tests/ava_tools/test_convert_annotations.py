@@ -68,3 +68,57 @@ def test_bad_input_is_a_line_and_1(folder, capsys):
         assert "one.mp4' is not in" in capsys.readouterr().err
     assert convert(folder, str(folder / "cvat.xml"), "--attributes", "none") == 1
     assert not (folder / "new" / "out.csv").exists()
+
+
+def test_a_misspelt_attribute_is_named(folder, capsys):
+    assert convert(folder, str(folder / "cvat.xml"), "--attributes", "a", "b") == 1
+    assert "cvat.xml: no attribute 'b'; there are ['a', 'label']" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf", "1e300", "1e-300"])
+def test_the_rate_has_a_range(folder, capsys, rate):
+    assert convert(folder, str(folder / "cvat.xml"), "--rate", rate) == 1
+    assert "it must be 0.001..1000 per second" in capsys.readouterr().err
+
+
+def test_what_a_user_drew_is_not_overwritten(folder, capsys):
+    text = (folder / "via.json").read_text()
+    paths = ["--videos", str(folder / "videos"), "--label-map", str(folder / "map.pbtxt")]
+    export = str(folder / "via.json")
+    assert convert_annotations.main([export, *paths, "--output", str(folder / "." / "via.json")])
+    assert "via.json: an input or a folder" in capsys.readouterr().err
+    assert convert_annotations.main([export, *paths, "--output", str(folder / "map.pbtxt")])
+    assert "map.pbtxt: both the csv and the label map" in capsys.readouterr().err
+    assert (folder / "via.json").read_text() == text
+    assert not (folder / "map.pbtxt").exists()
+
+
+def test_all_that_is_left_out_is_said(folder, capsys):
+    tracks = track(box(35, 0, a="wave"), box(36, 0, outside=1, a="wave"))
+    (folder / "cvat.xml").write_text(XML.format(tracks + track('<points frame="1"/>')))
+    assert convert(folder, str(folder / "cvat.xml")) == 1
+    error = capsys.readouterr().err
+    assert "no box with an action" in error and "--rate 5 keeps all" in error
+    assert convert(folder, str(folder / "cvat.xml"), "--rate", "5") == 0
+    assert (folder / "new" / "out.csv").read_text() == "one,1.4,0.0000,0.0000,0.2000,1.0000,1,0\n"
+    assert "left out 1 shapes of kind points" in capsys.readouterr().out
+
+
+def test_moments_lie_in_the_video(folder, capsys):
+    metadata = {"1_a": {**METADATA["1_a"], "z": [31.5]}}
+    (folder / "late.json").write_text(json.dumps({**PROJECT, "metadata": metadata}))
+    assert convert(folder, str(folder / "late.json")) == 1
+    assert "metadata '1_a': second 31.5, but 'one.mp4' lasts 2.4 s" in capsys.readouterr().err
+
+
+def test_a_job_is_of_the_video_of_its_name(folder, capsys):
+    body = track(box(0, 0), label="walk")
+    for name in ("job.xml", "two.xml"):
+        (folder / name).write_text(f"<annotations><meta><job/></meta>{body}</annotations>")
+    assert convert(folder, str(folder / "job.xml")) == 1
+    assert "names no video, and" in capsys.readouterr().err
+    assert convert(folder, str(folder / "two.xml")) == 0
+    assert "names no video; taken for annotations of two.mp4" in capsys.readouterr().out
+    (folder / "videos" / "two.mp4").unlink()
+    assert convert(folder, str(folder / "job.xml")) == 0
+    assert "names no video; taken for annotations of one.mkv" in capsys.readouterr().out

@@ -1,10 +1,13 @@
 import os
+from itertools import chain
 
 import pytest
 
 from ava_tools.annotation_import.drawn_boxes import (
     DrawnBox,
     actions_in,
+    check_texts,
+    frame_of_image,
     number_actions,
     relative_box,
     video_id_of,
@@ -27,14 +30,46 @@ def test_names_of_videos():
 
 def test_attributes_are_actions():
     values = {"action": "walk; talk", "wave": "true", "sit": "False", "x": "", "y": "__undefined__"}
-    assert actions_in(values, ()) == ["walk", "talk", "wave"]
-    assert actions_in(values, ["wave", "sit"]) == ["wave"]
+    assert [*chain(*actions_in(values, ()).values())] == ["walk", "talk", "wave"]
+    assert actions_in(values, ["wave", "sit"]) == {"wave": ["wave"], "sit": []}
+    assert actions_in({"a": " walk\n slowly;\n"}, ()) == {"a": ["walk slowly"]}
 
 
 def test_boxes_are_cut_at_the_frame():
     assert relative_box("p", (-10, 24, 48, 60), 96, 48) == (0, 0.5, 0.5, 1)
-    with pytest.raises(AnnotationError, match=r"p: box 96, 0, 100, 9 lies outside .* 96 x 48"):
+    with pytest.raises(
+        AnnotationError, match=r"p: box 96, 0, 100, 9 lies outside the frame of 96 x 48"
+    ):
         relative_box("p", (96, 0, 100, 9), 96, 48)
+    # Less than a ten-thousandth of the frame would be written as nothing.
+    with pytest.raises(
+        AnnotationError, match=r"p: box 10, 0, 10.001, 9 has no area in the frame of 96 x 48"
+    ):
+        relative_box("p", (10, 0, 10.001, 9), 96, 48)
+
+
+def test_images_of_frames():
+    names = {
+        "long_000031.jpg": ("long.mp4", 31),
+        "a/b/v.1-2_31.png": ("v.1-2.mp4", 31),
+        "1_000001.jpg": ("1.mp4", 1),
+        "x\\long\\frame_000031.jpg": ("long.mp4", 31),
+        "long/000031.jpg": ("long.mp4", 31),
+        "long/img_7": ("long.mp4", 7),
+        "frame_000031.jpg": None,
+        "000031.jpg": None,
+        "./000031.jpg": None,
+        "photo.jpg": None,
+        "": None,
+    }
+    assert {name: frame_of_image(name) for name in names} == names
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "\ud800", "\x1b[2J"])
+def test_names_are_text(text):
+    with pytest.raises(AnnotationError, match=r"p:1: .* has a character that is no text"):
+        check_texts(BOXES[0]._replace(person=text))
+    check_texts(BOXES[0]._replace(person="\u200d\U0001f64b"))
 
 
 def test_files_are_read_back_by_the_loader(tmp_path, touch):

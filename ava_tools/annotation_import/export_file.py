@@ -1,0 +1,196 @@
+"""Parse the files of annotation tools, and name the tools whose files are not read."""
+
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from typing import Any, Literal, NoReturn
+
+from ava_tools.annotation_import.drawn_boxes import quote
+from avsf_det.structures import AnnotationError
+from avsf_det.structures.text_file import open_text, reading
+
+_NO_BOXES = "It has times but no boxes of persons: draw them in VIA 3 or CVAT."
+_DRAW = (
+    "Not read: draw the boxes in VIA 3 or CVAT, or write rows of AVA's csv "
+    "(docs/custom_dataset.md)."
+)
+_VIA_2 = "It knows images and no time: annotate the videos with VIA 3 (via_video_annotator.html)."
+_AS_CVAT = (
+    "Its images have no time: from CVAT, export the task as 'CVAT for video 1.1'; else write rows "
+    "of AVA's csv (docs/custom_dataset.md)."
+)
+# Of JSON: keys of the outer object, or of the first object in a list -> whose file it is, remedy.
+_JSON_TOOLS: tuple[tuple[set[str], str, str], ...] = (
+    ({"_via_img_metadata"}, "a project of VIA 2", _VIA_2),
+    ({"filename", "regions"}, "an export of VIA 2", _VIA_2),
+    ({"images", "annotations"}, "COCO's json", _AS_CVAT),
+    ({"images", "categories"}, "COCO's json", _AS_CVAT),
+    ({"data", "annotations"}, "an export of Label Studio", _DRAW),
+    ({"data", "completions"}, "an export of Label Studio", _DRAW),
+    ({"annotator", "lead_time"}, "an export of Label Studio", _DRAW),
+    ({"annotation_id", "lead_time"}, "an export of Label Studio", _DRAW),
+    ({"behaviors_conf"}, "a project of BORIS", _NO_BOXES),
+    ({"shapes", "imagePath"}, "a file of Labelme", _DRAW),
+    ({"categories", "items"}, "a dataset of Datumaro", _AS_CVAT),
+    ({"tracks", "shapes"}, "annotations of a CVAT backup", _AS_CVAT),
+)
+# Of XML: tag of the root.
+_XML_TOOLS = {
+    "ANNOTATION_DOCUMENT": ("a file of ELAN", _NO_BOXES),
+    "annotation": ("a file of Pascal VOC or ANVIL", _DRAW),
+    "viper": ("a file of ViPER", _DRAW),
+    "html": ("a web page", "Save the export itself."),
+}
+# Of csv: columns.
+_CSV_TOOLS: tuple[tuple[set[str], str, str], ...] = (
+    (
+        {"temporal_segment_start"},
+        "temporal segments of VIA 3, which have no boxes",
+        "Save the project, and give its json.",
+    ),
+    ({"region_shape_attributes"}, "an export of VIA 2", _VIA_2),
+    ({"behavior", "subject"}, "an export of BORIS", _NO_BOXES),
+    ({"behavior", "observation id"}, "an export of BORIS", _NO_BOXES),
+    ({"annotator", "lead_time"}, "an export of Label Studio", _DRAW),
+    ({"annotation_id", "lead_time"}, "an export of Label Studio", _DRAW),
+)
+_TABLE_COLUMNS = {
+    *("video", "video_id", "video_name", "file", "timestamp", "second", "time", "frame"),
+    *("x1", "xmin", "x", "label", "action"),
+}
+_REMEDY = "Save the project again, and give that file."
+
+
+def kind_of_file(path: str) -> Literal["xml", "json", "csv"]:
+    """Return how a file is to be parsed, from its first character, else from its extension.
+
+    Raises:
+        AnnotationError: the file cannot be read, or is an archive.
+    """
+    with reading(path), open(path, "rb") as file:
+        head = file.read(4096)
+    if not head.strip():
+        raise AnnotationError(f"{path}: the file is empty. Export the annotations again.")
+    if head.startswith((b"PK", b"\x1f\x8b")):
+        raise AnnotationError(f"{path}: an archive. Unpack it, and give the file inside.")
+    start = re.sub(rb"^\xef\xbb\xbf|[\x00\s\xff\xfe]", b"", head)[:1]
+    by_start: dict[bytes, Literal["xml", "json"]] = {b"<": "xml", b"{": "json", b"[": "json"}
+    if start in by_start:
+        return by_start[start]
+    lower = path.lower()
+    if lower.endswith((".xml", ".eaf")):
+        return "xml"
+    return "json" if lower.endswith((".json", ".boris")) else "csv"
+
+
+def load_json(text: str) -> Any:
+    """Parse JSON; raise a ValueError for whatever cannot be parsed."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def read_json(path: str) -> dict[str, Any]:
+    """Return the object in a file.
+
+    Raises:
+        AnnotationError: the file is not JSON, no object, or of a tool that is not supported.
+    """
+    with open_text(path) as file:
+        text = file.read()
+    try:
+        value = load_json(text)
+    except json.JSONDecodeError as error:
+        raise AnnotationError(f"{path}:{error.lineno}: not json ({error.msg}). {_REMEDY}") from None
+    except ValueError as error:  # too many digits, or nested too deeply
+        raise AnnotationError(f"{path}: not json ({quote(str(error))}). {_REMEDY}") from None
+    # VIA 2 exports an object with an entry for each image; Label Studio a list of tasks.
+    entries = value if isinstance(value, list) else [value]
+    if isinstance(value, dict):
+        entries = [value, *value.values()]
+    for entry in entries[:2]:
+        for keys, tool, remedy in _JSON_TOOLS:
+            if isinstance(entry, dict) and keys <= entry.keys():
+                raise AnnotationError(f"{path}: {tool}. {remedy}")
+    if not isinstance(value, dict):
+        raise AnnotationError(f"{path}: {quote(value)} is no project of VIA 3. {_REMEDY}")
+    return value
+
+
+class _Builder(ElementTree.TreeBuilder):
+    """Builder that stops at a document type, before its entities can be expanded."""
+
+    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
+        raise _DoctypeError
+
+
+class _DoctypeError(Exception):
+    pass
+
+
+def read_xml(path: str) -> ElementTree.Element:
+    """Return the root element of a file; entities are not expanded.
+
+    Raises:
+        AnnotationError: the file is not XML, has a document type, or is of a tool that is not
+            supported.
+    """
+    with reading(path), open(path, "rb") as file:
+        try:
+            parser = ElementTree.XMLParser(target=_Builder())
+            root = ElementTree.parse(file, parser).getroot()
+        except ElementTree.ParseError as error:
+            raise AnnotationError(f"{path}:{error.position[0]}: not xml ({error}).") from None
+        except _DoctypeError:
+            raise AnnotationError(
+                f"{path}: has a <!DOCTYPE>, which exports of annotation tools have not. Remove it."
+            ) from None
+        except (LookupError, ValueError) as error:  # an encoding that Python does not know
+            if isinstance(error, UnicodeDecodeError):
+                raise
+            raise AnnotationError(
+                f"{path}:1: not xml ({quote(str(error))}). Save it as UTF-8."
+            ) from None
+    if root.tag in _XML_TOOLS:
+        tool, remedy = _XML_TOOLS[root.tag]
+        raise AnnotationError(f"{path}: {tool}. {remedy}")
+    return root
+
+
+def refuse_table(path: str, rows: Sequence[Sequence[str]]) -> NoReturn:
+    """Say what a csv is that is no export of VIA 3.
+
+    Args:
+        path: csv file.
+        rows: its first rows, split at commas.
+
+    Raises:
+        AnnotationError: always.
+    """
+    rows = [re.split("[,;\t]", ",".join(row)) for row in rows]
+    header = next((row for row in rows if not row[0].startswith("#")), [""])
+    columns = {field.strip().lower() for field in header}
+    comments = {field.strip() for row in rows if row[0].startswith("#") for field in row}
+    for keys, tool, remedy in _CSV_TOOLS:
+        if keys <= columns or keys <= comments:
+            raise AnnotationError(f"{path}: {tool}. {remedy}")
+    is_number = [bool(re.fullmatch(r"\s*-?\d{1,20}(\.\d{0,20})?\s*", field)) for field in header]
+    # The index of a table has an empty name, or is a number before the name of the video.
+    has_index = not header[0].strip() or (is_number[0] and all(is_number[2:7]))
+    if len(header) > 2 and (has_index or columns & _TABLE_COLUMNS):
+        raise AnnotationError(
+            f"{path}: a table with the columns {quote(','.join(header))}, no export of VIA 3. Rows "
+            "of AVA need no conversion: save them from pandas by to_csv(path, header=False, "
+            "index=False)."
+        )
+    if len(header) in (7, 8) and all(is_number[1:6]):
+        raise AnnotationError(
+            f"{path}: rows as AVA has them, and no export of an annotation tool. Use the file as "
+            "it is; it needs no conversion."
+        )
+    raise AnnotationError(
+        f"{path}: no line '# ATTRIBUTE = ', which names the options. Export it with VIA 3, or "
+        "save the project and give its json."
+    )

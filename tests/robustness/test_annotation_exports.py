@@ -1,0 +1,74 @@
+"""Damaged exports of annotation tools: converted, or refused in one line that names the file."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ava_tools.annotation_import import convert
+from avsf_det.structures.ava_csv import read_action_boxes
+from avsf_det.structures.label_map import read_label_map
+
+from ..ava_tools.annotation_import.conftest import KnownVideos
+from ..ava_tools.annotation_import.test_cvat import XML, box, track, with_meta
+from ..ava_tools.annotation_import.test_via import CSV, PROJECT, SIZES
+from ..ava_tools.annotation_import.test_via_csv import ROWS, save
+from .mutate import check_reader, mutated_json_files, mutations
+
+CVAT = XML.format(
+    track(box(0, 0, action="walk"), box(25, 20, action="sit"), box(30, 20, outside=1))
+    + track(box(15, 10), box(40, 0), number=2, label="wave")
+)
+IMAGES = (
+    '<annotations><image id="0" name="one_000031.jpg" width="100" height="50"><box label="walk" '
+    'xtl="1" ytl="2" xbr="9.5" ybr="9" occluded="0"/></image></annotations>'
+)
+SAVED = save([row + [""] * (20 - len(row)) for row in ROWS], delimiter=";")
+TASK = "<task><id>{}</id><name>x</name><source>{}</source></task>"
+PROJECT_OF_TWO = with_meta(
+    f"<project><tasks>{TASK.format(1, 'one.mp4')}{TASK.format(2, 'two.mp4')}</tasks></project>",
+    *(track(box(i, 0), label="sit", more=f' task_id="{i}"') for i in (1, 2)),
+)
+EXPORTS = {
+    "via.json": json.dumps(PROJECT).encode(),
+    "via.csv": CSV.encode(),
+    "cvat.xml": CVAT.encode(),
+    "project.xml": PROJECT_OF_TWO.encode(),
+    "images.xml": IMAGES.encode(),
+    "saved.csv": SAVED.encode(),
+}
+
+
+def convert_mutations(name: str, count: int, tmp_path, monkeypatch) -> int:
+    """Convert mutated exports; return how many could be converted."""
+    sizes = {**SIZES, "folder/one.mp4": (100, 50)}
+    monkeypatch.setattr(
+        convert, "AnnotatedVideos", lambda folder: KnownVideos(sizes, np.arange(100) / 10)
+    )
+    monkeypatch.setattr("os.fsync", lambda file: None)  # not what is tested
+    output, label_map = str(tmp_path / "out.csv"), str(tmp_path / "map.pbtxt")
+
+    def read(path: str) -> None:
+        (tmp_path / "map.pbtxt").unlink(missing_ok=True)
+        convert.convert_annotations([path], "videos", output, label_map, rate=10)
+        # What was written is valid, and the label map gives the names back.
+        csv = (tmp_path / "out.csv").read_text(encoding="utf-8")
+        assert set(read_action_boxes(output).actions) == set(read_label_map(label_map))
+        convert.convert_annotations([path], "videos", output, label_map, rate=10)
+        assert (tmp_path / "out.csv").read_text(encoding="utf-8") == csv
+
+    mutated = mutated_json_files if name.endswith(".json") else mutations
+    return check_reader(read, tmp_path / name, mutated(EXPORTS[name], count, seed=14))
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_damaged_exports_give_a_result_or_one_line(name, tmp_path, monkeypatch):
+    num_read = convert_mutations(name, 75, tmp_path, monkeypatch)
+    assert 3 < num_read < 72
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", EXPORTS)
+def test_three_thousand_damaged_exports(name, tmp_path, monkeypatch):
+    num_read = convert_mutations(name, 3000, tmp_path, monkeypatch)
+    print(f"{name}: 3,000 mutations, {num_read} converted, {3000 - num_read} refused")

@@ -20,6 +20,7 @@ files use the parser and the exit codes, and start without both.
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -183,6 +184,9 @@ def run_command(
         args: its arguments.
         error_code: exit code if the input is bad: after one line, "error: ...", on stderr.
     """
+    # Names that the terminal's locale lacks are printed as escapes, instead of ending the tool.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return run(args) or 0
     # Errors that the user can act on. All others are bugs, and keep their traceback.

@@ -6,6 +6,7 @@ import re
 import signal
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing import active_children
 from multiprocessing.util import Finalize
@@ -26,6 +27,10 @@ PID, READING, SINCE = range(3)
 CLIP_DRAWS, MODEL_DRAWS = range(2)
 
 
+# All boards of this process.
+_boards: weakref.WeakSet["WorkerBoard"] = weakref.WeakSet()
+
+
 class LoaderError(AVSFError):
     """Loader worker that hangs or has died; the message names the clip that it was reading."""
 
@@ -41,6 +46,7 @@ class WorkerBoard:
         self.numbers = torch.zeros(num_workers, 3, dtype=torch.int64).share_memory_()
         self.names = torch.zeros(num_workers, MAX_NAME_BYTES, dtype=torch.uint8).share_memory_()
         self.closing = torch.zeros(1, dtype=torch.bool).share_memory_()
+        _boards.add(self)
 
     def start_worker(self, worker_id: int) -> None:
         """Prepare a worker process: it ends when its parent ends or says so, and not before."""
@@ -69,7 +75,7 @@ class WorkerBoard:
 
     def find_clip(self, pid: int | None = None) -> str:
         """Describe what a worker reads: the one of ``pid``, or the one that is busy for longest."""
-        rows = [r for r in self.numbers.tolist() if pid in (None, r[PID])] or self.numbers.tolist()
+        rows = [r for r in self.numbers.tolist() if pid in (None, r[PID])]
         row = min(rows, key=lambda r: (not r[READING], r[SINCE]))
         i = self.numbers.tolist().index(row)
         name = bytes(self.names[i].tolist()).rstrip(b"\0").decode(errors="replace")
@@ -91,6 +97,25 @@ class WorkerBoard:
         # torch would report killed workers as an error.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self.kill_workers()
+
+
+def explain_dead_worker(error: RuntimeError) -> LoaderError | None:
+    """Return the error with the clip, if torch says that a loader worker has died; else None.
+
+    torch raises its error in a signal handler: wherever the main thread is, also in the model.
+    """
+    # The cause names the signal.
+    texts = [str(error.__cause__), str(error)]
+    text = next((x for x in texts if x.startswith("DataLoader worker ")), "")
+    pid = re.search(r"\(pid(?:\(s\))? (\d+)", text)
+    if not pid:
+        return None
+    boards = [b for b in _boards if int(pid[1]) in b.numbers[:, PID]]
+    clip = boards[0].find_clip(int(pid[1])) if boards else "unknown clip"
+    remedy = "Check the memory of the machine (fewer DATALOADER.NUM_WORKERS need less)"
+    if "Bus error" in text:
+        remedy = "Enlarge /dev/shm (docker run --shm-size 8g), or set DATALOADER.NUM_WORKERS 0"
+    return LoaderError(f"{text.split('. ')[0].strip('. ')}: {clip}. {remedy}")
 
 
 class _Clips:
@@ -197,7 +222,7 @@ class ClipLoader(DataLoader):
         self.board.closing.fill_(False)
         # Spawned processes run these functions at their exit, but none of atexit.
         at_exit = Finalize(None, self.board.end_workers, exitpriority=1)
-        failure = ""
+        failure: LoaderError | None = None
         try:
             while not failure:
                 try:
@@ -205,39 +230,30 @@ class ClipLoader(DataLoader):
                 except StopIteration:
                     return
                 except RuntimeError as error:  # also what the mapper raises
-                    # Of a dead worker, the cause names the signal.
-                    texts = [str(error.__cause__), str(error)]
-                    failure = next((x for x in texts if x.startswith("DataLoader ")), "")
-                    if not failure:
+                    failure = explain_dead_worker(error)
+                    if str(error).startswith("DataLoader timed out"):
+                        failure = self._explain_timeout()
+                    if failure is None:
                         raise
                     continue
                 for item in batch:
                     if isinstance(item, Exception):
                         raise item
                 yield batch
-            message = self._explain(failure)
             self.board.closing.fill_(True)
             iterator = iter(())
             self.board.kill_workers()
-            raise LoaderError(message)
+            raise failure
         finally:
             self.board.closing.fill_(True)
             iterator = iter(())  # ends the workers that obey, even while an error keeps this frame
             at_exit.cancel()
 
-    def _explain(self, failure: str) -> str:
-        """Return the message of a hung or dead worker, from that of torch."""
-        if "timed out" in failure:
-            return (
-                f"{self.board.find_clip()}: nothing for {self.timeout:g} s "
-                "(DATALOADER.TIMEOUT_SEC; 0 for no limit). Check that the file can be read"
-            )
-        pid = re.search(r"\(pid(?:\(s\))? (\d+)", failure)
-        remedy = "Check the memory of the machine (fewer DATALOADER.NUM_WORKERS need less)"
-        if "Bus error" in failure:
-            remedy = "Enlarge /dev/shm (docker run --shm-size 8g), or set DATALOADER.NUM_WORKERS 0"
-        clip = self.board.find_clip(int(pid[1]) if pid else None)
-        return f"{failure.split('. ')[0].strip('. ')}: {clip}. {remedy}"
+    def _explain_timeout(self) -> LoaderError:
+        return LoaderError(
+            f"{self.board.find_clip()}: nothing for {self.timeout:g} s "
+            "(DATALOADER.TIMEOUT_SEC; 0 for no limit). Check that the file can be read"
+        )
 
 
 class TrainLoader(Iterable[list[dict]]):

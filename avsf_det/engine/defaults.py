@@ -181,3 +181,6 @@ def run_command(
     except (AVSFError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return error_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130  # as the shell's: 128 + SIGINT

@@ -3,6 +3,7 @@
 import copy
 import logging
 import os
+import re
 import weakref
 from collections.abc import Iterable
 from typing import Any
@@ -17,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from avsf_det.checkpoint import AVSFCheckpointer
 from avsf_det.data import build_clip_test_loader, build_clip_train_loader, person_box_file
-from avsf_det.data.loader import TrainLoader
+from avsf_det.data.loader import TrainLoader, explain_dead_worker
 from avsf_det.evaluation import (
     AVAEvaluator,
     CharadesEvaluator,
@@ -32,11 +33,14 @@ from .finite_loss import FiniteLossAMPTrainer, FiniteLossTrainer
 from .hooks import NegativeCurriculumHook, ResumablePreciseBN, SharedMeansHook, cut_metrics
 from .interruption import StopHook
 
+# What gloo and NCCL raise in a process whose partner has ended.
+PARTNER_ENDED = re.compile("by peer|onnection (was )?(closed|reset|refused)|remote process exited")
+
 
 def _shorten_known_errors(record: logging.LogRecord) -> bool:
     """Replace the traceback of an error that the user can act on by its message."""
     error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, AVSFError | OSError):
+    if isinstance(error, AVSFError | OSError) or PARTNER_ENDED.search(str(error)):
         record.msg, record.args, record.exc_info = f"The training ends: {error}", (), None
     return True
 
@@ -149,6 +153,16 @@ class Trainer(DefaultTrainer):
         log.addFilter(_shorten_known_errors)
         try:
             return super().train()
+        except RuntimeError as error:
+            known: AVSFError | None = explain_dead_worker(error)
+            if PARTNER_ENDED.search(str(error)):
+                known = AVSFError(
+                    f"Process {comm.get_rank()} ends at iteration {self.iter}, because another "
+                    "process of the training has ended; the error of that one says why"
+                )
+            if known is None:
+                raise
+            raise known from None
         finally:
             log.removeFilter(_shorten_known_errors)
 

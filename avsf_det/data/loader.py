@@ -56,6 +56,8 @@ class WorkerBoard:
         # the iteration that it finishes.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0) if self.closing else None)
+        # A thread sends tensors, and fails when the process has stopped to take them.
+        sys.excepthook = _hide_broken_connections
         self.numbers[worker_id, PID] = os.getpid()
 
     def begin(self, dataset_dict: dict) -> None:
@@ -97,6 +99,11 @@ class WorkerBoard:
         # torch would report killed workers as an error.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self.kill_workers()
+
+
+def _hide_broken_connections(kind: type, error: BaseException, traceback: Any) -> None:
+    if not issubclass(kind, ConnectionError | EOFError):
+        sys.__excepthook__(kind, error, traceback)
 
 
 def explain_dead_worker(error: RuntimeError) -> LoaderError | None:

@@ -129,3 +129,19 @@ def test_signals_write_a_checkpoint_and_end_without_traceback(environment, tmp_p
     assert "Traceback" not in text
     assert text.count("--resume continues") == 1  # of the main process, which logs
     assert len(list((tmp_path / "run").glob("model_*.pth"))) >= 1
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_all_processes_end_within_a_minute_of_one(environment, tmp_path, rank):
+    training = Training(environment, 2, tmp_path / "run", 1, False)
+    training.wait_for_start()
+    time.sleep(2)
+    os.kill(training.processes[rank].pid, signal.SIGKILL)
+    began = time.monotonic()
+    codes = training.end()
+    assert time.monotonic() - began < 60
+    assert codes[rank] == -signal.SIGKILL
+    assert codes[1 - rank] == 1
+    text = training.log.read_text()
+    assert f"Process {1 - rank} ends at iteration" in text
+    assert "Traceback" not in text

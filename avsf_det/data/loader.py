@@ -101,7 +101,9 @@ class WorkerBoard:
         self.kill_workers()
 
 
-def _hide_broken_connections(kind: type, error: BaseException, traceback: Any) -> None:
+def _hide_broken_connections(
+    kind: type[BaseException], error: BaseException, traceback: Any
+) -> None:
     if not issubclass(kind, ConnectionError | EOFError):
         sys.__excepthook__(kind, error, traceback)
 

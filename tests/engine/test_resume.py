@@ -24,15 +24,15 @@ def unbroken(folder):
     return read_state(cfg)
 
 
-@pytest.mark.parametrize("kill_at, workers", [(3, (0, 2)), (5, (1, 0))])
-def test_resuming_changes_no_bit(folder, unbroken, kill_at, workers):
-    options = ("OUTPUT_DIR", str(folder / f"broken_{kill_at}"), "DATALOADER.NUM_WORKERS")
+def test_resuming_changes_no_bit(folder, unbroken):
+    """Broken off before iteration 3; 0 and 1 are saved. Other numbers of workers."""
+    options = ("OUTPUT_DIR", str(folder / "broken"), "DATALOADER.NUM_WORKERS")
     with pytest.raises(KeyboardInterrupt):
-        run(make_training(folder, *options, workers[0]), RaiseAt(kill_at, KeyboardInterrupt()))
-    cfg = make_training(folder, *options, workers[1])
+        run(make_training(folder, *options, 1), RaiseAt(3, KeyboardInterrupt()))
+    cfg = make_training(folder, *options, 2)
     run(cfg, resume=True)
     assert differences(read_state(cfg), unbroken) == []
-    lines = (folder / f"broken_{kill_at}" / "metrics.json").read_text().splitlines()
+    lines = (folder / "broken" / "metrics.json").read_text().splitlines()
     iterations = [json.loads(line)["iteration"] for line in lines]
     assert len(iterations) == len(set(iterations))
     assert max(iterations) == MAX_ITER - 1

@@ -176,6 +176,9 @@ def _add_data(cfg: CfgNode) -> None:
     cfg.DATASETS.PROPOSAL_MIN_SCORE_TEST = 0.8
     # Fraction of unreadable clips above which training stops, 0..1. They are logged and replaced.
     cfg.DATALOADER.MAX_BAD_CLIPS = 0.05
+    # Seconds without a batch after which a loader worker counts as hung, and the run ends with the
+    # name of its clip; 0 for no limit.
+    cfg.DATALOADER.TIMEOUT_SEC = 600
     # Clip classification at test: each video is scored in TEMPORAL x SPATIAL views.
     cfg.TEST.VIEWS = CfgNode()
     cfg.TEST.VIEWS.TEMPORAL = 10  # times

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.utils.env import seed_all_rng
 
 from ava_tools.charts.image_sheet import Item, draw_boxes
 from avsf_det.data import KeyframeMapper, build_clip_test_loader, build_clip_train_loader
@@ -33,7 +32,7 @@ def read_model_inputs(cfg: CfgNode, split: str, num: int, seed: int) -> list[dic
     """
     cfg = cfg.clone()
     cfg.DATALOADER.NUM_WORKERS, cfg.SOLVER.IMS_PER_BATCH = 0, num
-    seed_all_rng(seed)
+    cfg.SEED = seed
     if split == "train":
         return next(iter(build_clip_train_loader(cfg)))
     name, rng = cfg.DATASETS.TEST[0], np.random.default_rng(seed)

@@ -5,27 +5,29 @@ A dataset has keyframes with person boxes, or clips with classes. From either co
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import (
     DatasetCatalog,
     DatasetFromList,
-    build_detection_test_loader,
+    DatasetMapper,
     build_detection_train_loader,
-    get_detection_dataset_dicts,
 )
-from detectron2.data.common import ToIterableDataset
-from detectron2.data.samplers import TrainingSampler
-from torch.utils.data import DataLoader, Dataset
+from detectron2.data.samplers import InferenceSampler
+from detectron2.utils import comm
+from torch.utils.data import Dataset
 
+from ..structures import AVSFError
 from ..structures.ava_csv import read_person_boxes
-from .checks import check_num_classes, check_tasks, has_keyframes
+from .checks import check_not_empty, check_num_classes, check_tasks, has_keyframes
 from .clip_reader import SequentialReader
 from .datasets.annotation_files import without_garbage_collection
 from .keyframe_images import register_keyframe_images
 from .keyframe_mapper import KeyframeMapper
+from .loader import ClipItems, ClipLoader, ClipStream, TrainLoader, WorkerBoard
 from .proposals import attach_person_boxes, attach_test_boxes
 from .samplers import VideoOrderSampler
 from .segment_mapper import SegmentMapper
@@ -37,8 +39,13 @@ MIN_CLIPS_TO_JUDGE = 100
 
 
 @without_garbage_collection()
-def build_clip_train_loader(cfg: CfgNode) -> DataLoader:
-    """Build the training loader of ``cfg.DATASETS.TRAIN``: endless batches of model inputs."""
+def build_clip_train_loader(cfg: CfgNode) -> TrainLoader:
+    """Build the training loader of ``cfg.DATASETS.TRAIN``: endless batches of model inputs.
+
+    Its seed is SEED, or a random one if that is negative.
+    """
+    if not cfg.DATASETS.TRAIN:
+        raise AVSFError("DATASETS.TRAIN is empty; name the datasets to train on")
     if cfg.INPUT.KIND == "frames":
         return _build_frame_train_loader(cfg)
     if cfg.MODEL.AVSYNC.ENABLED and not cfg.INPUT.AUDIO.NEGATIVES:
@@ -55,31 +62,73 @@ def build_clip_train_loader(cfg: CfgNode) -> DataLoader:
     # Serialised: loader workers share the buffer, while each would copy Python objects.
     clips = DatasetFromList(dicts, copy=False)
     replacer = BadClipReplacer(mapper, clips, cfg.DATALOADER.MAX_BAD_CLIPS)
-    sampler = _build_sampler(cfg, len(clips))
-    return build_detection_train_loader(cfg, dataset=clips, mapper=replacer, sampler=sampler)
+    return _build_train_loader(cfg, clips, replacer)
 
 
-def _build_frame_train_loader(cfg: CfgNode) -> DataLoader:
-    """Build Detectron2's own loader, of the images of keyframes, for a person detector."""
+def _build_frame_train_loader(cfg: CfgNode) -> TrainLoader:
+    """Build the loader of the images of keyframes, for a person detector of Detectron2."""
     if cfg.DATASETS.TEST:
         raise ValueError(
             "DATASETS.TEST must be () for a person detector: its training ends without a test. "
             "Then ava_tools/detect_persons.py scores it on a dataset."
         )
-    max_bad, names = cfg.DATALOADER.MAX_BAD_CLIPS, []
+    max_bad, images = cfg.DATALOADER.MAX_BAD_CLIPS, []
     for name in cfg.DATASETS.TRAIN:
         has_keyframes(cfg, name)  # or raises
-        names.append(register_keyframe_images(name, max_bad_fraction=max_bad))
-    images = get_detection_dataset_dicts(names, filter_empty=True)
-    sampler = _build_sampler(cfg, len(images))
-    return build_detection_train_loader(cfg, dataset=images, sampler=sampler)
+        dicts = DatasetCatalog.get(register_keyframe_images(name, max_bad_fraction=max_bad))
+        images += [d for d in dicts if d["annotations"]]
+    check_not_empty(images, ", ".join(cfg.DATASETS.TRAIN), "keyframes with persons")
+    groups = None
+    if cfg.DATALOADER.ASPECT_RATIO_GROUPING:
+        groups = np.array([int(d["width"] <= d["height"]) for d in images])
+    dataset = DatasetFromList(images, copy=False)
+    return _build_train_loader(cfg, dataset, DatasetMapper(cfg, True), groups)
 
 
-def _build_sampler(cfg: CfgNode, size: int) -> TrainingSampler | None:
-    """Build the default sampler with a seed from the random state; None for another sampler."""
-    # Releases of Detectron2 after 0.6 seed it with SEED, also where that is -1, which would give
-    # all trainings the same order.
-    return TrainingSampler(size) if cfg.DATALOADER.SAMPLER_TRAIN == "TrainingSampler" else None
+def _build_train_loader(
+    cfg: CfgNode,
+    dataset: DatasetFromList,
+    mapper: Callable[[dict], dict],
+    groups: np.ndarray | None = None,
+) -> TrainLoader:
+    """Build the loader of a dataset that is not empty."""
+    batch_size, rest = divmod(cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size())
+    if rest or batch_size < 1:
+        raise AVSFError(
+            f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH}; it must be a positive multiple "
+            f"of the number of processes, {comm.get_world_size()}"
+        )
+    workers = cfg.DATALOADER.NUM_WORKERS
+    return TrainLoader(
+        ClipItems(dataset, mapper, WorkerBoard(workers)),
+        partial(_build_sampler, cfg, dataset),
+        seed=cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed(),
+        batch_size=batch_size,
+        num_workers=workers,
+        timeout=cfg.DATALOADER.TIMEOUT_SEC,
+        groups=groups,
+    )
+
+
+def _build_sampler(cfg: CfgNode, dataset: DatasetFromList, seed: int) -> Iterable[int]:
+    """Build the sampler DATALOADER.SAMPLER_TRAIN of Detectron2 with a seed."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    # Releases of Detectron2 after 0.6 seed some samplers with SEED, 0.6 and the other samplers
+    # with a draw of NumPy.
+    cfg.SEED, cfg.DATALOADER.ASPECT_RATIO_GROUPING, cfg.DATALOADER.NUM_WORKERS = seed, False, 0
+    state = np.random.get_state()
+    np.random.seed(seed)
+    try:
+        loader = build_detection_train_loader(cfg, dataset=dataset, mapper=dict)
+    except (ValueError, KeyError, AssertionError) as error:
+        name = cfg.DATALOADER.SAMPLER_TRAIN
+        raise AVSFError(
+            f"DATALOADER.SAMPLER_TRAIN '{name}' cannot be used with this dataset: {error!r}"
+        ) from None
+    finally:
+        np.random.set_state(state)
+    return loader.dataset.sampler
 
 
 def _training_keyframes(cfg: CfgNode) -> list[dict]:
@@ -91,7 +140,9 @@ def _training_keyframes(cfg: CfgNode) -> list[dict]:
         raise ValueError("DATASETS.PROPOSAL_FILES_TRAIN needs one file per entry of DATASETS.TRAIN")
     dicts = []
     for i, name in enumerate(cfg.DATASETS.TRAIN):
-        dataset = get_detection_dataset_dicts(name, filter_empty=True)
+        # Keyframes without persons have nothing to learn from.
+        dataset = [d for d in DatasetCatalog.get(name) if d["annotations"]]
+        check_not_empty(dataset, name, "keyframes with persons")
         check_num_classes(cfg, name)
         if files:
             min_score = cfg.DATASETS.PROPOSAL_MIN_SCORE_TRAIN
@@ -105,6 +156,7 @@ def _training_clips(cfg: CfgNode) -> list[dict]:
     dicts = []
     for name in cfg.DATASETS.TRAIN:
         dataset = DatasetCatalog.get(name)
+        check_not_empty(dataset, name, "clips")
         check_tasks(cfg, name)
         unlabelled = next((d for d in dataset if not d["labels"]), None)
         if unlabelled and cfg.MODEL.CLIP_HEAD.TASKS:
@@ -165,28 +217,30 @@ class BadClipReplacer:
 
 
 @without_garbage_collection()
-def build_clip_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
+def build_clip_test_loader(cfg: CfgNode, dataset_name: str) -> ClipLoader:
     """Build the test loader of one dataset: one clip a batch, each once over all processes.
 
     Keyframes are read in one pass through each video, clips in ``TEST.VIEWS``.
     """
-    dataset: Dataset
+    workers = cfg.DATALOADER.NUM_WORKERS
+    board, timeout = WorkerBoard(workers), cfg.DATALOADER.TIMEOUT_SEC
     mapper: KeyframeMapper | SegmentMapper
     if has_keyframes(cfg, dataset_name):
-        dicts = keyframes_to_test(cfg, dataset_name)
+        dicts = keyframes_to_test(cfg, dataset_name)  # or raises if there is none
         source = SequentialReader(build_clip_augmentations(cfg, is_train=False))
         mapper = KeyframeMapper(cfg, is_train=False, source=source)
         clips = DatasetFromList(dicts, copy=False)
-        dataset = ToIterableDataset(clips, VideoOrderSampler(dicts), shard_sampler=False)
-    else:
-        dicts = DatasetCatalog.get(dataset_name)
-        check_tasks(cfg, dataset_name)
-        if cfg.TEST.AUDIO_MODE == "swap":
-            swap_audio(dicts)
-        mapper = SegmentMapper(cfg, is_train=False)
-        dataset = ViewDataset(dicts, cfg.TEST.VIEWS.TEMPORAL * cfg.TEST.VIEWS.SPATIAL)
-    workers = cfg.DATALOADER.NUM_WORKERS
-    return build_detection_test_loader(dataset, mapper=mapper, num_workers=workers)
+        stream = ClipStream(VideoOrderSampler(dicts), clips, mapper, board)
+        return ClipLoader(stream, num_workers=workers, timeout=timeout)
+    dicts = DatasetCatalog.get(dataset_name)
+    check_not_empty(dicts, dataset_name, "clips")
+    check_tasks(cfg, dataset_name)
+    if cfg.TEST.AUDIO_MODE == "swap":
+        swap_audio(dicts)
+    mapper = SegmentMapper(cfg, is_train=False)
+    views = ViewDataset(dicts, cfg.TEST.VIEWS.TEMPORAL * cfg.TEST.VIEWS.SPATIAL)
+    items, sampler = ClipItems(views, mapper, board), InferenceSampler(len(views))
+    return ClipLoader(items, sampler=sampler, num_workers=workers, timeout=timeout)
 
 
 class ViewDataset(Dataset):

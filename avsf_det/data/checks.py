@@ -1,9 +1,12 @@
 """Whether a dataset and a model fit, asked before the first clip is read."""
 
 import logging
+from collections.abc import Sized
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
+
+from ..structures import AVSFError
 
 KINDS = ("", "keyframes", "clips", "frames")
 
@@ -28,6 +31,12 @@ def has_keyframes(cfg: CfgNode, dataset_name: str) -> bool:
             f"MODEL.META_ARCHITECTURE '{cfg.MODEL.META_ARCHITECTURE}'"
         )
     return keyframes
+
+
+def check_not_empty(dicts: Sized, dataset_name: str, kind: str) -> None:
+    """Raise an AVSFError if a dataset has none of its kind of dataset dicts."""
+    if not len(dicts):
+        raise AVSFError(f"Dataset '{dataset_name}' has no {kind}; check its annotation file")
 
 
 def check_tasks(cfg: CfgNode, dataset_name: str) -> None:

@@ -1,7 +1,11 @@
-"""Sampler of keyframes in the order in which videos are decoded."""
+"""Order in which clips are read, and the random draws that belong to each."""
 
-from collections.abc import Iterator, Sequence
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
+import numpy as np
+import torch
 from detectron2.utils import comm
 from torch.utils.data import Sampler, get_worker_info
 
@@ -13,8 +17,7 @@ class VideoOrderSampler(Sampler[int]):
     videos, and a part of a video at its two ends at most. Over all of them each index occurs once.
 
     The sampler distributes indices over workers itself, since a torch ``DataLoader`` would deal
-    them out one by one. Wrap the dataset in Detectron2's
-    ``ToIterableDataset(dataset, sampler, shard_sampler=False)``.
+    them out one by one. Iterate it in the workers, as :class:`.loader.ClipStream` does.
 
     Args:
         dicts: dataset dicts with ``file_name`` and ``timestamp`` (seconds).
@@ -40,3 +43,55 @@ class VideoOrderSampler(Sampler[int]):
 def _part(items: list[int], i: int, n: int) -> list[int]:
     """Return the i-th of n contiguous parts; their lengths differ by one at most."""
     return items[len(items) * i // n : len(items) * (i + 1) // n]
+
+
+def training_batches(
+    indices: Iterable[int], batch_size: int, *, start: int = 0, groups: np.ndarray | None = None
+) -> Iterator[list[tuple[int, int]]]:
+    """Yield the batches of this process from the ``start``-th on.
+
+    Args:
+        indices: endless dataset indices of this process, from the first.
+        batch_size: clips of a batch of this process.
+        start: number of batches that are left out.
+        groups: group 0 or 1 of each dataset index. If given, a batch has clips of one group
+            (wide or tall images), and is yielded when it is full.
+
+    Yields:
+        pairs of position and dataset index. The position counts the clips of all processes.
+    """
+    rank, world_size = comm.get_rank(), comm.get_world_size()
+    # Groups fill at different speeds: which batches come later depends on all earlier clips.
+    skipped = 0 if groups is not None else start * batch_size
+    order = enumerate(islice(indices, skipped, None), skipped)
+    buckets: tuple[list, list] = ([], [])
+    for i, index in order:
+        bucket = buckets[0 if groups is None else groups[index]]
+        bucket.append((i * world_size + rank, index))
+        if len(bucket) < batch_size:
+            continue
+        if groups is not None and start > 0:
+            start -= 1
+        else:
+            yield bucket[:]
+        bucket.clear()
+
+
+def derive_seed(*key: int) -> int:
+    """Return a seed, 0..2**31 - 1, that depends on all numbers of a key."""
+    return int(np.random.SeedSequence(key).generate_state(1)[0] >> 1)
+
+
+def seed_draws(*key: int) -> None:
+    """Set the random states of Python, NumPy and torch from a key, e.g. (seed, iteration, rank).
+
+    A draw that follows depends on nothing else: not on what was drawn before, nor on the process
+    that draws.
+    """
+    seed = derive_seed(*key)
+    random.seed(seed)
+    np.random.seed(seed)
+    # torch.manual_seed formats a traceback for CUDA, which loader workers never use.
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)

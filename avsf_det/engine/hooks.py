@@ -1,9 +1,15 @@
 """Hooks of Detectron2's training loop."""
 
 import logging
+import os
+import re
 
-from detectron2.engine import HookBase
+import torch.distributed as dist
+from detectron2.engine import HookBase, hooks
+from detectron2.utils import comm
 from torch.nn.parallel import DistributedDataParallel
+
+from avsf_det.data.samplers import derive_seed
 
 
 class NegativeCurriculumHook(HookBase):
@@ -33,3 +39,54 @@ class NegativeCurriculumHook(HookBase):
                 f"From iteration {self.trainer.iter} on, {ratio:.0%} of the negatives are easy"
             )
             model.avsync_head.easy_ratio = ratio
+
+
+class ResumablePreciseBN(hooks.PreciseBN):
+    """Precise batch-norm statistics from batches that depend on the seed and the iteration only.
+
+    Detectron2's hook continues one loader over all evaluations, whose position is in no checkpoint.
+    Here the data loader must be a ``TrainLoader`` of its own; its workers run only meanwhile.
+    """
+
+    def update_stats(self) -> None:
+        """Update the statistics, see the base class."""
+        if not self._disabled:
+            loader, iteration = self._data_loader, self.trainer.iter
+            loader.seed = derive_seed(self.trainer.data_loader.seed, iteration)
+            self._data_iter = iter(loader)
+        super().update_stats()
+        self._data_iter = None
+
+
+class SharedMeansHook(HookBase):
+    """Give all processes the running means that DropPathway fills in (DROP_FILL "mean").
+
+    These buffers enter the training, but a checkpoint has those of the main process only.
+    """
+
+    def before_step(self) -> None:
+        """Copy the means of the main process to the others."""
+        if comm.get_world_size() == 1:
+            return
+        for module in self.trainer.model.modules():
+            for stage in getattr(module, "filled_stages", ()):
+                dist.broadcast(module.get_buffer(f"mean_{stage}"), 0)
+
+
+def cut_metrics(path: str, start_iter: int) -> None:
+    """Remove the lines of a ``metrics.json`` that a resumed training writes again.
+
+    Args:
+        path: json object per line with "iteration"; a last line may be torn.
+        start_iter: first iteration of the resumed training.
+    """
+    if not os.path.exists(path):
+        return
+    # In place, because the writer of the metrics has opened the file for appending.
+    with open(path, "rb+") as file:
+        lines = [line for line in file if line.endswith(b"\n")]
+        found = [re.search(rb'"iteration": (\d+)', line) for line in lines]
+        kept = [x for x, f in zip(lines, found, strict=True) if not f or int(f[1]) < start_iter]
+        file.seek(0)
+        file.writelines(kept)
+        file.truncate()

@@ -12,6 +12,7 @@ from detectron2.utils.logger import setup_logger
 from avsf_det.checkpoint import AVSFCheckpointer, SafeCheckpointer
 
 from .defaults import load_config, run_command
+from .interruption import handled_signals
 from .trainer import Trainer
 
 EXAMPLES = """examples:
@@ -44,7 +45,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     return cfg
 
 
-def train(args: argparse.Namespace) -> dict:
+def train(args: argparse.Namespace) -> dict | None:
     """Train, or with ``--eval-only`` evaluate; return the results of the last evaluation."""
     cfg = setup(args)
     if args.eval_only:
@@ -64,14 +65,15 @@ def train(args: argparse.Namespace) -> dict:
 
 def run(args: argparse.Namespace) -> None:
     """Run :func:`train` in ``args.num_gpus`` processes on each machine."""
-    launch(
-        train,
-        args.num_gpus,
-        num_machines=args.num_machines,
-        machine_rank=args.machine_rank,
-        dist_url=args.dist_url,
-        args=(args,),
-    )
+    with handled_signals():
+        launch(
+            train,
+            args.num_gpus,
+            num_machines=args.num_machines,
+            machine_rank=args.machine_rank,
+            dist_url=args.dist_url,
+            args=(args,),
+        )
 
 
 def main(argv: list[str] | None = None) -> int:

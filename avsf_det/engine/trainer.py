@@ -1,7 +1,9 @@
 """Detectron2's trainer with our loaders, evaluators and checkpointer."""
 
 import copy
+import logging
 import os
+import re
 import weakref
 from collections.abc import Iterable
 from functools import partial
@@ -11,11 +13,13 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultTrainer, HookBase, hooks
 from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from avsf_det.checkpoint import AVSFCheckpointer, SafeCheckpointer
 from avsf_det.data import build_clip_test_loader, build_clip_train_loader, person_box_file
+from avsf_det.data.loader import TrainLoader, explain_dead_worker
 from avsf_det.evaluation import (
     AVAEvaluator,
     CharadesEvaluator,
@@ -24,12 +28,39 @@ from avsf_det.evaluation import (
     SyncEvaluator,
 )
 from avsf_det.layers import fold_batch_norms
+from avsf_det.structures import AVSFError
 
-from .hooks import NegativeCurriculumHook
+from .finite_loss import FiniteLossAMPTrainer, FiniteLossTrainer
+from .hooks import NegativeCurriculumHook, ResumablePreciseBN, SharedMeansHook, cut_metrics
+from .interruption import StopHook
+
+# What gloo and NCCL raise in a process whose partner has ended.
+PARTNER_ENDED = re.compile("by peer|onnection (was )?(closed|reset|refused)|remote process exited")
+
+
+def _shorten_known_errors(record: logging.LogRecord) -> bool:
+    """Replace the traceback of an error that the user can act on by its message."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, AVSFError | OSError) or PARTNER_ENDED.search(str(error)):
+        record.msg, record.args, record.exc_info = f"The training ends: {error}", (), None
+    return True
 
 
 class Trainer(DefaultTrainer):
-    """Detectron2's trainer for all models of this project."""
+    """Detectron2's trainer for all models of this project.
+
+    A resumed training continues exactly: order of the clips and all random draws depend on the seed
+    and the iteration alone (:class:`.TrainLoader`), and the seed is in the checkpoint.
+    """
+
+    _hooks: list[HookBase]  # of the base class
+
+    def __init__(self, cfg: CfgNode) -> None:
+        super().__init__(cfg)
+        step = FiniteLossAMPTrainer if cfg.SOLVER.AMP.ENABLED else FiniteLossTrainer
+        # Detectron2's own, which it has just built, checks the loss in the main process alone.
+        self._trainer = step(self.model, self.data_loader, self.optimizer)
+        self._trainer.output_dir = cfg.OUTPUT_DIR
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Iterable[list[dict]]:
@@ -88,10 +119,7 @@ class Trainer(DefaultTrainer):
                 )
 
     def build_hooks(self) -> list[HookBase]:
-        """Return Detectron2's hooks, and the curriculum of negatives; set the checkpointer.
-
-        Precise BN reads with as many workers as training, instead of none.
-        """
+        """Return Detectron2's hooks and ours; set the checkpointer."""
         # Detectron2 has just built its checkpointer, and its hooks below save with ours.
         kind: Any = SafeCheckpointer  # of a person detector
         if self.cfg.INPUT.KIND != "frames":
@@ -101,20 +129,65 @@ class Trainer(DefaultTrainer):
         built, test = [*super().build_hooks()], self.cfg.TEST
         for i, hook in enumerate(built):
             if isinstance(hook, hooks.PreciseBN):
+                # Ours reads with as many workers as training, instead of none.
                 loader = self.build_train_loader(self.cfg)
                 num_iter = test.PRECISE_BN.NUM_ITER
-                built[i] = hooks.PreciseBN(test.EVAL_PERIOD, self.model, loader, num_iter)
+                built[i] = ResumablePreciseBN(test.EVAL_PERIOD, self.model, loader, num_iter)
+        # After the hooks that change the model or save it, before a long evaluation.
+        place = next((i for i, h in enumerate(built) if isinstance(h, hooks.EvalHook)), len(built))
+        built.insert(place, StopHook(self.checkpointer))
+        if self.cfg.MODEL.AUDIO.DROP_FILL == "mean":
+            built.insert(0, SharedMeansHook())
         sync = self.cfg.MODEL.AVSYNC
         if sync.ENABLED:
             hard_after = round(sync.HARD_AFTER * self.cfg.SOLVER.MAX_ITER)
             built.insert(0, NegativeCurriculumHook(hard_after, sync.EASY_RATIO))
         return built
 
+    def train(self) -> dict | None:
+        """Train from the current iteration; return the results of the last evaluation."""
+        # The logger of Detectron2's loop, which logs each error with its traceback.
+        log = logging.getLogger("detectron2.engine.train_loop")
+        log.addFilter(_shorten_known_errors)
+        try:
+            return super().train()
+        except RuntimeError as error:
+            known: AVSFError | None = explain_dead_worker(error)
+            if PARTNER_ENDED.search(str(error)):
+                known = AVSFError(
+                    f"Process {comm.get_rank()} ends at iteration {self.iter}, because another "
+                    "process of the training has ended; the error of that one says why"
+                )
+            if known is None:
+                raise
+            raise known from None
+        finally:
+            log.removeFilter(_shorten_known_errors)
+
+    def before_train(self) -> None:
+        """Let the data and the metrics continue at the first iteration."""
+        if isinstance(self.data_loader, TrainLoader):
+            self.data_loader.start_iter = self.start_iter
+        if self.start_iter and comm.is_main_process():
+            cut_metrics(os.path.join(self.cfg.OUTPUT_DIR, "metrics.json"), self.start_iter)
+        super().before_train()
+
+    def after_train(self) -> None:
+        """Run the hooks' ends; without the evaluation if the training failed or was stopped."""
+        if self.iter < self.max_iter:  # Detectron2 evaluates whenever the last iteration began
+            self._hooks = [h for h in self._hooks if not isinstance(h, hooks.EvalHook)]
+        super().after_train()
+
     def state_dict(self) -> dict:
-        """Return the state with the optimizer, which Detectron2 0.6 does not save."""
-        return {**super().state_dict(), "_trainer": self._trainer.state_dict()}
+        """Return the state with the optimizer, which Detectron2 0.6 does not save, and the seed."""
+        state = {**super().state_dict(), "_trainer": self._trainer.state_dict()}
+        if isinstance(self.data_loader, TrainLoader):
+            state["seed"] = self.data_loader.seed
+        return state
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Restore the state with the optimizer."""
+        """Restore the state with the optimizer; and the seed, if SEED is random."""
         super().load_state_dict(state_dict)
         self._trainer.load_state_dict(state_dict["_trainer"])
+        if self.cfg.SEED < 0 and isinstance(self.data_loader, TrainLoader):
+            self.data_loader.seed = state_dict.get("seed", self.data_loader.seed)

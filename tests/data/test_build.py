@@ -13,11 +13,9 @@ from avsf_det.data import (
     build_clip_train_loader,
     register_ava_csv,
 )
-from avsf_det.data import (
-    build as build_module,
-)
 from avsf_det.data.build import swap_audio
 from avsf_det.data.proposals import attach_person_boxes
+from avsf_det.structures import AVSFError
 
 from ..media import tone, write_video
 
@@ -209,14 +207,46 @@ def test_garbage_collection_goes_on_after_an_error(dataset):
     assert gc.isenabled()
 
 
-def test_the_training_order_depends_on_the_random_state_alone(dataset, monkeypatch):
-    """Detectron2's main branch passes SEED to its sampler, and -1 would be a seed like others."""
-    monkeypatch.setattr(
-        build_module, "build_detection_train_loader", lambda *args, sampler, **kwargs: sampler
-    )
-    cfg = build_cfg("SEED", -1)
+def sample(*options) -> list[int]:
+    loader = build_clip_train_loader(build_cfg(*options))
+    return list(islice(loader.build_sampler(loader.seed), 40))
+
+
+def test_the_training_order_depends_on_the_seed_alone(dataset):
+    """Without a SEED, -1, on the random state of the process."""
     orders = []
-    for seed in (0, 1, 0):
-        np.random.seed(seed)
-        orders.append(list(islice(build_clip_train_loader(cfg), 40)))
+    for state in (0, 1, 0):
+        np.random.seed(state)
+        orders.append(sample("SEED", -1))
     assert orders[0] == orders[2] != orders[1]
+    assert sample("SEED", 7) == sample("SEED", 7) != sample("SEED", 8)
+
+
+def test_other_samplers_of_detectron2_are_seeded_too(dataset):
+    options = ("DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler", "SEED")
+    assert sample(*options, 7) == sample(*options, 7) != sample(*options, 8)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (("DATALOADER.SAMPLER_TRAIN", "None"), "SAMPLER_TRAIN 'None' cannot be used"),
+        (("SOLVER.IMS_PER_BATCH", 0), "IMS_PER_BATCH is 0; it must be a positive multiple"),
+        (("DATASETS.TRAIN", ()), "DATASETS.TRAIN is empty"),
+    ],
+)
+def test_what_gives_no_batch_is_refused(dataset, options, message):
+    with pytest.raises(AVSFError, match=message):
+        next(iter(build_clip_train_loader(build_cfg(*options))))
+
+
+def test_dataset_without_persons_is_refused(dataset, monkeypatch):
+    monkeypatch.setattr(DatasetCatalog, "get", lambda name: [{"annotations": []}])
+    with pytest.raises(AVSFError, match=f"'{NAME}' has no keyframes with persons"):
+        build_clip_train_loader(build_cfg())
+
+
+def test_dataset_smaller_than_batch_and_workers_is_repeated(dataset):
+    (dataset / "gt.csv").write_text("a,1,0.1,0.1,0.5,0.9,1,0\n")
+    loader = build_clip_train_loader(build_cfg("DATALOADER.NUM_WORKERS", 3))
+    assert [clip["image_id"] for batch in islice(loader, 4) for clip in batch] == ["a,1"] * 8

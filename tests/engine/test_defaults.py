@@ -62,6 +62,14 @@ def test_bad_input_is_one_line_and_an_exit_code(capsys, error):
     assert capsys.readouterr().err == f"error: {error}\n" * 2
 
 
+def test_an_interrupted_tool_ends_without_traceback(capsys):
+    def interrupt(args: argparse.Namespace) -> int:
+        raise KeyboardInterrupt
+
+    assert run_command(interrupt, argparse.Namespace()) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
 def test_exit_codes_of_tools():
     assert run_command(lambda args: args.code, argparse.Namespace(code=3)) == 3
     assert run_command(lambda args: None, argparse.Namespace()) == 0

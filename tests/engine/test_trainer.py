@@ -8,6 +8,8 @@ from torch import nn
 
 from avsf_det import add_avsf_config
 from avsf_det.engine import Trainer
+from avsf_det.engine.hooks import ResumablePreciseBN
+from avsf_det.engine.interruption import StopHook
 
 
 def build_cfg(*options):
@@ -44,8 +46,9 @@ def test_precise_bn_reads_with_the_workers_of_training(monkeypatch):
     timer = hooks.IterationTimer()
     upstream = [timer, hooks.PreciseBN(0, trainer.model, None, 1), None]
     monkeypatch.setattr(DefaultTrainer, "build_hooks", lambda self: upstream)
-    first, precise_bn, none = trainer.build_hooks()
+    trainer.checkpointer = None
+    first, precise_bn, none, stop = trainer.build_hooks()
     assert (first, none) == (timer, None)
-    assert isinstance(precise_bn, hooks.PreciseBN)
-    assert precise_bn is not upstream[1]
+    assert isinstance(precise_bn, ResumablePreciseBN)
+    assert isinstance(stop, StopHook)
     assert workers == [3]

@@ -8,6 +8,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_model
 
 from avsf_det.modeling import ClipHead
+from avsf_det.structures import AVSFError
 
 from .builders import make_cfg, make_inputs, randomize
 
@@ -119,6 +120,11 @@ def test_batched_equals_single():
         apart = [model([x])[0]["scores"]["action"] for x in clips]
     for a, b in zip(together, apart, strict=True):
         assert torch.allclose(a, b, atol=1e-6)
+
+
+def test_an_empty_batch_is_refused():
+    with pytest.raises(AVSFError, match="batch is empty"):
+        build_model(make_classifier_cfg())([])
 
 
 def test_wrong_settings():

@@ -16,6 +16,7 @@ from detectron2.structures import ImageList
 from torch import nn
 
 from ...layers import Conv3d
+from ...structures import AVSFError
 from ..avsync_head import AVSyncHead
 
 AUTOCAST_DTYPES = {"": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -134,8 +135,11 @@ class ClipModel(nn.Module):
             chooses.
 
         Raises:
+            AVSFError: there are no clips.
             ValueError: in training with a synchronisation head, negatives are missing.
         """
+        if not batched_inputs:
+            raise AVSFError("The batch is empty; a model needs at least one clip")
         clips = frames = None
         if "frames" in batched_inputs[0]:
             # Normalised before padding, so that padding is the mean colour.

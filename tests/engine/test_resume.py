@@ -1,0 +1,38 @@
+"""A training that is killed and resumed ends bit for bit as one that was not."""
+
+import json
+
+import pytest
+
+from . import actions
+from .training import MAX_ITER, RaiseAt, differences, make_training, read_state, run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("resume")
+    actions.make_dataset(folder)
+    yield folder
+    actions.forget()
+
+
+@pytest.fixture(scope="module")
+def unbroken(folder):
+    """State of a run in one go, which reads in this process."""
+    cfg = make_training(folder, "OUTPUT_DIR", str(folder / "unbroken"))
+    run(cfg)
+    return read_state(cfg)
+
+
+def test_resuming_changes_no_bit(folder, unbroken):
+    """Broken off before iteration 3; 0 and 1 are saved. Other numbers of workers."""
+    options = ("OUTPUT_DIR", str(folder / "broken"), "DATALOADER.NUM_WORKERS")
+    with pytest.raises(KeyboardInterrupt):
+        run(make_training(folder, *options, 1), RaiseAt(3, KeyboardInterrupt()))
+    cfg = make_training(folder, *options, 2)
+    run(cfg, resume=True)
+    assert differences(read_state(cfg), unbroken) == []
+    lines = (folder / "broken" / "metrics.json").read_text().splitlines()
+    iterations = [json.loads(line)["iteration"] for line in lines]
+    assert len(iterations) == len(set(iterations))
+    assert max(iterations) == MAX_ITER - 1

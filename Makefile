@@ -13,7 +13,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 FAST := tests/evaluation tests/layers tests/data/datasets tests/model_zoo tests/test_config.py \
 	tests/test_layering.py tests/test_packaging.py
 
-.PHONY: install demo test test-fast test-wheel test-oldest test-newest test-slim
+.PHONY: install demo test test-fast test-wheel test-oldest test-newest test-slim audit
 
 install: $(STAMP)
 
@@ -55,3 +55,12 @@ test-newest:
 # Installation in a Debian system without libGL, git and compiler. Needs root and debootstrap.
 test-slim:
 	.ci/test_slim
+
+# Known vulnerabilities of the installed packages, and bandit on the code ([tool.bandit] explains
+# the exceptions). Needs the network.
+audit: install
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet pip-audit "bandit[toml]"
+	.venv-audit/bin/bandit --quiet --configfile pyproject.toml --recursive avsf_det ava_tools \
+		train_net.py setup.py
+	$(BIN)/python .ci/audit.py .venv-audit/bin/pip-audit

@@ -1,5 +1,6 @@
 """Export a trained model to a file, and compare the file with the model before it gets its name."""
 
+import io
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from avsf_det.export import (
     make_inputs,
 )
 from avsf_det.layers import fold_batch_norms
-from avsf_det.utils.atomic import atomic_path, replace_atomic
+from avsf_det.utils.atomic import atomic_path, replace_atomic, write_atomic
 
 TOLERANCE = 1e-4
 # (clips, boxes) of the comparisons; the model is traced with other numbers.
@@ -56,12 +57,14 @@ def export_checked(
     inputs = make_inputs(cfg, model.input_names, size)
     program = export_program(model, inputs)
     unchecked = output.with_name(f"{output.stem}.wrong{output.suffix}")
-    with atomic_path(unchecked) as temporary:
-        if output.suffix == ".onnx":
+    if output.suffix == ".onnx":
+        with atomic_path(unchecked) as temporary:
             export_onnx(model, program, temporary)
-        else:
-            with open(temporary, "wb") as file:
-                torch.export.save(program, file)  # type: ignore[arg-type]
+    else:
+        # Through memory, because torch ends the process if the disk is full.
+        buffer = io.BytesIO()
+        torch.export.save(program, buffer)
+        write_atomic(unchecked, buffer.getvalue())
     differences = []
     for clips, boxes in BATCHES:
         batch = make_inputs(

@@ -82,7 +82,9 @@ class AVSFCheckpointer(SafeCheckpointer):
         if self.required is None:
             self.report.check(self.min_matched, source)
             if missing:
-                self.logger.warning(f"Not in {source}, start at random: {', '.join(missing)}")
+                self.logger.warning(
+                    f"Not loaded from {source}, start at random: {', '.join(missing)}"
+                )
         else:
             self.report.check_complete(self.required, source, without=identities)
         # Not strict: the report has already named what is missing.

@@ -20,11 +20,12 @@ files use the parser and the exit codes, and start without both.
 from __future__ import annotations
 
 import argparse
+import codecs
 import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from avsf_det.structures import AVSFError
 from avsf_det.structures.errors import one_line
@@ -171,6 +172,13 @@ def set_up_loggers() -> None:
         setup_logger(name=name)
 
 
+def write_utf8(*streams: TextIO) -> None:
+    """Let text streams whose locale knows ASCII alone write UTF-8, as Python does by default."""
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper) and codecs.lookup(stream.encoding).name == "ascii":
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
+
+
 def run_command(
     run: Callable[[argparse.Namespace], int | None],
     args: argparse.Namespace,
@@ -184,9 +192,7 @@ def run_command(
         args: its arguments.
         error_code: exit code if the input is bad: after one line, "error: ...", on stderr.
     """
-    # Names that the terminal's locale lacks are printed as escapes, instead of ending the tool.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    write_utf8(sys.stdout, sys.stderr)
     try:
         return run(args) or 0
     # Errors that the user can act on. All others are bugs, and keep their traceback.

@@ -1,6 +1,7 @@
 """Train and evaluate AVSlowFast models: the body of ``train_net.py`` and of ``avsf-train``."""
 
 import argparse
+import logging
 
 import torch
 from detectron2.config import CfgNode
@@ -11,7 +12,7 @@ from detectron2.utils.logger import setup_logger
 
 from avsf_det.checkpoint import AVSFCheckpointer, SafeCheckpointer
 
-from .defaults import load_config, run_command
+from .defaults import load_config, run_command, write_utf8
 from .interruption import handled_signals
 from .trainer import Trainer
 
@@ -40,6 +41,9 @@ def setup(args: argparse.Namespace) -> CfgNode:
     cfg.freeze()
     default_setup(cfg, args)
     logger = setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="avsf_det")
+    for name in ("avsf_det", "detectron2", "fvcore"):  # Detectron2 opens log.txt as the locale says
+        handlers = logging.getLogger(name).handlers
+        write_utf8(*(h.stream for h in handlers if isinstance(h, logging.StreamHandler)))
     for note in notes:
         logger.info(note)
     return cfg

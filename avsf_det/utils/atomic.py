@@ -35,20 +35,20 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         OSError: the file cannot be written; names ``path``.
     """
     path = Path(os.path.realpath(path))
-    if path.exists() and not path.is_file():
-        if path.is_dir():
-            raise IsADirectoryError(f"{path}: is a folder, where a file is to be written")
-        yield path
-        return
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: is a folder, where a file is to be written")
+    is_device = path.exists() and not path.is_file()
     make_folder(path.parent)
-    temporary = path.with_name(f".part-{path.name}")
+    temporary = path if is_device else path.with_name(f".part-{path.name}")
     try:
         yield temporary
-        replace_atomic(temporary, path)
+        if not is_device:
+            replace_atomic(temporary, path)
     except BaseException as error:  # also Ctrl-C: nothing may stay behind
         # The folder may be gone, or read-only; the first error is the one to report.
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        if not is_device:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
         if (cause := _system_error(error)) is None:
             raise
         if cause.filename is not None and str(cause.filename) != str(temporary):

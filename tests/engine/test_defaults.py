@@ -1,4 +1,5 @@
 import argparse
+import io
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from avsf_det.engine.defaults import (
     load_config,
     make_parser,
     run_command,
+    write_utf8,
 )
 from avsf_det.structures import AVSFError
 
@@ -94,3 +96,11 @@ def test_a_trained_model_is_in_eval_mode_and_has_the_weights(tmp_path):
         build_trained_model(cfg, required=None, min_matched=1.0)
     _, report = build_trained_model(cfg, required=None, min_matched=0.5)
     assert report.missing == ("backbone.slow.res2.0.conv1.weight",)
+
+
+def test_streams_of_an_ascii_locale_write_utf_8():
+    buffer = io.BytesIO()
+    stream = io.TextIOWrapper(buffer, "ascii")
+    write_utf8(stream, io.StringIO())
+    print("\u52a8\u4f5c \udcff", file=stream, flush=True)
+    assert buffer.getvalue() == "\u52a8\u4f5c ".encode() + b"\xff\n"

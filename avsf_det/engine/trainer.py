@@ -23,6 +23,7 @@ from avsf_det.evaluation import (
     SyncEvaluator,
 )
 from avsf_det.layers import fold_batch_norms
+from avsf_det.structures import ConfigError
 
 from .hooks import NegativeCurriculumHook
 
@@ -81,7 +82,7 @@ class Trainer(DefaultTrainer):
             case "charades":
                 return CharadesEvaluator(dataset_name, folder)
             case unknown:
-                raise ValueError(
+                raise ConfigError(
                     f"Dataset '{dataset_name}' has evaluator_type '{unknown}'; known: 'ava', "
                     "'epic', 'clip', 'charades'"
                 )

@@ -7,3 +7,7 @@ class AVSFError(ValueError):
 
 class AnnotationError(AVSFError):
     """Annotation file that is missing, or has a row that cannot be used."""
+
+
+class ConfigError(AVSFError):
+    """Config file, config key, command-line option or device that cannot be used."""

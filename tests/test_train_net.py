@@ -58,10 +58,10 @@ def test_options_may_stand_anywhere(monkeypatch, arguments):
     ("arguments", "message"),
     [
         (["--num-gpus", "2"], "2 processes on this machine need 2 GPUs; it has 0"),
-        (["--num-gpus", "-1"], "-1 is not from 0"),
+        (["--num-gpus", "-1"], "must be at least 0, got -1"),
         (["--num-gpus", "two"], "invalid whole number value: 'two'"),
         (["DATASETS.TRAIN", "()"], "DATASETS.TRAIN is empty; registered are"),
-        (["DATASETS.TEST", "('ava_mini_vall',)"], "'ava_mini_vall' is not registered; registered "),
+        (["DATASETS.TEST", "('ava_mini_vall',)"], "no dataset is registered as 'ava_mini_vall'; "),
         (["DATASETS.TRAIN", "('ava_mini_trian',)"], "registered are ava_mini_train, "),
         (["SOLVER.IMS_PER_BATCH=0"], "SOLVER.IMS_PER_BATCH is 0"),
     ],

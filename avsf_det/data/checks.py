@@ -36,7 +36,7 @@ def check_datasets(names: Sequence[str], key: str, *, needed: bool = False) -> N
 
     # Without a name: ours first, which are registered after Detectron2's own.
     known = sorted(known, key=similarity, reverse=True) if wanted else known[::-1]
-    said = f"{key}: dataset '{wanted}' is not registered" if wanted else f"{key} is empty"
+    said = f"{key}: no dataset is registered as '{wanted}'" if wanted else f"{key} is empty"
     raise ConfigError(
         f"{said}; registered are {', '.join(known[:NAMES_SHOWN])}, ... ({len(known)} in all)"
     )

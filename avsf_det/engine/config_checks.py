@@ -256,7 +256,7 @@ def _check_pairs(cfg: CfgNode, places: dict[str, str]) -> None:
     if cfg.SOLVER.NESTEROV and cfg.SOLVER.MOMENTUM == 0:
         refuse("SOLVER.MOMENTUM", 0, "above 0 with SOLVER.NESTEROV")
     if cfg.MODEL.BACKBONE.NAME in (*VISUAL, "build_audio_backbone"):
-        _check_clip(cfg, refuse)
+        _check_model(cfg, refuse)
     if round(audio.HOP_SEC * audio.SAMPLE_RATE) < 1:
         refuse("INPUT.AUDIO.HOP_SEC", audio.HOP_SEC, f"a sample or more, 1/{audio.SAMPLE_RATE} s")
     if round(audio.WINDOW_SEC * audio.SAMPLE_RATE) < 2:
@@ -268,8 +268,8 @@ def _check_pairs(cfg: CfgNode, places: dict[str, str]) -> None:
         refuse("INPUT.CLIP.NUM_FRAMES", clip.NUM_FRAMES, needed)
 
 
-def _check_clip(cfg: CfgNode, refuse: Callable[[str, object, str], None]) -> None:
-    """Check what our backbones ask of clips and of widths."""
+def _check_model(cfg: CfgNode, refuse: Callable[[str, object, str], None]) -> None:
+    """Check the widths, stages and strides of our backbones."""
     slowfast, audio, clip = cfg.MODEL.SLOWFAST, cfg.MODEL.AUDIO, cfg.INPUT.CLIP
     name, widths = cfg.MODEL.BACKBONE.NAME, {"SLOWFAST": slowfast, "AUDIO": audio}
     has = {
@@ -286,19 +286,26 @@ def _check_clip(cfg: CfgNode, refuse: Callable[[str, object, str], None]) -> Non
     for key in ("PIXEL_MEAN", "PIXEL_STD"):
         if name in VISUAL and len(cfg.MODEL[key]) != 3:
             refuse(f"MODEL.{key}", cfg.MODEL[key], "a list of 3 numbers, for R, G, B")
-    if name == "build_audio_backbone" and cfg.INPUT.FRAMES:
-        refuse("INPUT.FRAMES", True, f"False for {name}")
-    if name in VISUAL and not cfg.INPUT.FRAMES:
-        refuse("INPUT.FRAMES", False, f"True for {name}")
     if name not in VISUAL:
         return
     if clip.NUM_FRAMES % slowfast.ALPHA:
         needed = f"a multiple of MODEL.SLOWFAST.ALPHA {slowfast.ALPHA}"
         refuse("INPUT.CLIP.NUM_FRAMES", clip.NUM_FRAMES, needed)
-    steps = audio.ALPHA * (clip.NUM_FRAMES // slowfast.ALPHA)
-    if has["AUDIO"] and cfg.INPUT.AUDIO.NUM_FRAMES != steps:
+
+
+def check_clip(cfg: CfgNode) -> None:
+    """Check that clips are what the backbone takes, for training and inference.
+
+    Raises:
+        ConfigError: the backbone needs frames, or another number of audio time steps.
+    """
+    name, audio = cfg.MODEL.BACKBONE.NAME, cfg.MODEL.AUDIO
+    if name in VISUAL and not cfg.INPUT.FRAMES:
+        _refuse("INPUT.FRAMES", False, f"True for {name}", {})
+    steps = audio.ALPHA * (cfg.INPUT.CLIP.NUM_FRAMES // cfg.MODEL.SLOWFAST.ALPHA)
+    if name == "build_avslowfast_backbone" and cfg.INPUT.AUDIO.NUM_FRAMES != steps:
         needed = f"{steps}: MODEL.AUDIO.ALPHA {audio.ALPHA} for each of the Slow pathway's frames"
-        refuse("INPUT.AUDIO.NUM_FRAMES", cfg.INPUT.AUDIO.NUM_FRAMES, needed)
+        _refuse("INPUT.AUDIO.NUM_FRAMES", cfg.INPUT.AUDIO.NUM_FRAMES, needed, {})
 
 
 def check_training(cfg: CfgNode, num_processes: int) -> None:

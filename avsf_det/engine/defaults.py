@@ -46,29 +46,24 @@ class ToolParser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Parse; refuse a misspelt option first, which is often why another is missing."""
+        """Parse; what is left over are KEY VALUE options (``opts``), if the tool has them."""
         args = sys.argv[1:] if args is None else list(args)
+        known = [*self._option_string_actions]
         if self._subparsers is None:
+            # A misspelt option comes first: it is often why another one is missing.
             for text in args[: args.index("--")] if "--" in args else args:
                 name = text.partition("=")[0]
-                known = [*self._option_string_actions]
                 if name.startswith("--") and " " not in name:
                     if not any(option.startswith(name) for option in known):
                         self._refuse_option(name, known)
-        return super().parse_known_args(args, namespace)
-
-    def parse_args(  # type: ignore[override]
-        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
-    ) -> argparse.Namespace:
-        """Parse; what is left over are KEY VALUE options (``opts``), if the tool has them."""
-        parsed, rest = self.parse_known_args(args, namespace)
+        parsed, rest = super().parse_known_args(args, namespace)
         rest = [text for text in rest if text != "--"]
         if hasattr(parsed, "opts"):
-            parsed.opts = [*_take_options(parsed), *rest]
+            parsed.opts = [*parsed.opts, *_take_options(parsed), *rest]
             rest = [text for text in rest if text.startswith("-") and not _is_number(text)]
         if rest:
-            self._refuse_option(rest[0], [*self._option_string_actions])
-        return parsed
+            self._refuse_option(rest[0], known)
+        return parsed, []
 
     def _refuse_option(self, name: str, known: list[str]) -> None:
         near = difflib.get_close_matches(name, known, 1)
@@ -124,7 +119,8 @@ def at_least(low: float, *, above: bool = False) -> Callable[[str], float]:
     def convert(text: str) -> float:
         value = kind(text)
         if not low <= value < math.inf or (above and value == low):
-            raise argparse.ArgumentTypeError(f"{text} is not {'above' * above or 'from'} {low}")
+            word = "above" if above else "at least"
+            raise argparse.ArgumentTypeError(f"must be {word} {low}, got {text}")
         return value
 
     convert.__name__ = "whole number" if kind is int else "number"  # argparse: "invalid number"
@@ -216,7 +212,10 @@ def copy_for_inference(cfg: CfgNode) -> CfgNode:
         CheckpointError: MODEL.WEIGHTS is no file.
         AVSFError: TEST.AUDIO_MODE is "swap".
     """
+    from .config_checks import check_clip
+
     _check_weights(cfg)
+    check_clip(cfg)
     # "swap" takes the audio of another item of a dataset.
     if cfg.TEST.AUDIO_MODE == "swap":
         raise AVSFError("TEST.AUDIO_MODE swap needs a dataset; here it is normal or mute")

@@ -3,6 +3,7 @@
 import argparse
 import os
 
+import torch
 from detectron2.config import CfgNode
 from detectron2.engine import default_setup
 from detectron2.evaluation import verify_results
@@ -11,8 +12,9 @@ from detectron2.utils.logger import setup_logger
 
 from avsf_det.checkpoint import AVSFCheckpointer
 from avsf_det.data.checks import check_datasets
+from avsf_det.structures import ConfigError
 
-from .config_checks import check_training
+from .config_checks import check_clip, check_training
 from .config_file import read_options
 from .defaults import add_config_arguments, at_least, load_config, make_parser, run_command
 from .launch import launch
@@ -32,6 +34,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     processes = comm.get_world_size()
     scaled_to = 0 if args.eval_only else processes
     cfg = load_config(args.config_file, args.opts, num_processes=scaled_to, notes=notes)
+    check_clip(cfg)
     check_datasets(cfg.DATASETS.TEST, "DATASETS.TEST", needed=args.eval_only)
     if args.eval_only:
         if cfg.MODEL.META_ARCHITECTURE != "AVPretrainer":
@@ -68,15 +71,21 @@ def train(args: argparse.Namespace) -> dict:
 def run(args: argparse.Namespace) -> None:
     """Run :func:`train` in ``args.num_gpus`` processes on each machine, or in those of torchrun."""
     device = load_config(args.config_file, args.opts, notes=[]).MODEL.DEVICE
+    number = args.num_gpus
     # A config for the CPU does not say that several processes share it; the command line does.
     on_cpu = device == "cpu" and (
         "LOCAL_RANK" in os.environ
         or any(setting.key == "MODEL.DEVICE" for setting in read_options(args.opts))
     )
+    if number > 1 and not on_cpu and device != "cuda" and torch.cuda.is_available():
+        raise ConfigError(
+            f"MODEL.DEVICE is {device}; --num-gpus {number} needs MODEL.DEVICE cuda, or, on the "
+            f"command line, MODEL.DEVICE cpu for {number} processes on the CPU"
+        )
     launch(
         train,
         args,
-        num_gpus=args.num_gpus,
+        num_gpus=number,
         num_machines=args.num_machines,
         machine_rank=args.machine_rank,
         dist_url=args.dist_url,

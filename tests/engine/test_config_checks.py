@@ -6,7 +6,7 @@ import pytest
 from detectron2.config import get_cfg
 
 from avsf_det import add_avsf_config
-from avsf_det.engine.config_checks import RULES, check_training
+from avsf_det.engine.config_checks import RULES, check_clip, check_training
 from avsf_det.engine.config_file import all_keys
 from avsf_det.engine.defaults import load_config
 from avsf_det.structures import ConfigError
@@ -24,7 +24,7 @@ BAD_VALUES = {
     "INPUT.AUDIO.WINDOW_SEC": 1e-9,
     "INPUT.AUDIO.HOP_SEC": 0.0,
     "INPUT.AUDIO.NUM_MELS": 0,
-    "INPUT.AUDIO.NUM_FRAMES": 65,
+    "INPUT.AUDIO.NUM_FRAMES": 0,
     "INPUT.MIN_SIZE_TRAIN": (),
     "INPUT.CROP.SIZE": [224],
     "INPUT.RANDOM_FLIP": "sideways",
@@ -101,6 +101,14 @@ def test_shipped_configs_pass_and_are_read_as_detectron2_reads_them(path):
     theirs.MODEL.DEVICE = "cpu"
     assert ours == theirs
     assert notes == []
+
+
+def test_clips_must_be_what_the_backbone_takes():
+    check_clip(load_config(MINI))
+    with pytest.raises(ConfigError, match=r"INPUT\.AUDIO\.NUM_FRAMES is 65; it must be 64: MODEL"):
+        check_clip(load_config(MINI, ["INPUT.AUDIO.NUM_FRAMES", 65]))
+    with pytest.raises(ConfigError, match=r"INPUT\.FRAMES is False; it must be True"):
+        check_clip(load_config(MINI, ["INPUT.FRAMES", False]))
 
 
 def test_a_batch_must_fit_the_processes_and_the_groups_of_batch_norm():

@@ -3,12 +3,12 @@
 import os
 
 import pytest
-from detectron2 import model_zoo
 from detectron2.config import get_cfg
 
 from avsf_det.engine.config_file import read_config_file
 from avsf_det.engine.defaults import load_config
 from avsf_det.structures import ConfigError
+from avsf_det.utils.detectron2_zoo import import_detectron2_model_zoo
 
 MULTIPLY = "".join(f"k{i}: &k{i} [{', '.join([f'*k{i - 1}'] * 9)}]\n" for i in range(1, 9))
 # Text of a file -> parts of the message.
@@ -103,7 +103,9 @@ def test_anchors_and_merge_keys_are_read_as_yaml_says(tmp_path):
 
 
 def test_the_tag_of_detectron2s_own_zoo_gives_its_value():
-    path = model_zoo.get_config_file("COCO-Detection/retinanet_R_50_FPN_3x.yaml")
+    path = import_detectron2_model_zoo().get_config_file(
+        "COCO-Detection/retinanet_R_50_FPN_3x.yaml"
+    )
     theirs = get_cfg()
     theirs.merge_from_file(path)
     found = {s.key: s.value for source in read_config_file(path) for s in source}

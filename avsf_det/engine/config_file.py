@@ -283,7 +283,7 @@ def _describe_unknown(cfg: CfgNode, key: str) -> str:
     wanted = key.upper().replace("-", "_")
     # "max_iter" is near to the last part of SOLVER.MAX_ITER, "MODEL.WEIGTHS" to the whole.
     near = [k for k in keys if k.rpartition(".")[2] == wanted.rpartition(".")[2]]
-    near = difflib.get_close_matches(wanted, near or keys, 1, 0.3 if near else 0.6)
+    near = difflib.get_close_matches(wanted, near or keys, 1, 0.3 if near else 0.75)
     if not near:
         ends = {k.rpartition(".")[2]: k for k in keys}
         near = difflib.get_close_matches(wanted.rpartition(".")[2], ends, 1)

@@ -130,7 +130,7 @@ def _read_config(cfg: CfgNode, path: str) -> CfgNode:
             apply_setting(detector_cfg, setting)
         check_config(detector_cfg)
     except ConfigError as error:
-        raise PersonDetectorError(f"{path} is no config of Detectron2: {error}") from None
+        raise PersonDetectorError(f"{path}: is no config of Detectron2: {error}") from None
     return detector_cfg
 
 

@@ -11,7 +11,13 @@ import sys
 
 from ava_tools.measurement.analysis import analyze_model
 from ava_tools.measurement.paper_compute import reproduce_paper
-from avsf_det.engine.defaults import add_config_options, load_config, make_parser, run_command
+from avsf_det.engine.defaults import (
+    add_config_options,
+    at_least,
+    load_config,
+    make_parser,
+    run_command,
+)
 
 EXAMPLES = """examples:
   python ava_tools/analyze_model.py --config-file configs/AVA/avsf_r101_8x8.yaml
@@ -52,7 +58,9 @@ def main(argv: list[str] | None = None) -> int:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--config-file", metavar="FILE", help="config of the model")
     what.add_argument("--paper", action="store_true", help="all published figures against ours")
-    parser.add_argument("--crop-size", type=int, nargs=2, metavar=("H", "W"), help="in pixels")
+    parser.add_argument(
+        "--crop-size", type=at_least(16), nargs=2, metavar=("H", "W"), help="in pixels"
+    )
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     add_config_options(parser)
     return run_command(run, parser.parse_args(argv))

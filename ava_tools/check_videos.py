@@ -15,7 +15,13 @@ import sys
 from ava_tools.preparation.video_lists import videos_in, videos_of
 from ava_tools.preparation.video_table import check_videos, print_problems
 from avsf_det.data.video.check import PROBLEMS
-from avsf_det.engine.defaults import load_config, make_parser, run_command
+from avsf_det.engine.defaults import (
+    add_config_options,
+    at_least,
+    load_config,
+    make_parser,
+    run_command,
+)
 
 EXAMPLES = """examples:
   a folder               python ava_tools/check_videos.py --videos videos/ --output check.csv
@@ -27,15 +33,15 @@ EXAMPLES = """examples:
 A stopped run resumes when it is started again; files that have changed since are checked again."""
 
 
-def clip_seconds(config_file: str) -> float:
+def clip_seconds(config_file: str, options: list[str]) -> float:
     """Return the length of a config's clip."""
-    clip = load_config(config_file).INPUT.CLIP
+    clip = load_config(config_file, options).INPUT.CLIP
     return clip.NUM_FRAMES * clip.STRIDE / clip.FPS
 
 
 def run(args: argparse.Namespace) -> int:
     """Return 1 if a video has a problem."""
-    min_sec = clip_seconds(args.config_file) if args.config_file else 0.0
+    min_sec = clip_seconds(args.config_file, args.opts) if args.config_file else 0.0
     videos = videos_of(args.csv, args.videos) if args.csv else videos_in(args.videos)
     rows = check_videos(
         videos, args.output, min_sec=min_sec, max_gap=args.max_gap, workers=args.workers
@@ -52,9 +58,10 @@ def main(argv: list[str] | None = None) -> int:
     add("--output", required=True, metavar="FILE", help="csv of all results")
     add("--config-file", metavar="FILE", help="config whose clip a video must hold")
     gap = "largest gap between audio and frames in seconds (0.3)"
-    add("--max-gap", type=float, default=0.3, metavar="S", help=gap)
+    add("--max-gap", type=at_least(0.0), default=0.3, metavar="S", help=gap)
     add("--ignore", nargs="+", choices=PROBLEMS, default=[], metavar="PROBLEM")
-    add("--workers", type=int, default=os.cpu_count(), help="threads (CPU cores)")
+    add("--workers", type=at_least(1), default=os.cpu_count(), help="threads (CPU cores)")
+    add_config_options(parser)
     return run_command(run, parser.parse_args(argv), error_code=2)
 
 

@@ -18,7 +18,14 @@ from detectron2.utils.file_io import PathManager
 from ava_tools.support.pyslowfast_names import THEIR_NAMES, convert_to_pyslowfast
 from avsf_det.checkpoint import CheckpointError, read_checkpoint
 from avsf_det.checkpoint.convert_names import OUR_NAMES
-from avsf_det.engine.defaults import build_trained_model, load_config, make_parser, run_command
+from avsf_det.engine.defaults import (
+    add_config_options,
+    at_least,
+    build_trained_model,
+    load_config,
+    make_parser,
+    run_command,
+)
 from avsf_det.utils.atomic import atomic_path
 
 EXAMPLES = """examples:
@@ -75,10 +82,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--to", choices=("avsf", "pyslowfast"), default="avsf")
     parser.add_argument("--config-file", metavar="FILE", help="adapt the weights to its model")
     fraction = "of the backbone's tensors, 0..1 (the config's MODEL.WEIGHTS_MIN_MATCHED)"
-    parser.add_argument("--min-matched", type=float, metavar="FRACTION", help=fraction)
-    # Options may follow the two paths directly, so nargs="*" and not REMAINDER.
-    parser.add_argument("opts", nargs="*", help="KEY VALUE ... of the config")
-    args = parser.parse_intermixed_args(argv)
+    parser.add_argument("--min-matched", type=at_least(0.0), metavar="FRACTION", help=fraction)
+    add_config_options(parser)
+    args = parser.parse_args(argv)
     if args.config_file is None and (args.opts or args.min_matched is not None):
         parser.error("--min-matched and KEY VALUE need --config-file")
     if args.config_file is not None and not PathManager.isfile(args.config_file):

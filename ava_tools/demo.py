@@ -20,8 +20,10 @@ from ava_tools.inference.person_boxes import videos_of_path
 from avsf_det.data import VideoDecodeError
 from avsf_det.engine.defaults import (
     add_config_arguments,
+    at_least,
     load_config,
     make_parser,
+    positive,
     run_command,
     set_up_loggers,
 )
@@ -73,22 +75,20 @@ def main(argv: list[str] | None = None) -> int:
     add = parser.add_argument
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--input", help="a video, or a folder of videos")
-    source.add_argument("--webcam", type=int, metavar="N", help="a camera, such as 0")
+    source.add_argument("--webcam", type=at_least(0), metavar="N", help="a camera, such as 0")
     add("--output", required=True, help=".mp4 to write, or a folder of them")
-    add("--rate", type=float, default=1, metavar="HZ", help="keyframes per second (1)")
+    add("--rate", type=positive, default=1, metavar="HZ", help="keyframes per second (1)")
     add("--boxes", metavar="CSV", help="person boxes: video_id,second,x1,y1,x2,y2,,score")
     offset = "second of the csv's clock at which videos start: 900 for AVA's cut videos (0)"
     add("--offset", type=float, default=0, metavar="S", help=offset)
     add("--label-map", default="", metavar="FILE", help="of actions, if not that of DATASETS.TEST")
     classes = "draw only this action; may be given several times"
     add("--class", action="append", dest="classes", metavar="NAME", help=classes)
-    add("--min-score", type=float, default=0.3, metavar="P", help="of drawn actions (0.3)")
+    add("--min-score", type=at_least(0.0), default=0.3, metavar="P", help="of drawn actions (0.3)")
     add("--json", action="store_true", help="keep out.jsonl and out.csv")
     add("--show", action="store_true", help="show the camera's frames in a window; q ends")
     add_config_arguments(parser, required=True)
     args = parser.parse_args(argv)
-    if args.rate <= 0:
-        parser.error("--rate must be positive")
     in_folder = args.input is not None and Path(args.input).is_dir()
     if not in_folder and not args.output.endswith(".mp4"):
         parser.error("--output must end in .mp4")

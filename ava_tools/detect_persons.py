@@ -20,10 +20,13 @@ from ava_tools.inference.person_boxes import (
     videos_of_path,
     write_person_boxes,
 )
+from avsf_det.data.checks import check_datasets
 from avsf_det.engine.defaults import (
     add_config_arguments,
+    at_least,
     load_config,
     make_parser,
+    positive,
     run_command,
     set_up_loggers,
 )
@@ -56,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     """Return 1 if a video is bad; the boxes of the others are written all the same."""
     set_up_loggers()
     cfg = load_config(args.config_file, args.opts)
+    check_datasets([args.dataset] if args.dataset else [], "--dataset")
     videos = videos_of_dataset(args.dataset) if args.dataset else videos_of_path(Path(args.input))
     detector = PersonDetector(cfg)
     settings = {
@@ -84,13 +88,12 @@ def main(argv: list[str] | None = None) -> int:
     source.add_argument("--input", help="a video, or a folder of videos")
     parser.add_argument("--output", required=True, metavar="FILE.csv", help="csv of the boxes")
     rate = "keyframes per second, for --input (1.0)"
-    parser.add_argument("--rate", type=float, default=1.0, metavar="HZ", help=rate)
-    parser.add_argument("--batch-size", type=int, default=4, metavar="N", help="frames at once (4)")
+    parser.add_argument("--rate", type=positive, default=1.0, metavar="HZ", help=rate)
+    parser.add_argument(
+        "--batch-size", type=at_least(1), default=4, metavar="N", help="frames at once (4)"
+    )
     add_config_arguments(parser, help="config of an action model")
-    args = parser.parse_args(argv)
-    if args.rate <= 0 or args.batch_size < 1:
-        parser.error("--rate must be positive, --batch-size at least 1")
-    return run_command(run, args)
+    return run_command(run, parser.parse_args(argv))
 
 
 if __name__ == "__main__":

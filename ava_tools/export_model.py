@@ -17,7 +17,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ava_tools.inference.checked_export import export_checked, load_tensor_model
-from avsf_det.engine.defaults import add_config_arguments, load_config, make_parser, run_command
+from avsf_det.engine.defaults import (
+    add_config_arguments,
+    at_least,
+    load_config,
+    make_parser,
+    run_command,
+)
 from avsf_det.export import ExportError
 
 EXAMPLES = """example:
@@ -52,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = make_parser(__doc__, EXAMPLES)
     parser.add_argument("--output", required=True, metavar="FILE", help=".onnx or .pt2 to write")
     size = "of the frames, in pixels (INPUT.MIN_SIZE_TEST, square; with boxes 16:9)"
-    parser.add_argument("--size", nargs=2, type=int, metavar=("H", "W"), help=size)
+    parser.add_argument("--size", nargs=2, type=at_least(16), metavar=("H", "W"), help=size)
     add_config_arguments(parser, required=True)
     args = parser.parse_args(argv)
     warnings.filterwarnings("ignore", module="torch|copyreg")

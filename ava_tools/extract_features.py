@@ -21,8 +21,10 @@ from ava_tools.preparation.video_lists import videos_in, videos_of
 from avsf_det.data.video.formats import VIDEO_EXTENSIONS
 from avsf_det.engine.defaults import (
     add_config_arguments,
+    at_least,
     load_config,
     make_parser,
+    positive,
     run_command,
     set_up_loggers,
 )
@@ -75,16 +77,13 @@ def main(argv: list[str] | None = None) -> int:
     add("--input", required=True, help="a video, a folder, or a csv (in the folder of the videos)")
     add("--output", required=True, metavar="DIR", help="folder of the npz files")
     add("--layers", default="head", metavar="A,B", help="slow_res5, ..., head (head)")
-    add("--hop", type=float, default=1.0, metavar="S", help="seconds between clips (1)")
+    add("--hop", type=positive, default=1.0, metavar="S", help="seconds between clips (1)")
     add("--boxes", metavar="CSV", help="person boxes: video_id,second,x1,y1,x2,y2,,score")
     offset = "second of the csv's clock at which videos start: 900 for AVA's cut videos (0)"
     add("--offset", type=float, default=0.0, metavar="S", help=offset)
-    add("--batch-size", type=int, default=8, metavar="N", help="clips at once (8)")
+    add("--batch-size", type=at_least(1), default=8, metavar="N", help="clips at once (8)")
     add_config_arguments(parser, required=True)
-    args = parser.parse_args(argv)
-    if args.hop <= 0 or args.batch_size < 1:
-        parser.error("--hop must be positive, --batch-size at least 1")
-    return run_command(run, args)
+    return run_command(run, parser.parse_args(argv))
 
 
 if __name__ == "__main__":

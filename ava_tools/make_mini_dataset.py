@@ -18,7 +18,7 @@ from ava_tools.mini.dataset_folder import write_dataset
 from ava_tools.mini.epic import plan_epic
 from ava_tools.mini.kinetics import plan_kinetics, plan_places
 from ava_tools.mini.ucf_hmdb import plan_hmdb, plan_ucf
-from avsf_det.engine.defaults import make_parser, run_command
+from avsf_det.engine.defaults import at_least, make_parser, run_command
 
 PLANS = {
     "ava": plan_ava,
@@ -54,11 +54,15 @@ def main(argv: list[str] | None = None) -> int:
         help="folder of the dataset, for one dataset only ($DETECTRON2_DATASETS/NAME_mini, or "
         "datasets/NAME_mini)",
     )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--num-train", type=int, help="training videos (number of the dataset)")
-    parser.add_argument("--num-val", type=int, help="validation videos (number of the dataset)")
+    parser.add_argument("--seed", type=at_least(0), default=0)
     parser.add_argument(
-        "--workers", type=int, default=os.cpu_count(), help="processes (one per CPU core)"
+        "--num-train", type=at_least(1), help="training videos (number of the dataset)"
+    )
+    parser.add_argument(
+        "--num-val", type=at_least(1), help="validation videos (number of the dataset)"
+    )
+    parser.add_argument(
+        "--workers", type=at_least(1), default=os.cpu_count(), help="processes (one per CPU core)"
     )
     args = parser.parse_args(argv)
     if args.output and len(args.datasets) > 1:

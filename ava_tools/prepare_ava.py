@@ -15,7 +15,7 @@ from pathlib import Path
 from ava_tools.preparation.ava_cuts import prepare
 from ava_tools.preparation.video_lists import read_video_ids
 from avsf_det.data.datasets import AnnotationError
-from avsf_det.engine.defaults import make_parser, run_command
+from avsf_det.engine.defaults import at_least, make_parser, run_command
 
 EXAMPLES = """examples:
   python ava_tools/prepare_ava.py --dry-run
@@ -59,8 +59,8 @@ def main(argv: list[str] | None = None) -> int:
     add("--csv", nargs="+", metavar="FILE", help="AVA's csv files, or lists of file names")
     add("--videos", default=ava / "videos", metavar="DIR", help="folder of the whole videos")
     add("--output", type=Path, default=ava / "videos_15min", metavar="DIR")
-    add("--gop", type=int, metavar="N", help="encode again, with an I-frame every N frames")
-    add("--workers", type=int, default=os.cpu_count(), help="threads (CPU cores)")
+    add("--gop", type=at_least(1), metavar="N", help="encode again, with an I-frame every N frames")
+    add("--workers", type=at_least(1), default=os.cpu_count(), help="threads (CPU cores)")
     add("--dry-run", action="store_true", help="inspect, and write nothing")
     return run_command(run, parser.parse_args(argv))
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from ava_tools.preparation.clip_lists import write_lists
-from avsf_det.engine.defaults import make_parser, run_command
+from avsf_det.engine.defaults import at_least, make_parser, run_command
 
 EXAMPLES = """examples:
   class folders           python ava_tools/prepare_video_lists.py --videos clips/ --output lists/
@@ -37,10 +37,10 @@ def main(argv: list[str] | None = None) -> int:
     add("--csv", metavar="FILE", help="official csv of Kinetics")
     add("--output", type=Path, required=True, metavar="DIR", help="folder of the lists")
     share = "fraction of the videos for evaluation (0.2)"
-    add("--val-share", type=float, default=0.2, help=share)
-    add("--seed", type=int, default=0, help="seed of the random division (0)")
+    add("--val-share", type=at_least(0.0), default=0.2, help=share)
+    add("--seed", type=at_least(0), default=0, help="seed of the random division (0)")
     args = parser.parse_args(argv)
-    if not 0 <= args.val_share < 1:
+    if args.val_share >= 1:
         parser.error("--val-share must be at least 0 and less than 1")
     return run_command(run, args)
 

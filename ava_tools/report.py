@@ -15,7 +15,7 @@ from ava_tools.report_page.sources import (
     evaluated_dataset_of_arguments,
     find_detections,
 )
-from avsf_det.engine.defaults import make_parser, run_command
+from avsf_det.engine.defaults import at_least, make_parser, run_command
 from avsf_det.evaluation.ava_results import PROTOCOLS
 from avsf_det.structures.ava_csv import read_detections
 from avsf_det.utils.atomic import write_atomic
@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", default="report.html", metavar="FILE", help="(report.html)")
     parser.add_argument("--protocol", choices=list(PROTOCOLS), default="default")
     parser.add_argument(
-        "--max-clips", type=int, default=50, metavar="N", help="examples with clips (50)"
+        "--max-clips", type=at_least(0), default=50, metavar="N", help="examples with clips (50)"
     )
     parser.add_argument("--title", help="title of the page")
     add_arguments(parser)

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from ava_tools.experiments.ablation import ABLATIONS, format_table, run_ablation
-from avsf_det.engine.defaults import make_parser, run_command
+from avsf_det.engine.defaults import add_config_options, at_least, make_parser, run_command
 from avsf_det.utils.atomic import write_atomic
 
 EXAMPLE = """example:
@@ -40,12 +40,14 @@ def main(argv: list[str] | None = None) -> int:
     parser = make_parser(__doc__, EXAMPLE)
     parser.add_argument("ablation", choices=ABLATIONS)
     parser.add_argument("--config-file", default="configs/mini/avsf_kinetics_mini.yaml")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument("--seeds", nargs="+", type=at_least(0), default=[1, 2, 3])
     parser.add_argument(
         "--classes", nargs="+", default=[], help="classes whose clips are also scored alone"
     )
     parser.add_argument("--output", type=Path, default=Path("output/ablation"))
-    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE ...")
+    # Ends a list of seeds or classes.
+    parser.add_argument("--opts", action="store_true", dest="has_opts", help="before KEY VALUE ...")
+    add_config_options(parser)
     return run_command(run, parser.parse_args(argv))
 
 

@@ -11,7 +11,13 @@ import sys
 from pathlib import Path
 
 from ava_tools.experiments.mini_demo import run_mini_demo
-from avsf_det.engine.defaults import add_config_options, make_parser, run_command
+from avsf_det.engine.defaults import (
+    add_config_options,
+    at_least,
+    load_config,
+    make_parser,
+    run_command,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = "example: python ava_tools/run_mini_demo.py --output output/demo"
@@ -19,6 +25,7 @@ EXAMPLE = "example: python ava_tools/run_mini_demo.py --output output/demo"
 
 def run(args: argparse.Namespace) -> None:
     """Run the demo from the repository root, where configs and datasets are."""
+    load_config(options=args.opts)  # raises before the data are made
     os.chdir(ROOT)
     run_mini_demo(args.output, args.num_videos, tuple(args.opts))
 
@@ -28,7 +35,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = make_parser(__doc__, EXAMPLE)
     parser.add_argument("--output", type=Path, default=Path("output/demo"))
     parser.add_argument(
-        "--num-movies", type=int, default=4, metavar="N", dest="num_videos", help="videos to draw"
+        "--num-movies",
+        type=at_least(0),
+        default=4,
+        metavar="N",
+        dest="num_videos",
+        help="videos to draw",
     )
     add_config_options(parser)
     return run_command(run, parser.parse_args(argv))

@@ -9,7 +9,13 @@ import sys
 
 from ava_tools.charts.image_sheet import draw_sheet
 from ava_tools.charts.model_input_sheet import draw_model_input, read_model_inputs
-from avsf_det.engine.defaults import add_config_arguments, load_config, make_parser, run_command
+from avsf_det.engine.defaults import (
+    add_config_arguments,
+    at_least,
+    load_config,
+    make_parser,
+    run_command,
+)
 from avsf_det.utils.atomic import atomic_path
 
 EXAMPLE = """example:
@@ -22,7 +28,7 @@ def run(args: argparse.Namespace) -> None:
     """Write the image."""
     cfg = load_config(args.config_file, args.opts)
     clips = read_model_inputs(cfg, args.split, args.num, args.seed)
-    name = (cfg.DATASETS.TRAIN if args.split == "train" else cfg.DATASETS.TEST)[0]
+    name = cfg.DATASETS[args.split.upper()][0]
     sheet = draw_sheet([draw_model_input(clip, name) for clip in clips])
     with atomic_path(args.output) as path:
         sheet.save(path)
@@ -34,12 +40,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = make_parser(__doc__, EXAMPLE)
     parser.add_argument("--output", default="data.png", metavar="FILE", help="image (data.png)")
     parser.add_argument("--split", choices=("train", "test"), default="train")
-    parser.add_argument("--num", type=int, default=6, metavar="N", help="clips to draw (6)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the choice (0)")
+    parser.add_argument("--num", type=at_least(1), default=6, metavar="N", help="clips to draw (6)")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="seed of the choice (0)")
     add_config_arguments(parser, required=True, help="config of the dataset and the model")
     args = parser.parse_args(argv)
-    if args.num < 1:
-        parser.error("--num must be at least 1")
     return run_command(run, args)
 
 

@@ -10,7 +10,7 @@ from ava_tools.report_page.sources import (
     evaluated_dataset_of_arguments,
     find_detections,
 )
-from avsf_det.engine.defaults import make_parser, run_command
+from avsf_det.engine.defaults import at_least, make_parser, run_command
 from avsf_det.structures.ava_csv import read_detections
 from avsf_det.utils.atomic import atomic_path
 
@@ -41,10 +41,12 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--output", default="results.png", metavar="FILE", help="(results.png)")
     parser.add_argument("--video", default="", metavar="ID", help="keyframes of this video only")
-    parser.add_argument("--num", type=int, default=8, metavar="N", help="keyframes to draw (8)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the choice (0)")
     parser.add_argument(
-        "--min-score", type=float, default=0.3, help="lowest action score written (0.3)"
+        "--num", type=at_least(1), default=8, metavar="N", help="keyframes to draw (8)"
+    )
+    parser.add_argument("--seed", type=at_least(0), default=0, help="seed of the choice (0)")
+    parser.add_argument(
+        "--min-score", type=at_least(0.0), default=0.3, help="lowest action score written (0.3)"
     )
     add_arguments(parser)
     return run_command(run, parser.parse_args(argv))

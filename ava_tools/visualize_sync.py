@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ava_tools.sync.audio_offset import SyncError, Windows
 from ava_tools.sync.measure import OffsetMeasurer, load_model
-from avsf_det.engine.defaults import add_config_arguments, make_parser, run_command
+from avsf_det.engine.defaults import add_config_arguments, make_parser, positive, run_command
 
 EXAMPLE = """example:
   python ava_tools/visualize_sync.py --config-file configs/mini/avsf_ssl_mini.yaml \\
@@ -50,10 +50,10 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--level", default="mean", help="level to compare: res3, ...; all (mean)")
     parser.add_argument(
-        "--max-shift", type=float, default=1.0, metavar="S", help="largest shift, seconds (1.0)"
+        "--max-shift", type=positive, default=1.0, metavar="S", help="largest shift, seconds (1.0)"
     )
     parser.add_argument(
-        "--step", type=float, default=0.05, metavar="S", help="seconds between shifts (0.05)"
+        "--step", type=positive, default=0.05, metavar="S", help="seconds between shifts (0.05)"
     )
     parser.add_argument(
         "--shift-sound", type=float, default=0.0, metavar="S", help="delay the audio first"
@@ -61,8 +61,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print a line of JSON per video")
     add_config_arguments(parser, required=True)
     args = parser.parse_args(argv)
-    if not 0 < args.step <= args.max_shift:
-        parser.error("--step must be positive and at most --max-shift")
+    if args.step > args.max_shift:
+        parser.error("--step must be at most --max-shift")
     return run_command(run, args)
 
 

@@ -1,7 +1,7 @@
 """The config keys that avsf_det adds to Detectron2's.
 
 No default of Detectron2 changes here. The files ``configs/Base-*.yaml`` do that, where a reader can
-see it. Values are checked where they are read.
+see it. ``engine/config_checks.py`` has the range of each key.
 """
 
 from detectron2.config import CfgNode

@@ -5,9 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from detectron2.engine import DefaultTrainer, default_argument_parser
 
 from avsf_det.engine import train
+from avsf_det.engine.defaults import load_config
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = str(ROOT / "configs" / "AVA" / "avsf_r50_4x16.yaml")
@@ -32,6 +34,49 @@ def test_a_batch_size_given_by_hand_is_used_as_it_is(tmp_path):
     scaled = DefaultTrainer.auto_scale_workers(cfg, 1)
     assert (scaled.SOLVER.IMS_PER_BATCH, scaled.SOLVER.MAX_ITER) == (1, 2)
     assert scaled.SOLVER.BASE_LR == 0.4
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--config-file", CONFIG, "OUTPUT_DIR", "x", "--resume", "--num-gpus", "2", "SEED", "-1"],
+        ["OUTPUT_DIR=x", "--num-gpus", "2", "--resume", "SEED=-1", "--config-file", CONFIG],
+        ["--resume", "OUTPUT_DIR", "x", "--num-gpus=2", f"--config-file={CONFIG}", "SEED", "-1"],
+    ],
+)
+def test_options_may_stand_anywhere(monkeypatch, arguments):
+    seen = []
+    monkeypatch.setattr(train, "run", seen.append)
+    assert train.main(arguments) == 0
+    args = seen[0]
+    assert (args.num_gpus, args.resume) == (2, True)
+    assert load_config(options=args.opts).SEED == -1
+    assert load_config(options=args.opts).OUTPUT_DIR == "x"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--num-gpus", "2"], "2 processes on this machine need 2 GPUs; it has 0"),
+        (["--num-gpus", "-1"], "must be at least 0, got -1"),
+        (["--num-gpus", "two"], "invalid whole number value: 'two'"),
+        (["DATASETS.TRAIN", "()"], "DATASETS.TRAIN is empty; registered are"),
+        (["DATASETS.TEST", "('ava_mini_vall',)"], "no dataset is registered as 'ava_mini_vall'; "),
+        (["DATASETS.TRAIN", "('ava_mini_trian',)"], "registered are ava_mini_train, "),
+        (["SOLVER.IMS_PER_BATCH=0"], "SOLVER.IMS_PER_BATCH is 0"),
+    ],
+)
+def test_a_training_that_cannot_be_is_one_line(monkeypatch, tmp_path, capsys, arguments, message):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.chdir(tmp_path)
+    try:
+        code = train.main(["--config-file", CONFIG, *arguments])
+    except SystemExit as end:
+        code = end.code
+    error = capsys.readouterr().err
+    assert code in (1, 2) and message in error
+    assert error.count("\n") == 1 and len(error) <= 300
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_import_without_detectron2_says_what_to_run():

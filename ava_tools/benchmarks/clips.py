@@ -29,7 +29,7 @@ from avsf_det import model_zoo
 from avsf_det.data import KeyframeMapper, SegmentMapper
 from avsf_det.data.transforms import ClipInput, build_clip_augmentations
 from avsf_det.data.video.cut import cut_video
-from avsf_det.engine.defaults import add_config_arguments, load_config
+from avsf_det.engine.defaults import add_config_arguments, at_least, load_config
 
 from .clip_timing import read_clips, time_stages
 from .display import format_table
@@ -49,14 +49,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the sub-command."""
     parser.add_argument("--videos", nargs="+", required=True, help="clips to join")
     parser.add_argument("--folder", type=Path, required=True, help="for the joined videos; kept")
-    parser.add_argument("--batch", type=int, default=8, help="clips per iteration (8)")
+    parser.add_argument("--batch", type=at_least(1), default=8, help="clips per iteration (8)")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES)[:1])
-    parser.add_argument("--gop", type=int, default=30, help="of the re-encoded video (30)")
-    parser.add_argument("--seconds", type=int, default=900, help="length of a joined video (900)")
+    parser.add_argument("--gop", type=at_least(1), default=30, help="of the re-encoded video (30)")
     parser.add_argument(
-        "--clips", type=int, default=10, help="clips of each reader in a round (10)"
+        "--seconds", type=at_least(1), default=900, help="length of a joined video (900)"
     )
-    parser.add_argument("--repeats", type=int, default=5, help="rounds (5)")
+    parser.add_argument(
+        "--clips", type=at_least(1), default=10, help="clips of each reader in a round (10)"
+    )
+    parser.add_argument("--repeats", type=at_least(1), default=5, help="rounds (5)")
     add_config_arguments(parser, help="report what bounds the training of this config")
 
 

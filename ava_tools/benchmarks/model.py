@@ -17,7 +17,7 @@ import torch
 from detectron2.config import CfgNode
 
 from avsf_det import model_zoo
-from avsf_det.engine.defaults import add_config_arguments, load_config
+from avsf_det.engine.defaults import add_config_arguments, at_least, load_config
 
 from .display import Panel, format_table, plot_growth
 from .exported_models import export_variants
@@ -37,11 +37,13 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the sub-command."""
-    parser.add_argument("--crop", type=int, default=224, help="side of the frames (224)")
-    parser.add_argument("--clips", type=int, default=1, help="batch size (1)")
-    parser.add_argument("--boxes", type=int, default=10, help="persons per clip of a detector (10)")
-    parser.add_argument("--repeats", type=int, default=5, help="counted rounds (5)")
-    parser.add_argument("--threads", type=int, help="threads of PyTorch (all cores)")
+    parser.add_argument("--crop", type=at_least(32), default=224, help="side of the frames (224)")
+    parser.add_argument("--clips", type=at_least(1), default=1, help="batch size (1)")
+    parser.add_argument(
+        "--boxes", type=at_least(1), default=10, help="persons per clip of a detector (10)"
+    )
+    parser.add_argument("--repeats", type=at_least(1), default=5, help="counted rounds (5)")
+    parser.add_argument("--threads", type=at_least(1), help="threads of PyTorch (all cores)")
     parser.add_argument("--compile", action="store_true", help="also compiled (minutes)")
     parser.add_argument("--export", action="store_true", help="also exported (minutes)")
     parser.add_argument("--plot", metavar="FILE", help="draw growth there instead of the tables")

@@ -11,7 +11,7 @@ from detectron2.data import MetadataCatalog
 from ava_tools.charts.image_sheet import Item, draw_boxes
 from avsf_det.data import KeyframeMapper, build_clip_test_loader, build_clip_train_loader
 from avsf_det.data.build import keyframes_to_test
-from avsf_det.data.checks import has_keyframes
+from avsf_det.data.checks import check_datasets, has_keyframes
 from avsf_det.utils.visualizer import draw_logmel
 
 NUM_FRAMES = 4  # frames drawn per clip
@@ -30,12 +30,14 @@ def read_model_inputs(cfg: CfgNode, split: str, num: int, seed: int) -> list[dic
     Returns:
         model inputs.
     """
+    names = cfg.DATASETS[split.upper()]
+    check_datasets(names, f"DATASETS.{split.upper()}", needed=True)
     cfg = cfg.clone()
     cfg.DATALOADER.NUM_WORKERS, cfg.SOLVER.IMS_PER_BATCH = 0, num
     cfg.SEED = seed
     if split == "train":
         return next(iter(build_clip_train_loader(cfg)))
-    name, rng = cfg.DATASETS.TEST[0], np.random.default_rng(seed)
+    name, rng = names[0], np.random.default_rng(seed)
     if has_keyframes(cfg, name):  # the test loader reads whole videos, so read single keyframes
         clips, mapper = keyframes_to_test(cfg, name), KeyframeMapper(cfg, is_train=False)
         return [mapper(clips[i]) for i in sorted(rng.permutation(len(clips))[:num])]

@@ -9,6 +9,7 @@ from tabulate import tabulate
 
 from ava_tools.experiments.training_runs import read_metrics, train
 from ava_tools.measurement.run_scores import fuse_scores, select_classes
+from avsf_det.data.checks import check_datasets
 from avsf_det.engine.defaults import load_config
 from avsf_det.evaluation import ClipScores, read_scores, score_clips
 
@@ -74,7 +75,8 @@ def run_ablation(
         the table and its description, ready for JSON.
     """
     cfg = load_config(config_file, options)
-    (dataset,) = cfg.DATASETS.TEST
+    check_datasets(cfg.DATASETS.TEST, "DATASETS.TEST", needed=True)
+    dataset = cfg.DATASETS.TEST[0]
     trained, fused = ABLATIONS[name]
     common = ["--config-file", config_file, *options]
     iterations: set[float] = set()

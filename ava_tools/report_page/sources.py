@@ -9,6 +9,7 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from avsf_det.data.checks import check_datasets
 from avsf_det.data.datasets.annotation_files import find_videos
 from avsf_det.engine.defaults import add_config_options, load_config
 from avsf_det.structures import ActionBoxes, AVSFError, Keyframe
@@ -83,8 +84,10 @@ def evaluated_dataset_of_config(cfg: CfgNode) -> EvaluatedDataset:
     """Return the first dataset of ``cfg.DATASETS.TEST``.
 
     Raises:
+        ConfigError: the dataset is not registered.
         ReportError: the dataset has no person boxes with actions.
     """
+    check_datasets(cfg.DATASETS.TEST, "DATASETS.TEST", needed=True)
     name = cfg.DATASETS.TEST[0]
     metadata = MetadataCatalog.get(name)
     if metadata.get("evaluator_type") != "ava":

@@ -20,7 +20,7 @@ from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
 from torch.utils.data import Dataset
 
-from ..structures import AVSFError
+from ..structures import AVSFError, ConfigError
 from ..structures.ava_csv import read_person_boxes
 from .checks import check_not_empty, check_num_classes, check_tasks, has_keyframes
 from .clip_reader import SequentialReader
@@ -49,7 +49,7 @@ def build_clip_train_loader(cfg: CfgNode) -> TrainLoader:
     if cfg.INPUT.KIND == "frames":
         return _build_frame_train_loader(cfg)
     if cfg.MODEL.AVSYNC.ENABLED and not cfg.INPUT.AUDIO.NEGATIVES:
-        raise ValueError(
+        raise ConfigError(
             "MODEL.AVSYNC.ENABLED compares audio with negatives. Set INPUT.AUDIO.NEGATIVES True "
             "(for models without labels TEST.AUDIO_NEGATIVES True, too), or MODEL.AVSYNC.ENABLED "
             "False."
@@ -68,7 +68,7 @@ def build_clip_train_loader(cfg: CfgNode) -> TrainLoader:
 def _build_frame_train_loader(cfg: CfgNode) -> TrainLoader:
     """Build the loader of the images of keyframes, for a person detector of Detectron2."""
     if cfg.DATASETS.TEST:
-        raise ValueError(
+        raise ConfigError(
             "DATASETS.TEST must be () for a person detector: its training ends without a test. "
             "Then ava_tools/detect_persons.py scores it on a dataset."
         )
@@ -137,7 +137,9 @@ def _training_keyframes(cfg: CfgNode) -> list[dict]:
     # which the model uses those that match one.
     files = cfg.DATASETS.PROPOSAL_FILES_TRAIN
     if files and len(files) != len(cfg.DATASETS.TRAIN):
-        raise ValueError("DATASETS.PROPOSAL_FILES_TRAIN needs one file per entry of DATASETS.TRAIN")
+        raise ConfigError(
+            "DATASETS.PROPOSAL_FILES_TRAIN needs one file per entry of DATASETS.TRAIN"
+        )
     dicts = []
     for i, name in enumerate(cfg.DATASETS.TRAIN):
         # Keyframes without persons have nothing to learn from.
@@ -160,7 +162,7 @@ def _training_clips(cfg: CfgNode) -> list[dict]:
         check_tasks(cfg, name)
         unlabelled = next((d for d in dataset if not d["labels"]), None)
         if unlabelled and cfg.MODEL.CLIP_HEAD.TASKS:
-            raise ValueError(
+            raise ConfigError(
                 f"Dataset '{name}' has clips without labels, the first at "
                 f"{unlabelled['source']}. It cannot be trained on."
             )
@@ -272,10 +274,10 @@ def swap_audio(dataset: list[dict]) -> None:
     """Give each dict an ``audio_from``: the clip half a dataset away, of another video.
 
     Raises:
-        ValueError: all clips are of one video.
+        ConfigError: all clips are of one video.
     """
     if len({d["video_id"] for d in dataset}) < 2:
-        raise ValueError("TEST.AUDIO_MODE swap needs at least two videos")
+        raise ConfigError("TEST.AUDIO_MODE swap needs at least two videos")
     keys = ("file_name", "source", "image_id", "timestamp", "offset", "start_sec", "end_sec")
     sources = [{key: d[key] for key in keys if key in d} for d in dataset]
     for i, d in enumerate(dataset):

@@ -1,32 +1,63 @@
 """Whether a dataset and a model fit, asked before the first clip is read."""
 
+import difflib
 import logging
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
 
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from ..structures import AVSFError
+from ..structures import AVSFError, ConfigError
 
 KINDS = ("", "keyframes", "clips", "frames")
+NAMES_SHOWN = 8
 
 logger = logging.getLogger(__name__)
+
+
+def check_datasets(names: Sequence[str], key: str, *, needed: bool = False) -> None:
+    """Check that datasets are registered.
+
+    Args:
+        names: names of the datasets.
+        key: key of the config or option that gives them, for the error message.
+        needed: whether there must be one.
+
+    Raises:
+        ConfigError: one is not registered; with those that are, most similar name first.
+    """
+    known = DatasetCatalog.list()
+    unknown = [name for name in names if name not in known]
+    if not unknown and (names or not needed):
+        return
+    wanted = unknown[0] if unknown else ""
+
+    def similarity(name: str) -> float:
+        return difflib.SequenceMatcher(None, wanted.lower(), name.lower()).ratio()
+
+    # Without a name: ours first, which are registered after Detectron2's own.
+    known = sorted(known, key=similarity, reverse=True) if wanted else known[::-1]
+    said = f"{key}: no dataset is registered as '{wanted}'" if wanted else f"{key} is empty"
+    raise ConfigError(
+        f"{said}; registered are {', '.join(known[:NAMES_SHOWN])}, ... ({len(known)} in all)"
+    )
 
 
 def has_keyframes(cfg: CfgNode, dataset_name: str) -> bool:
     """Return whether a dataset has keyframes with person boxes; else it has clips with classes.
 
     Raises:
-        ValueError: the model takes the other kind, ``INPUT.KIND``.
+        ConfigError: the model takes the other kind, ``INPUT.KIND``.
     """
+    check_datasets([dataset_name], "DATASETS")
     kind = cfg.INPUT.KIND
     if kind not in KINDS:
-        raise ValueError(f"INPUT.KIND must be keyframes, clips, frames or '', got '{kind}'")
+        raise ConfigError(f"INPUT.KIND must be keyframes, clips, frames or '', got '{kind}'")
     # "frames" are the images of keyframes, for a person detector.
     keyframes = MetadataCatalog.get(dataset_name).evaluator_type == "ava"
     if kind and keyframes != (kind != "clips"):
         found = "keyframes with person boxes" if keyframes else "clips without person boxes"
-        raise ValueError(
+        raise ConfigError(
             f"Dataset '{dataset_name}' is of {found}, which is not for INPUT.KIND '{kind}' of "
             f"MODEL.META_ARCHITECTURE '{cfg.MODEL.META_ARCHITECTURE}'"
         )
@@ -43,33 +74,33 @@ def check_tasks(cfg: CfgNode, dataset_name: str) -> None:
     """Compare the model's tasks with those of a dataset, which must have been loaded.
 
     Raises:
-        ValueError: the dataset lacks a task, has more classes than the model, or other classes than
-            the first training set; or one of the two has several labels per clip.
+        ConfigError: the dataset lacks a task, has more classes than the model, or other classes
+            than the first training set; or one of the two has several labels per clip.
     """
     # Models without labels, such as audiovisual synchronisation, have no tasks and take any clips.
     metadata, head = MetadataCatalog.get(dataset_name), cfg.MODEL.CLIP_HEAD
     if head.TASKS and metadata.multi_label != (head.LOSS == "sigmoid"):
         number = "several labels" if metadata.multi_label else "one label"
-        raise ValueError(
+        raise ConfigError(
             f"Dataset '{dataset_name}' has {number} per clip, which does not go with "
             f"MODEL.CLIP_HEAD.LOSS '{head.LOSS}'"
         )
     for task, given in zip(head.TASKS, head.NUM_CLASSES, strict=True):
         names = metadata.task_classes.get(task)
         if names is None:
-            raise ValueError(
+            raise ConfigError(
                 f"Dataset '{dataset_name}' has no task '{task}' of MODEL.CLIP_HEAD.TASKS; it has "
                 f"{', '.join(metadata.task_classes)}"
             )
         if given < len(names):
-            raise ValueError(
+            raise ConfigError(
                 f"Dataset '{dataset_name}' has {len(names)} classes of '{task}', the model "
                 f"{given}. Set MODEL.CLIP_HEAD.NUM_CLASSES."
             )
         # A head learns the classes of the first training set: ids mean the same in all sets.
         trained = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("task_classes", {}).get(task)
         if trained is not None and trained != names:
-            raise ValueError(
+            raise ConfigError(
                 f"Datasets '{cfg.DATASETS.TRAIN[0]}' and '{dataset_name}' have different classes "
                 f"of '{task}'. Register both with the same list of classes."
             )
@@ -79,12 +110,12 @@ def check_num_classes(cfg: CfgNode, dataset_name: str) -> None:
     """Compare the numbers of actions of the model and of a dataset.
 
     Raises:
-        ValueError: the dataset has more actions than the model.
+        ConfigError: the dataset has more actions than the model.
     """
     needed = len(MetadataCatalog.get(dataset_name).action_classes)
     given = cfg.MODEL.ROI_ACTION_HEAD.NUM_CLASSES
     if given < needed:
-        raise ValueError(
+        raise ConfigError(
             f"Dataset '{dataset_name}' has {needed} actions, the model {given}. "
             f"Set MODEL.ROI_ACTION_HEAD.NUM_CLASSES {needed}."
         )

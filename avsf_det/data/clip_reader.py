@@ -15,6 +15,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 
+from ..structures import ConfigError
 from .audio import LogMel, is_silent, pick_time_steps
 from .transforms import ClipInput
 from .video import SequentialVideoReader, VideoReader
@@ -38,13 +39,13 @@ class ClipReader:
         is_train: whether hard negatives are random; else each clip has always the same.
 
     Raises:
-        ValueError: ``TEST.AUDIO_MODE`` has a value that is not supported.
+        ConfigError: ``TEST.AUDIO_MODE`` has a value that is not supported.
     """
 
     def __init__(self, cfg: CfgNode, is_train: bool = True) -> None:
         mode = "normal" if is_train else cfg.TEST.AUDIO_MODE
         if mode not in AUDIO_MODES:
-            raise ValueError(f"TEST.AUDIO_MODE must be normal, mute or swap, got '{mode}'")
+            raise ConfigError(f"TEST.AUDIO_MODE must be normal, mute or swap, got '{mode}'")
         clip, audio = cfg.INPUT.CLIP, cfg.INPUT.AUDIO
         self.is_train = is_train
         self.num_frames, self.stride, self.fps = clip.NUM_FRAMES, clip.STRIDE, clip.FPS

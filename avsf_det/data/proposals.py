@@ -7,7 +7,7 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
-from ..structures import Keyframe
+from ..structures import ConfigError, Keyframe
 from ..structures.ava_csv import read_excluded_keyframes, read_person_boxes
 from .datasets.ava import add_detected_keyframes
 
@@ -21,18 +21,18 @@ def person_box_file(cfg: CfgNode, dataset_name: str) -> str:
     """Return the csv file of a test set's person boxes; "" if ground-truth boxes are to be used.
 
     Raises:
-        ValueError: neither the config nor the dataset names a file.
+        ConfigError: neither the config nor the dataset names a file.
     """
     if not cfg.MODEL.LOAD_PROPOSALS:
         return ""
     files = cfg.DATASETS.PROPOSAL_FILES_TEST
     if files and len(files) != len(cfg.DATASETS.TEST):
-        raise ValueError("DATASETS.PROPOSAL_FILES_TEST needs one file per entry of DATASETS.TEST")
+        raise ConfigError("DATASETS.PROPOSAL_FILES_TEST needs one file per entry of DATASETS.TEST")
     if files:
         return files[list(cfg.DATASETS.TEST).index(dataset_name)]
     file = MetadataCatalog.get(dataset_name).proposal_file
     if not file:
-        raise ValueError(
+        raise ConfigError(
             f"Dataset '{dataset_name}' has no person boxes. Name a csv in "
             "DATASETS.PROPOSAL_FILES_TEST, or set MODEL.LOAD_PROPOSALS False to use the "
             "ground-truth boxes."
@@ -48,7 +48,7 @@ def attach_test_boxes(cfg: CfgNode, dataset: list[dict], dataset_name: str) -> l
     demands. With ``MODEL.LOAD_PROPOSALS False`` they are the ground-truth boxes.
 
     Raises:
-        ValueError: there is no file of boxes, or no keyframe has one.
+        ConfigError: there is no file of boxes, or no keyframe has one.
     """
     file, metadata = person_box_file(cfg, dataset_name), MetadataCatalog.get(dataset_name)
     if file:
@@ -68,7 +68,7 @@ def attach_test_boxes(cfg: CfgNode, dataset: list[dict], dataset_name: str) -> l
     kept = [d for d in dataset if len(d["proposals"]["boxes"])]
     logger.info(f"{len(kept)} of {len(dataset)} keyframes of '{dataset_name}' have a person box")
     if not kept:
-        raise ValueError(
+        raise ConfigError(
             f"No keyframe of '{dataset_name}' has a person box. Check the boxes' video ids and "
             "timestamps, and DATASETS.PROPOSAL_MIN_SCORE_TEST."
         )

@@ -14,6 +14,8 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import CropTransform, HFlipTransform, NoOpTransform, Transform
 
+from ..structures import ConfigError
+
 # Loader workers run in parallel already. OpenCV's threads would compete with them, and may hang
 # after a fork.
 cv2.setNumThreads(0)
@@ -209,14 +211,14 @@ def build_clip_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentatio
     They resize the clip. In training they also crop and mirror it and change its colours.
 
     Raises:
-        ValueError: a key of ``cfg.INPUT`` has a value that is not supported.
+        ConfigError: a key of ``cfg.INPUT`` has a value that is not supported.
     """
     if not is_train:
         size = cfg.INPUT.MIN_SIZE_TEST
         return [ResizeClipShortestEdge(size, size, cfg.INPUT.MAX_SIZE_TEST)]
     sizes = cfg.INPUT.MIN_SIZE_TRAIN
     if cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING != "range" and min(sizes) != max(sizes):
-        raise ValueError(
+        raise ConfigError(
             "INPUT.MIN_SIZE_TRAIN_SAMPLING must be 'range' (short side drawn between the two of "
             f"MIN_SIZE_TRAIN), got '{cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING}'"
         )
@@ -227,11 +229,11 @@ def build_clip_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentatio
         crop = (int(side) for side in cfg.INPUT.CROP.SIZE)
         augmentations = [RandomScaledCropClip(*scales, *crop)]
     else:
-        raise ValueError(f"INPUT.CROP.TYPE must be 'absolute', got '{cfg.INPUT.CROP.TYPE}'")
+        raise ConfigError(f"INPUT.CROP.TYPE must be 'absolute', got '{cfg.INPUT.CROP.TYPE}'")
     if cfg.INPUT.RANDOM_FLIP == "horizontal":
         augmentations.append(RandomFlipClip())
     elif cfg.INPUT.RANDOM_FLIP != "none":
-        raise ValueError(
+        raise ConfigError(
             f"INPUT.RANDOM_FLIP must be 'horizontal' or 'none', got '{cfg.INPUT.RANDOM_FLIP}'"
         )
     if cfg.INPUT.COLOR_JITTER.ENABLED:

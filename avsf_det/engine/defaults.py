@@ -21,11 +21,15 @@ from __future__ import annotations
 
 import argparse
 import codecs
+import difflib
 import io
+import logging
+import math
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from avsf_det.structures import AVSFError
 from avsf_det.structures.errors import one_line
@@ -36,11 +40,97 @@ if TYPE_CHECKING:
 
     from avsf_det.checkpoint import LoadReport
 
+_KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+(=.*)?")  # SOLVER.MAX_ITER, SOLVER.MAX_ITER=4
 
-def make_parser(description: str | None, examples: str = "") -> argparse.ArgumentParser:
+
+class ToolParser(argparse.ArgumentParser):
+    """Parser whose KEY VALUE options may stand anywhere, and whose errors are one line."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse; what is left over are KEY VALUE options (``opts``), if the tool has them."""
+        args = sys.argv[1:] if args is None else list(args)
+        known = [*self._option_string_actions]
+        if self._subparsers is None:
+            # A misspelt option comes first: it is often why another one is missing.
+            for text in args[: args.index("--")] if "--" in args else args:
+                name = text.partition("=")[0]
+                if name.startswith("--") and " " not in name:
+                    if not any(option.startswith(name) for option in known):
+                        self._refuse_option(name, known)
+        parsed, rest = super().parse_known_args(args, namespace)
+        rest = [text for text in rest if text != "--"]
+        if hasattr(parsed, "opts"):
+            parsed.opts = [*parsed.opts, *_take_options(parsed), *rest]
+            rest = [text for text in rest if text.startswith("-") and not _is_number(text)]
+        if rest:
+            self._refuse_option(rest[0], known)
+        return parsed, []
+
+    def _refuse_option(self, name: str, known: list[str]) -> None:
+        near = difflib.get_close_matches(name, known, 1)
+        if near:
+            hint = f"; the nearest is {near[0]}"
+        elif "." in name or name.strip("-").isupper():
+            hint = "; config keys are written without dashes"
+        else:
+            hint = ""
+        self.error(f"unknown option '{name}'{hint}")
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line, without the usage, and exit."""
+        self.exit(2, f"{self.prog}: error: {message} (--help lists all options)\n")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _take_options(parsed: argparse.Namespace) -> list[str]:
+    """Take KEY VALUE options from the end of the list of an option that takes several values."""
+    taken = []
+    for name, values in vars(parsed).items():
+        if isinstance(values, list) and name != "opts":
+            for i, value in enumerate(values):
+                if isinstance(value, str) and _KEY.fullmatch(value):
+                    taken += values[i:]
+                    del values[i:]
+                    break
+    return taken
+
+
+def make_parser(description: str | None, examples: str = "") -> ToolParser:
     """Return a parser whose help shows both texts, above and below the options, line by line."""
     layout = argparse.RawDescriptionHelpFormatter
-    return argparse.ArgumentParser(description=description, epilog=examples, formatter_class=layout)
+    return ToolParser(description=description, epilog=examples, formatter_class=layout)
+
+
+def at_least(low: float, *, above: bool = False) -> Callable[[str], float]:
+    """Return the ``type`` of an option: a finite number, whole if ``low`` is, from ``low`` on.
+
+    Args:
+        low: smallest number.
+        above: whether ``low`` itself is refused.
+    """
+    kind = type(low)
+
+    def convert(text: str) -> float:
+        value = kind(text)
+        if not low <= value < math.inf or (above and value == low):
+            word = "above" if above else "at least"
+            raise argparse.ArgumentTypeError(f"must be {word} {low}, got {text}")
+        return value
+
+    convert.__name__ = "whole number" if kind is int else "number"  # argparse: "invalid number"
+    return convert
+
+
+positive = at_least(0.0, above=True)
 
 
 def add_config_arguments(
@@ -50,10 +140,7 @@ def add_config_arguments(
     default: str = "",
     help: str = "config of the model",
 ) -> None:
-    """Add ``--config-file`` and the trailing KEY VALUE options (``args.opts``).
-
-    Call this last: the options take all that follows the first KEY.
-    """
+    """Add ``--config-file`` and the KEY VALUE options (``args.opts``)."""
     parser.add_argument(
         "--config-file", required=required, default=default, metavar="FILE", help=help
     )
@@ -61,30 +148,63 @@ def add_config_arguments(
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
-    """Add the trailing KEY VALUE options (``args.opts``) alone."""
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE ... of the config")
+    """Add the KEY VALUE options (``args.opts``) alone."""
+    parser.add_argument_group("config options", "KEY VALUE or KEY=VALUE, anywhere, set config keys")
+    parser.set_defaults(opts=[])
 
 
-def load_config(config_file: str | Path = "", options: Sequence[object] = ()) -> CfgNode:
-    """Return Detectron2's defaults and ours, overridden by a file and by options.
+def load_config(
+    config_file: str | Path = "",
+    options: Sequence[object] = (),
+    *,
+    num_processes: int = 0,
+    notes: list[str] | None = None,
+) -> CfgNode:
+    """Return Detectron2's defaults and ours, overridden by a file and by options, and checked.
+
+    A file, or the options, that sets the batch, the learning rate or the iterations without
+    SOLVER.REFERENCE_WORLD_SIZE means these numbers as they are: the latter becomes 0.
 
     Args:
         config_file: yaml file; "" for the defaults.
-        options: KEY, VALUE, KEY, VALUE, ...
+        options: KEY, VALUE, KEY, VALUE, ... or KEY=VALUE, ...
+        num_processes: number of processes to which a recipe is scaled; 0 to leave it as it is.
+        notes: takes the lines for the log; None to log them.
+
+    Raises:
+        ConfigError: a file, a key or a value cannot be used; with file and line.
     """
-    import torch
     from detectron2.config import get_cfg
 
     from avsf_det import add_avsf_config
 
+    from .config_checks import check_config
+    from .config_file import apply_setting, read_config_file, read_options
+    from .machine import choose_device
+    from .recipe import Recipe
+
     cfg = get_cfg()
     add_avsf_config(cfg)
-    if config_file:
-        cfg.merge_from_file(str(config_file))
-    cfg.merge_from_list(list(options))
-    # Our configs keep Detectron2's default "cuda", and must run on machines without it.
-    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        cfg.MODEL.DEVICE = "cpu"
+    sources = read_config_file(str(config_file)) if config_file else []
+    recipe, places = Recipe(), {}
+    # Options are read one by one: the first bad one is reported.
+    for source in (*sources, read_options(options)):
+        keys = set()
+        for setting in source:
+            apply_setting(cfg, setting)
+            places[setting.key] = setting.place
+            keys.add(setting.key)
+        recipe.add_source(cfg, keys)
+    check_config(cfg, places)
+    found = [*recipe.notes, *choose_device(cfg, is_asked="MODEL.DEVICE" in places)]
+    if num_processes:
+        cfg, scaled = recipe.scale(cfg, num_processes)
+        found += scaled
+    if notes is None:
+        for note in found:
+            logging.getLogger(__name__).info(note)
+    else:
+        notes += found
     return cfg
 
 
@@ -95,7 +215,10 @@ def copy_for_inference(cfg: CfgNode) -> CfgNode:
         CheckpointError: MODEL.WEIGHTS is no file.
         AVSFError: TEST.AUDIO_MODE is "swap".
     """
+    from .config_checks import check_clip
+
     _check_weights(cfg)
+    check_clip(cfg)
     # "swap" takes the audio of another item of a dataset.
     if cfg.TEST.AUDIO_MODE == "swap":
         raise AVSFError("TEST.AUDIO_MODE swap needs a dataset; here it is normal or mute")

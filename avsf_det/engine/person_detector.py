@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 import torch
@@ -12,8 +13,11 @@ from detectron2.structures import Instances
 from torch import nn
 
 from avsf_det.checkpoint import CheckpointError, SafeCheckpointer
-from avsf_det.structures import AVSFError
+from avsf_det.structures import AVSFError, ConfigError
 from avsf_det.utils.detectron2_zoo import import_detectron2_model_zoo
+
+from .config_checks import check_config
+from .config_file import apply_setting, read_config_file
 
 PERSON = 0  # category in COCO, and in detectors trained on AVA's csv files
 
@@ -121,9 +125,11 @@ def _read_config(cfg: CfgNode, path: str) -> CfgNode:
     detector_cfg.defrost()
     detector_cfg.merge_from_other_cfg(get_cfg())
     try:
-        detector_cfg.merge_from_file(path)
-    except (KeyError, ValueError, AssertionError) as error:
-        raise PersonDetectorError(f"{path}: is no config of Detectron2 ({error})") from None
+        for setting in chain.from_iterable(read_config_file(path)):
+            apply_setting(detector_cfg, setting)
+        check_config(detector_cfg)
+    except ConfigError as error:
+        raise PersonDetectorError(f"{path}: is no config of Detectron2: {error}") from None
     return detector_cfg
 
 

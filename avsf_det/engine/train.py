@@ -2,18 +2,32 @@
 
 import argparse
 import logging
+import os
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import default_argument_parser, default_setup, launch
+from detectron2.engine import default_setup
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from avsf_det.checkpoint import AVSFCheckpointer, SafeCheckpointer
+from avsf_det.data.checks import check_datasets
+from avsf_det.structures import ConfigError
 
-from .defaults import load_config, run_command, write_utf8
+from .config_checks import check_clip, check_training
+from .config_file import read_options
+from .defaults import (
+    add_config_arguments,
+    at_least,
+    load_config,
+    make_parser,
+    run_command,
+    write_utf8,
+)
 from .interruption import handled_signals
+from .launch import launch
+from .machine import check_shared_memory
 from .trainer import Trainer
 
 EXAMPLES = """examples:
@@ -25,19 +39,19 @@ EXAMPLES = """examples:
 
 def setup(args: argparse.Namespace) -> CfgNode:
     """Return the frozen config of the command line, and set up logging."""
-    cfg = load_config(args.config_file, args.opts)
-    notes = []  # logged below, once there is a logger
-    if not torch.cuda.is_available():
-        notes.append(f"There is no CUDA device: MODEL.DEVICE is {cfg.MODEL.DEVICE}")
-    if args.eval_only and cfg.MODEL.META_ARCHITECTURE != "AVPretrainer":
-        cfg.MODEL.AVSYNC.ENABLED = False  # a loss, and layers that nothing else needs
-    if "SOLVER.IMS_PER_BATCH" in args.opts and "SOLVER.REFERENCE_WORLD_SIZE" not in args.opts:
-        # Otherwise Detectron2 would scale the batch that the user asks for.
-        cfg.SOLVER.REFERENCE_WORLD_SIZE = 0
-        notes.append(
-            "SOLVER.IMS_PER_BATCH is given: batch, BASE_LR and iterations are used as they are, "
-            "not scaled to the number of processes"
-        )
+    notes: list[str] = []  # logged below, once there is a logger
+    processes = comm.get_world_size()
+    scaled_to = 0 if args.eval_only else processes
+    cfg = load_config(args.config_file, args.opts, num_processes=scaled_to, notes=notes)
+    check_clip(cfg)
+    check_datasets(cfg.DATASETS.TEST, "DATASETS.TEST", needed=args.eval_only)
+    if args.eval_only:
+        if cfg.MODEL.META_ARCHITECTURE != "AVPretrainer":
+            cfg.MODEL.AVSYNC.ENABLED = False  # a loss, and layers that nothing else needs
+    else:
+        check_datasets(cfg.DATASETS.TRAIN, "DATASETS.TRAIN", needed=True)
+        check_training(cfg, processes)
+        notes += check_shared_memory(cfg, comm.get_local_size())
     cfg.freeze()
     default_setup(cfg, args)
     logger = setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="avsf_det")
@@ -68,19 +82,48 @@ def train(args: argparse.Namespace) -> dict | None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run :func:`train` in ``args.num_gpus`` processes on each machine."""
+    """Run :func:`train` in ``args.num_gpus`` processes on each machine, or in those of torchrun."""
+    device = load_config(args.config_file, args.opts, notes=[]).MODEL.DEVICE
+    number = args.num_gpus
+    # A config for the CPU does not say that several processes share it; the command line does.
+    on_cpu = device == "cpu" and (
+        "LOCAL_RANK" in os.environ
+        or any(setting.key == "MODEL.DEVICE" for setting in read_options(args.opts))
+    )
+    if number > 1 and not on_cpu and device != "cuda" and torch.cuda.is_available():
+        raise ConfigError(
+            f"MODEL.DEVICE is {device}; --num-gpus {number} needs MODEL.DEVICE cuda, or, on the "
+            f"command line, MODEL.DEVICE cpu for {number} processes on the CPU"
+        )
     with handled_signals():
         launch(
             train,
-            args.num_gpus,
+            args,
+            num_gpus=number,
             num_machines=args.num_machines,
             machine_rank=args.machine_rank,
             dist_url=args.dist_url,
-            args=(args,),
+            on_cpu=on_cpu,
         )
 
 
 def main(argv: list[str] | None = None) -> int:
     """Return the exit code: 1 after one line on stderr if the input is bad."""
-    parser = default_argument_parser(epilog=EXAMPLES)
+    parser = make_parser("Train and evaluate AVSlowFast models.", EXAMPLES)
+    add = parser.add_argument
+    add("--resume", action="store_true", help="go on from the last checkpoint in OUTPUT_DIR")
+    add("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS")
+    add(
+        "--num-gpus", type=at_least(0), default=1, metavar="N", help="processes on each machine (1)"
+    )
+    add("--num-machines", type=at_least(1), default=1, metavar="N", help="(1)")
+    add(
+        "--machine-rank",
+        type=at_least(0),
+        default=0,
+        metavar="I",
+        help="number of this machine (0)",
+    )
+    add("--dist-url", default="auto", help="tcp://HOST:PORT of machine 0; auto for one machine")
+    add_config_arguments(parser)
     return run_command(run, parser.parse_args(argv))

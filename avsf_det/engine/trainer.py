@@ -28,7 +28,7 @@ from avsf_det.evaluation import (
     SyncEvaluator,
 )
 from avsf_det.layers import fold_batch_norms
-from avsf_det.structures import AVSFError
+from avsf_det.structures import AVSFError, ConfigError
 
 from .finite_loss import FiniteLossAMPTrainer, FiniteLossTrainer
 from .hooks import NegativeCurriculumHook, ResumablePreciseBN, SharedMeansHook, cut_metrics
@@ -113,7 +113,7 @@ class Trainer(DefaultTrainer):
             case "charades":
                 return CharadesEvaluator(dataset_name, folder)
             case unknown:
-                raise ValueError(
+                raise ConfigError(
                     f"Dataset '{dataset_name}' has evaluator_type '{unknown}'; known: 'ava', "
                     "'epic', 'clip', 'charades'"
                 )

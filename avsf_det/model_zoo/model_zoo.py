@@ -26,7 +26,7 @@ def get_config_file(config_path: str) -> str:
     """
     folder = next(folder for folder in _FOLDERS if folder.is_dir())
     path = folder / config_path
-    if not path.is_file():
+    if not path.is_file() or folder.resolve() not in path.resolve().parents:
         groups = sorted(p.name for p in folder.iterdir() if p.is_dir())
         raise ModelZooError(
             f"There is no config {config_path!r} in {folder}. Give a name relative to that "
@@ -43,5 +43,5 @@ def get_config(config_path: str) -> CfgNode:
     """
     cfg = get_cfg()
     add_avsf_config(cfg)
-    cfg.merge_from_file(get_config_file(config_path))
+    cfg.merge_from_file(get_config_file(config_path), allow_unsafe=False)
     return cfg

@@ -14,6 +14,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.utils.events import get_event_storage
 from torch import nn
 
+from ..structures import ConfigError
 from .backbone.build import build_sync_laterals
 from .backbone.fusion import SyncTap
 from .backbone.lateral import AudioToVisual, FastToSlow
@@ -52,7 +53,7 @@ class AVSyncHead(nn.Module):
             them the pooled maps of the pathways are compared.
 
     Raises:
-        ValueError: ``loss`` is another name.
+        ConfigError: ``loss`` is another name.
 
     Attributes:
         levels: names of the levels.
@@ -76,7 +77,7 @@ class AVSyncHead(nn.Module):
     ) -> None:
         super().__init__()
         if loss not in LOSSES:
-            raise ValueError(f"MODEL.AVSYNC.LOSS is '{loss}'; it can be {' or '.join(LOSSES)}")
+            raise ConfigError(f"MODEL.AVSYNC.LOSS is '{loss}'; it can be {' or '.join(LOSSES)}")
         self.levels = tuple(channels)
         self.margin, self.weight = margin, weight
         self.min_variance, self.max_similarity = min_variance, max_similarity
@@ -99,13 +100,13 @@ class AVSyncHead(nn.Module):
         """Read MODEL.AVSYNC.
 
         Raises:
-            ValueError: one of the levels is not a stage of ``backbone`` with audio and visual
+            ConfigError: one of the levels is not a stage of ``backbone`` with audio and visual
                 features, or MODEL.AUDIO.ALPHA is too small for the laterals at res5.
         """
         c = cfg.MODEL.AVSYNC
         known = backbone.tap_channels()
         if not c.LEVELS or not set(c.LEVELS) <= set(known):
-            raise ValueError(
+            raise ConfigError(
                 f"MODEL.AVSYNC.LEVELS is {c.LEVELS}; stages where {cfg.MODEL.BACKBONE.NAME} has "
                 f"visual and audio features: {', '.join(known) or 'none'}. "
                 f"MODEL.AUDIO.FUSION_STAGES {cfg.MODEL.AUDIO.FUSION_STAGES} says how far the Audio "

@@ -1,4 +1,12 @@
 from .ava_boxes import ActionBoxes, Box, Keyframe, LabelMap
-from .errors import AnnotationError, AVSFError
+from .errors import AnnotationError, AVSFError, ConfigError
 
-__all__ = ["AVSFError", "ActionBoxes", "AnnotationError", "Box", "Keyframe", "LabelMap"]
+__all__ = [
+    "AVSFError",
+    "ActionBoxes",
+    "AnnotationError",
+    "Box",
+    "ConfigError",
+    "Keyframe",
+    "LabelMap",
+]

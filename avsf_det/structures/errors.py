@@ -20,6 +20,10 @@ class AnnotationError(AVSFError):
     """Annotation file that is missing, or has a row that cannot be used."""
 
 
+class ConfigError(AVSFError):
+    """Config file, config key, command-line option or device that cannot be used."""
+
+
 def one_line(text: str, limit: int = MAX_MESSAGE) -> str:
     """Return a text on one line, without control characters, cut in the middle to ``limit``."""
     text = " ".join(part for line in text.splitlines() if (part := line.strip()))

@@ -9,6 +9,7 @@ from avsf_det.engine.defaults import (
     build_trained_model,
     load_config,
     make_parser,
+    positive,
     run_command,
     write_utf8,
 )
@@ -31,6 +32,27 @@ def test_a_parser_keeps_line_breaks_and_takes_options_at_the_end(capsys):
     assert parser.format_help().endswith("example:\n  tool.py --rate 2\n")
 
 
+def test_lists_end_where_a_config_key_begins():
+    parser = make_parser("A tool.")
+    parser.add_argument("--classes", nargs="+", default=[])
+    parser.add_argument("name")
+    add_config_arguments(parser)
+    args = parser.parse_args(["--classes", "a", "B", "SOLVER.MAX_ITER", "4", "--", "x", "SEED=1"])
+    assert (args.classes, args.name) == (["a", "B"], "x")
+    assert args.opts == ["SOLVER.MAX_ITER", "4", "SEED=1"]
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-1", "0", "x"])
+def test_numbers_of_options_have_a_range(capsys, text):
+    parser = make_parser("A tool.")
+    parser.add_argument("--rate", type=positive)
+    with pytest.raises(SystemExit):
+        parser.parse_args([f"--rate={text}"])
+    error = capsys.readouterr().err
+    assert "--rate" in error and text in error and error.count("\n") == 1
+    assert parser.parse_args(["--rate", "0.5"]).rate == 0.5
+
+
 def test_a_config_file_is_optional(tmp_path):
     parser = make_parser("A tool.")
     add_config_arguments(parser)
@@ -38,20 +60,6 @@ def test_a_config_file_is_optional(tmp_path):
     (tmp_path / "c.yaml").write_text("INPUT: {CLIP: {NUM_FRAMES: 8, STRIDE: 3}}\n")
     clip = load_config(tmp_path / "c.yaml", ["INPUT.CLIP.STRIDE", 5]).INPUT.CLIP
     assert (clip.NUM_FRAMES, clip.STRIDE) == (8, 5)
-
-
-@pytest.mark.parametrize(
-    ("asked", "is_there", "used"),
-    [
-        ("cuda", False, "cpu"),
-        ("cuda:1", False, "cpu"),
-        ("cuda", True, "cuda"),
-        ("mps", False, "mps"),
-    ],
-)
-def test_the_cpu_replaces_a_cuda_device_that_is_not_there(monkeypatch, asked, is_there, used):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: is_there)
-    assert load_config(options=["MODEL.DEVICE", asked]).MODEL.DEVICE == used
 
 
 @pytest.mark.parametrize("error", [AVSFError("a.csv:3: give a number"), OSError("a.csv: is gone")])

@@ -11,6 +11,7 @@ from detectron2.modeling import BACKBONE_REGISTRY
 from torch import nn
 
 from ...layers import NonLocalBlock, Norm, SubBatchNorm
+from ...structures import ConfigError
 from .audio_resnet import make_audio_pathway
 from .fusion import (
     FUSION_STAGES,
@@ -67,15 +68,15 @@ def build_avslowfast_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SlowFast:
     """Build Slow, Fast and Audio pathways, from MODEL.SLOWFAST and MODEL.AUDIO.
 
     Raises:
-        ValueError: a name in MODEL.AUDIO is unknown, the Audio pathway would lead nowhere, or its
+        ConfigError: a name in MODEL.AUDIO is unknown, the Audio pathway would lead nowhere, or its
             time steps at a fusion stage are not a multiple of the frames that they are added to.
     """
     c = cfg.MODEL.AUDIO
     _check_stages("MODEL.AUDIO.FUSION_STAGES", c.FUSION_STAGES, FUSION_STAGES.values())
     if not c.FUSION_STAGES:
-        raise ValueError("MODEL.AUDIO.FUSION_STAGES is empty: use build_slowfast_backbone")
+        raise ConfigError("MODEL.AUDIO.FUSION_STAGES is empty: use build_slowfast_backbone")
     if c.DROP_FILL not in ("zeros", "mean"):
-        raise ValueError(f"MODEL.AUDIO.DROP_FILL is '{c.DROP_FILL}'; it can be 'zeros' or 'mean'")
+        raise ConfigError(f"MODEL.AUDIO.DROP_FILL is '{c.DROP_FILL}'; it can be 'zeros' or 'mean'")
     pathways, f2s = _make_slow_and_fast(cfg, input_shape)
     target = _get_fusion_type(c.FUSION_TYPE).target
     visual = _stage_channels(cfg, target)
@@ -110,7 +111,7 @@ def build_sync_laterals(cfg: CfgNode) -> dict[str, Any]:
     Nothing is fused there, but visual and audio features become comparable as at other stages.
 
     Raises:
-        ValueError: MODEL.AUDIO.ALPHA is too small for them.
+        ConfigError: MODEL.AUDIO.ALPHA is too small for them.
     """
     f2s = _make_fast_lateral(cfg, POOLED)
     channels = _stage_channels(cfg, "slow")[POOLED] + f2s.out_channels
@@ -213,7 +214,7 @@ def _make_audio_lateral(cfg: CfgNode, name: str, visual_channels: int, fusion_ty
     reduction = math.prod(c.STRIDES[: list(FUSION_STAGES.values()).index(name)])
     reduction *= alpha if target == "fast" else 1  # Fast has alpha_F frames per Slow frame
     if c.ALPHA % reduction:
-        raise ValueError(
+        raise ConfigError(
             f"MODEL.AUDIO.ALPHA {c.ALPHA} is not a multiple of {reduction}: by then "
             f"MODEL.AUDIO.STRIDES {c.STRIDES} leave the Audio pathway too few time steps at "
             f"{name} for {fusion_type}"
@@ -248,7 +249,7 @@ AUDIO_FUSION_TYPES = {
 
 def _get_fusion_type(name: str) -> AudioFusionType:
     if name not in AUDIO_FUSION_TYPES:
-        raise ValueError(
+        raise ConfigError(
             f"MODEL.AUDIO.FUSION_TYPE is '{name}'; it can be {', '.join(AUDIO_FUSION_TYPES)}"
         )
     return AUDIO_FUSION_TYPES[name]
@@ -257,7 +258,7 @@ def _get_fusion_type(name: str) -> AudioFusionType:
 def _check_stages(key: str, names: list[str], known: Collection[str]) -> None:
     unknown = set(names) - set(known)
     if unknown:
-        raise ValueError(f"{key} has {sorted(unknown)}; it can have {', '.join(known)}")
+        raise ConfigError(f"{key} has {sorted(unknown)}; it can have {', '.join(known)}")
 
 
 def _shared_args(cfg: CfgNode) -> dict[str, Any]:
@@ -283,7 +284,7 @@ def _stage_channels(cfg: CfgNode, pathway: str) -> dict[str, int]:
         section = {"fast": "SLOWFAST", "audio": "AUDIO"}[pathway]
         beta_inv = cfg.MODEL[section].BETA_INV
         if width % beta_inv:
-            raise ValueError(
+            raise ConfigError(
                 f"MODEL.SLOWFAST.WIDTH {width} is not a multiple of MODEL.{section}.BETA_INV "
                 f"{beta_inv}"
             )

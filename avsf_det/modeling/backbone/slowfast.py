@@ -15,6 +15,7 @@ from detectron2.modeling import Backbone
 from torch import nn
 
 from ...layers import freeze, is_channels_last
+from ...structures import ConfigError
 from .fusion import FUSION_STAGES, STAGES, FusionStage, Maps, SyncTap
 from .lateral import DropMasks, DropPathway
 
@@ -157,7 +158,7 @@ class SlowFast(Backbone):
         """Sample (N, 3, T, H, W) to (N, 3, T / alpha_F, H, W), from the first frame to the last."""
         num_frames = frames.shape[2]
         if num_frames % self.alpha:
-            raise ValueError(f"{num_frames} frames are not a multiple of alpha_F = {self.alpha}")
+            raise ConfigError(f"{num_frames} frames are not a multiple of alpha_F = {self.alpha}")
         # On the CPU: CUDA rounds differently, and an integer must not fall below itself.
         index = torch.linspace(0, num_frames - 1, num_frames // self.alpha)
         sampled = frames.index_select(2, index.long().to(frames.device))
@@ -176,7 +177,7 @@ class SlowFast(Backbone):
             silence = x["frames"].new_zeros(len(x["frames"]), 1, time_steps, SILENT_MEL_BINS)
             return silence, silence.new_zeros(len(silence), dtype=torch.bool)
         if time_steps not in (None, audio.shape[2]):
-            raise ValueError(
+            raise ConfigError(
                 f"the spectrogram has {audio.shape[2]} time steps; expected {time_steps}: alpha_A "
                 f"= {self.audio_alpha} times {time_steps // self.audio_alpha} Slow frames"
             )

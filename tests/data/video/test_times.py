@@ -9,6 +9,7 @@ import pytest
 
 from avsf_det.data.video import MediaFile, SequentialVideoReader, VideoDecodeError, VideoReader
 from avsf_det.data.video.check import check_video
+from avsf_det.data.video.cut import cut_video
 from tests.media import read_number, tone, write_video
 
 FPS = 25
@@ -223,3 +224,9 @@ def test_audio_that_is_no_number_is_an_error(tmp_path: Path, codec: str, value: 
                 reader.get_samples_played_in_range(0, 3, 16000)
             assert reader.get_samples_played_in_range(0, 1, 16000).isfinite().all()
     assert "audio at 2.0" in check_video(str(path)).problems["undecodable"]
+
+
+def test_cut_with_a_gop_of_a_file_without_pts(tmp_path: Path):
+    write_video(tmp_path / "a.avi", num_frames=50, fps=FPS, codec="mpeg4", bframes=2)
+    cut_video(tmp_path / "a.avi", tmp_path / "b.mp4", 0.8, 1.6, gop=8)
+    check_frames(tmp_path / "b.mp4", list(range(20, 40)))

@@ -30,7 +30,7 @@ BAD_FILES = {
     "k0: &k0 [1]\n" + MULTIPLY: "aliases (*) multiply",
     "SEED: &a [*a]": "aliases (*) multiply",
     "MODEL: &a {b: *a}": "aliases (*) multiply",
-    "SEED: " + "[" * 5000: "nested too deeply",
+    "SEED: " + "[" * 1500: "nested too deeply",
     "MODEL: {DEVICE: cpu}\nMODEL: {WEIGHTS: a}": ":2: MODEL stands here twice",
     "MODEL:\n\tDEVICE: cpu": ":2: found character '\\t'",
     "SEED: 1\n---\nSEED: 2": ":2: but found another document",

@@ -1,6 +1,8 @@
 """Seconds and presentation times of frames."""
 
+from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import av
 
@@ -63,18 +65,44 @@ class FrameTimes:
     ascend together. Without that too (the last frames in the decoder, raw streams), it follows the
     frame before it.
 
+    Attributes:
+        contradicted: whether the first stated time lies before those counted up to it.
+
     Args:
         first: time of the first frame if nothing states it; None if unknown, then frames have no
             time before the first that states one.
+        length_of: returns the usual length of a frame, in ticks.
     """
 
-    def __init__(self, first: int | None) -> None:
-        self._following = first
+    def __init__(self, first: int | None, length_of: Callable[[Any], int]) -> None:
+        self.contradicted = False
+        self._first = first
+        self._length_of = length_of
+        self._last: tuple[int, Any] | None = None  # time and frame
+        self._is_counting = True  # nothing has been stated
 
-    def time_of(self, frame: av.VideoFrame | av.AudioFrame, length: int) -> int | None:
-        """Return the time of the next frame, given its length in ticks, and set its pts to it."""
+    def time_of(self, frame: av.VideoFrame | av.AudioFrame) -> int | None:
+        """Return the time of the next frame, and set its pts to it."""
         time = frame.pts
         if time is None:
-            time = frame.pts = self._following if frame.dts is None else frame.dts
-        self._following = None if time is None else time + length
+            time = frame.dts
+            if time is None:
+                time = self._following()
+                if time is None:
+                    return None
+                self._last = time, frame
+                frame.pts = time
+                return time
+            frame.pts = time
+        if self._is_counting:
+            self._is_counting = False
+            if self._last is not None:
+                self.contradicted = time < self._last[0]
+        self._last = time, frame
         return time
+
+    def _following(self) -> int | None:
+        if self._last is None:
+            return self._first
+        time, frame = self._last
+        return time + self._length_of(frame)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import av
 
+from .clock import FrameTimes
 from .container import MediaFile
 from .convert import FrameConverter
 from .formats import libav_path
@@ -172,6 +173,7 @@ def _write_part(
         streams[file.video.index] = stream
     if file.audio is not None:
         streams[file.audio.index] = output.add_stream_from_template(file.audio)
+    times = FrameTimes(None, lambda frame: file.frame_period)
     unfinished = {file.video.index, *streams}
     for packet in packets:
         index = packet.stream.index
@@ -189,9 +191,9 @@ def _write_part(
             packet.stream = streams[index]
             output.mux(packet)
         elif encoder is not None and converter is not None:
-            output.mux(_encode(file, encoder, converter, packet, zero, last))
+            output.mux(_encode(file, encoder, converter, times, packet, zero, last))
     if encoder is not None and converter is not None:
-        output.mux(_encode(file, encoder, converter, None, zero, last))
+        output.mux(_encode(file, encoder, converter, times, None, zero, last))
         output.mux(encoder.encode(None))
 
 
@@ -199,6 +201,7 @@ def _encode(
     file: MediaFile,
     encoder: av.VideoStream,
     converter: FrameConverter,
+    times: FrameTimes,
     packet: av.Packet | None,
     zero: Fraction,
     last: Fraction,
@@ -216,7 +219,7 @@ def _encode(
     for frame in frames:
         if frame.is_corrupt:
             raise file.error("video", "is damaged", frame.pts)
-        if frame.pts is None:
+        if times.time_of(frame) is None or frame.pts is None:
             raise file.error("video", "has no presentation times")
         if zero <= frame.pts * tick < last:
             image = converter(frame)

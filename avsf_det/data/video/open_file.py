@@ -109,13 +109,19 @@ class OpenFile:
 
     def packets(self, kind: Kind) -> Packets:
         """Yield all packets from the current position on; an error message blames ``kind``."""
-        ends = self.packet_ends
+        ends, times = self.packet_ends, self.times
+        latest: dict[int, int] = {}  # dts by stream index
         try:
             for packet in self.container.demux():
-                if packet.size:
-                    problem = self.times.mend(packet)
-                    if problem is not None:
-                        raise self.error(kind, problem, packet_time(packet))
+                if times.are_to_mend and packet.size:
+                    times.mend(packet)
+                dts = packet.dts
+                if dts is not None and times.timeline is None:
+                    index = packet.stream_index
+                    before = latest.get(index, dts)
+                    if dts < before and index in times.ticks_per_sec:
+                        self._check_clock(index, before, dts)
+                    latest[index] = dts
                 time = packet_time(packet)
                 if time is not None:
                     index, end = packet.stream_index, time + (packet.duration or 0)
@@ -123,6 +129,12 @@ class OpenFile:
                 yield packet
         except av.error.FFmpegError as error:
             raise self.error(kind, f"cannot be read on ({error.strerror})") from error
+
+    def _check_clock(self, index: int, before: int, dts: int) -> None:
+        """Raise VideoDecodeError if the clock starts again: dts falls by more than a second."""
+        if dts < before - self.times.ticks_per_sec[index]:
+            problem = "the clock goes back after this; convert the file to read on"
+            raise self.error("video" if index == self.video.index else "audio", problem, before)
 
     def seek(self, kind: Kind, pts: int) -> bool:
         """Seek to an I-frame near a time; return False where the format cannot seek."""
@@ -167,7 +179,8 @@ class OpenFile:
             known = packet_time(packet)
             time = time if known is None else known  # a flush packet has no time
             if times is None:
-                times = FrameTimes(None if after_seek else time + (self.times.delay or 0))
+                first = None if after_seek else time + (self.times.delay or 0)
+                times = FrameTimes(first, self._length_of)
             try:
                 frames = packet.decode()
             except av.error.FFmpegError as error:
@@ -176,7 +189,9 @@ class OpenFile:
                 yield time, damage
                 continue
             for frame in frames:
-                pts = times.time_of(frame, self._length_of(frame))
+                pts = times.time_of(frame)
+                if times.contradicted:
+                    raise self.error(kind, "has no presentation times before", pts)
                 if pts is not None:
                     damaged = frame.is_corrupt
                     yield pts, self.error(kind, "is damaged", pts) if damaged else frame

@@ -29,6 +29,7 @@ class PacketTimes:
         delay: ticks that frames wait in the decoder, where the pts of packets are unusable: they
             are removed then, and frames are timed by dts. None where pts are right.
         states_decoding_times: whether the container holds no pts of the video stream.
+        ticks_per_sec: ticks in a second of the streams in use, by stream index.
         first: pts and dts of the first video packets since the file was opened, as stated.
     """
 
@@ -43,7 +44,7 @@ class PacketTimes:
         )
         self.first: list[tuple[Any, Any]] = []
         self._video = video
-        self._ticks_per_sec = {
+        self.ticks_per_sec = {
             stream.index: math.ceil(1 / stream.time_base)
             for stream in (video, audio)
             if stream and stream.time_base
@@ -54,7 +55,6 @@ class PacketTimes:
         """Forget the packets before: the next ones lie at or after a position in the file."""
         self._position = position  # in bytes
         self._positions: dict[int, int] = {}  # stream index -> that of its latest packet
-        self._latest: dict[int, int] = {}  # stream index -> dts of its latest packet
         # Number of the next video packet, where these are counted; None before an I-frame.
         self._number = None if position else 0
 
@@ -63,26 +63,25 @@ class PacketTimes:
         """Whether the format's own seeking by time leads astray."""
         return self.timeline is not None and (self.timeline.num_parts > 1 or self.timeline.counts)
 
-    def mend(self, packet: av.Packet) -> str | None:
-        """Set pts and dts of the next packet; return what is wrong with the clock, if anything."""
-        index, problem = packet.stream_index, None
-        is_video = index == self._video.index
+    @property
+    def are_to_mend(self) -> bool:
+        """Whether the times of the next packet are to be mended, or noted in ``first``."""
+        return (
+            self.timeline is not None or self.delay is not None or len(self.first) < _FIRST_PACKETS
+        )
+
+    def mend(self, packet: av.Packet) -> None:
+        """Set pts and dts of the next packet."""
+        is_video = packet.stream_index == self._video.index
         if is_video and len(self.first) < _FIRST_PACKETS:
             self.first.append((packet.pts, packet.dts))
         if self.timeline is not None:
             self._mend_by_timeline(self.timeline, packet)
-        elif packet.dts is not None and index in self._ticks_per_sec:
-            back = self._latest.get(index, packet.dts) - packet.dts
-            if back > self._ticks_per_sec[index]:
-                seconds = back / self._ticks_per_sec[index]
-                problem = f"the clock goes back by {seconds:.2f} s here; convert the file"
-            self._latest[index] = packet.dts
         if is_video and self.delay is not None:
             # Without pts, a frame is shown at the dts of the packet that releases it.
             time = packet.dts if self.states_decoding_times else packet.pts
             packet.dts = None if time is None else time - self.delay
             packet.pts = None if self._video.codec_context.has_b_frames else packet.dts
-        return problem
 
     def _mend_by_timeline(self, timeline: "Timeline", packet: av.Packet) -> None:
         index = packet.stream_index

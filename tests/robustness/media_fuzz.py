@@ -299,6 +299,7 @@ def _serve(pipe: Connection) -> None:
 
     av.logging.set_level(None)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    gc.freeze()  # collections below look at new objects only
     pipe.send("ready")
     while True:
         try:

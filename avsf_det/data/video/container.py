@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import av
 
 from ...structures import AVSFError
+from .demux import demux
 
 Kind = Literal["video", "audio"]
 Packets = Iterator[av.Packet]
@@ -191,7 +192,7 @@ class MediaFile(AbstractContextManager["MediaFile"]):
         """Yield all packets from the current position on; an error message blames ``kind``."""
         ends = self._packet_ends
         try:
-            for packet in self.container.demux():
+            for packet in demux(self.container):
                 if packet.dts is not None:
                     time = packet.dts if packet.pts is None else packet.pts
                     index, end = packet.stream_index, time + (packet.duration or 0)

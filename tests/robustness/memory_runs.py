@@ -5,6 +5,7 @@
 Each prints lines of "step mebibytes", of this process and its loader workers together.
 """
 
+import gc
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -115,15 +116,20 @@ def write_long_video(folder: Path, minutes: int) -> Path:
 
 
 def print_memory(step: int) -> None:
-    """Print the step and the resident memory of this process and its children, in MiB."""
+    """Print the step and the memory of this process and its children, in MiB.
+
+    Mapped files (libraries) are left out: other processes of the machine share them.
+    """
+    gc.collect()  # else what waits for the collector differs from sample to sample
     children = Path("/proc/self/task").glob("*/children")
     pids = ["self", *(pid for file in children for pid in file.read_text().split())]
-    total = 0.0
+    total = 0
     for pid in pids:
-        # Shared pages count once among the processes that share them.
-        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-        total += int(rollup.partition("\nPss:")[2].split()[0]) / 1024
-    print("memory", step, f"{total:.1f}", flush=True)
+        # Pages that several of the processes share count once.
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith(("Pss_Anon:", "Pss_Shmem:")):
+                total += int(line.split()[1])
+    print("memory", step, f"{total / 1024:.1f}", flush=True)
 
 
 if __name__ == "__main__":

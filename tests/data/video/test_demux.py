@@ -17,4 +17,4 @@ class LateStream:
 
 def test_packets_of_a_stream_that_begins_later_are_left_out():
     assert [packet for packet, _ in demux(LateStream())] == [0, 1, 3]
-    assert list(demux(LateStream(), ["video"]))[0] == (0, ("video",))
+    assert next(demux(LateStream(), ["video"])) == (0, ("video",))

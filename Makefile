@@ -13,7 +13,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 FAST := tests/evaluation tests/layers tests/data/datasets tests/model_zoo tests/test_config.py \
 	tests/test_layering.py tests/test_packaging.py
 
-.PHONY: install demo test test-fast test-wheel test-oldest test-newest test-slim audit
+.PHONY: install demo test test-fast test-wheel test-oldest test-newest test-slim soak audit
 
 install: $(STAMP)
 
@@ -41,6 +41,10 @@ test-fast: install
 # Builds the wheel, installs it into an empty environment, trains and scores there. Minutes.
 test-wheel: install
 	$(BIN)/python -m pytest -m wheel tests/test_packaging.py
+
+# Proofs of docs/reliability.md: fuzzers, kills, flat memory. Under 40 minutes on two cores.
+soak: install
+	$(PYTEST) -m soak tests/robustness
 
 # The lower bounds of pyproject.toml, and the newest releases of all, in environments of their own.
 test-oldest:

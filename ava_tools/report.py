@@ -11,13 +11,13 @@ import sys
 
 from ava_tools.report_page.page import build_report
 from ava_tools.report_page.sources import (
+    ReportError,
     add_arguments,
     evaluated_dataset_of_arguments,
-    find_detections,
+    read_run,
 )
 from avsf_det.engine.defaults import at_least, make_parser, run_command
 from avsf_det.evaluation.ava_results import PROTOCOLS
-from avsf_det.structures.ava_csv import read_detections
 from avsf_det.utils.atomic import write_atomic
 
 EXAMPLE = """example:
@@ -31,10 +31,13 @@ or, for any csv in AVA's format:
 
 def run(args: argparse.Namespace) -> int:
     """Write the report; return 1 if a clip cannot be read."""
+    if args.max_clips < 0:
+        raise ReportError(f"--max-clips is {args.max_clips}; it must be 0 or more")
     evaluated = evaluated_dataset_of_arguments(args)
     paths = dict(text.split("=", 1) for text in args.run)
-    files = {name: find_detections(path, evaluated.name) for name, path in paths.items()}
-    detections = {name: read_detections(file) for name, file in files.items()}
+    if len(paths) < len(args.run):
+        raise ReportError("two runs have the same name; give each --run a name of its own")
+    detections = {name: read_run(path, evaluated.name) for name, path in paths.items()}
     html, problems = build_report(
         evaluated,
         detections,

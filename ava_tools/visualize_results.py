@@ -8,10 +8,9 @@ from ava_tools.charts.keyframe_sheet import choose_keyframes, draw_keyframes
 from ava_tools.report_page.sources import (
     add_arguments,
     evaluated_dataset_of_arguments,
-    find_detections,
+    read_run,
 )
 from avsf_det.engine.defaults import at_least, make_parser, run_command
-from avsf_det.structures.ava_csv import read_detections
 from avsf_det.utils.atomic import atomic_path
 
 EXAMPLE = """example:
@@ -25,7 +24,7 @@ or, for any csv in AVA's format:
 def run(args: argparse.Namespace) -> None:
     """Write the image."""
     evaluated = evaluated_dataset_of_arguments(args)
-    detections = read_detections(find_detections(args.detections, evaluated.name))
+    detections = read_run(args.detections, evaluated.name)
     keyframes = choose_keyframes(evaluated, detections, args.video, args.num, args.seed)
     sheet = draw_keyframes(evaluated, detections, keyframes, args.min_score)
     with atomic_path(args.output) as path:

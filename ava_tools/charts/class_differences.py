@@ -7,6 +7,8 @@ from matplotlib.figure import Figure
 
 from avsf_det.utils.atomic import atomic_path
 
+from .fonts import fonts_for, literal
+
 BETTER, WORSE = "#2a9d8f", "#d1495b"
 
 
@@ -32,16 +34,20 @@ def draw_class_differences(
         order = np.concatenate([order[:max_bars], order[-max_bars:]])
         title += f"\nthe {max_bars} greatest gains and losses of {len(differences)} classes"
     points = [differences[i] for i in order]
-    figure = Figure(figsize=(9, 1.5 + 0.24 * len(order)), layout="constrained")
-    axes = figure.subplots()
-    colors = [BETTER if point >= 0 else WORSE for point in points]
-    bars = axes.barh(range(len(order)), points, color=colors)
-    axes.bar_label(bars, fmt="%+.1f", padding=3, fontsize=8)
-    axes.set_yticks(range(len(order)), [class_names[i] for i in order], parse_math=False)
-    axes.set(xlabel="percentage points", title=title, ylim=(len(order) - 0.4, -0.6))
-    axes.axvline(0, color="black", linewidth=0.8)
-    axes.margins(x=0.12)
-    axes.grid(axis="x", alpha=0.3)
-    axes.set_axisbelow(True)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=130)
+    with fonts_for(title, *class_names):
+        figure = Figure(figsize=(9, 1.5 + 0.24 * len(order)), layout="constrained")
+        axes = figure.subplots()
+        colors = [BETTER if point >= 0 else WORSE for point in points]
+        bars = axes.barh(range(len(order)), points, color=colors)
+        axes.bar_label(bars, fmt="%+.1f", padding=3, fontsize=8)
+        axes.set_yticks(
+            range(len(order)), [literal(class_names[i]) for i in order], parse_math=False
+        )
+        axes.set_title(literal(title), parse_math=False)
+        axes.set(xlabel="percentage points", ylim=(len(order) - 0.4, -0.6))
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.margins(x=0.12)
+        axes.grid(axis="x", alpha=0.3)
+        axes.set_axisbelow(True)
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, dpi=130)

@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import matplotlib
 import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from avsf_det.utils.text import TextFont
 from avsf_det.utils.visualizer import COLORS, draw_clip_frame
 
 BACKGROUND_COLOR, TEXT_COLOR, OUTLINE_COLOR = (252, 252, 251), (28, 31, 35), (92, 99, 107)
 MARGIN, GAP, LINE = 24, 8, 22  # pixels
-FONT_FILE = f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf"
+TITLE_FONT, TEXT_FONT = TextFont(16), TextFont(14)
 
 
 @dataclass
@@ -65,12 +65,11 @@ def _draw_item(item: Item) -> Image.Image:
     images = [Image.fromarray(image) for image in item.images]
     width = sum(image.width for image in images) + GAP * (len(images) - 1)
     column = width // max(len(item.texts), 1)
-    font = ImageFont.truetype(FONT_FILE, 14)
     texts = [
         [
             (person, part)
             for person, line in lines
-            for part in wrap_text(line, font, column - 3 * LINE)
+            for part in wrap_text(line, TEXT_FONT, column - 3 * LINE)
         ]
         for lines in item.texts
     ]
@@ -81,7 +80,7 @@ def _draw_item(item: Item) -> Image.Image:
     height = text_top + LINE * max(map(len, texts), default=0)
     canvas = Image.new("RGB", (width, height), BACKGROUND_COLOR)
     draw = ImageDraw.Draw(canvas)
-    draw.text((0, 0), item.title, TEXT_COLOR, ImageFont.truetype(FONT_FILE, 16))
+    TITLE_FONT.draw(draw, (0, TITLE_FONT.size), item.title, TEXT_COLOR)
     x = 0
     for image in images:
         canvas.paste(image, (x, image_top))
@@ -91,7 +90,7 @@ def _draw_item(item: Item) -> Image.Image:
         canvas.paste(Image.fromarray(strip).resize((width, len(strip))), (0, y))
         y += len(strip) + GAP
     for i, lines in enumerate(texts):
-        _write_lines(draw, (i * (column + GAP // 2), text_top), lines, font)
+        _write_lines(draw, (i * (column + GAP // 2), text_top), lines)
     return canvas
 
 
@@ -99,7 +98,6 @@ def _write_lines(
     draw: ImageDraw.ImageDraw,
     position: tuple[int, int],
     lines: Sequence[tuple[int | None, str]],
-    font: ImageFont.FreeTypeFont,
 ) -> None:
     """Write lines of text; the first line of each person has a square in the person's colour."""
     x, top = position
@@ -110,10 +108,11 @@ def _write_lines(
             color = COLORS[person % len(COLORS)]
             draw.rectangle((x, y + 4, x + 11, y + 15), color, outline=OUTLINE_COLOR)
         previous = person
-        draw.text((x + (20 if person is not None else 0), y), line, TEXT_COLOR, font)
+        left = x + (20 if person is not None else 0)
+        TEXT_FONT.draw(draw, (left, y + TEXT_FONT.size), line, TEXT_COLOR)
 
 
-def wrap_text(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+def wrap_text(text: str, font: TextFont, width: int) -> list[str]:
     """Break a text between words into lines of at most ``width`` pixels."""
     lines = [""]
     for word in text.split(" "):

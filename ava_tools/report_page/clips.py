@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from avsf_det.data import VideoReader
+from avsf_det.data import VideoDecodeError, VideoReader
 from avsf_det.data.audio import LogMel
 from avsf_det.data.video.write import write_video
 from avsf_det.utils.visualizer import draw_logmel
@@ -52,9 +52,14 @@ def encode_clip(path: str, second: float) -> EncodedClip:
         second: keyframe on the file's clock.
 
     Raises:
-        VideoDecodeError: the clip cannot be read.
+        VideoDecodeError: the clip cannot be read, or lies outside the video.
     """
     with VideoReader(path) as reader:
+        if not -CLIP_SEC / 2 <= second <= reader.duration + CLIP_SEC / 2:
+            raise VideoDecodeError(
+                f"{path}: the keyframe is at {second:g} s of a video of {reader.duration:.1f} s. "
+                "Is the second at which the video starts (--offset) right?"
+            )
         fps = max(1, min(round(reader.fps), MAX_FPS))
         start = max(0.0, second - CLIP_SEC / 2)
         num_frames = max(1, round((min(second + CLIP_SEC / 2, reader.duration) - start) * fps))

@@ -105,7 +105,8 @@ def build_report(
             plot=PLOT,
         )
     )
-    return html, problems
+    # A file name whose bytes are not UTF-8 has lone surrogates, which no file can hold.
+    return html.encode(errors="replace").decode(), problems
 
 
 def _environment() -> jinja2.Environment:

@@ -1,6 +1,7 @@
 """Find what an AVA evaluation was about: classes, ground truth, videos, detections."""
 
 import argparse
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from avsf_det.data.checks import check_datasets
 from avsf_det.data.datasets.annotation_files import find_videos
 from avsf_det.engine.defaults import add_config_options, load_config
 from avsf_det.structures import ActionBoxes, AVSFError, Keyframe
-from avsf_det.structures.ava_csv import read_excluded_keyframes, read_ground_truth
+from avsf_det.structures.ava_csv import read_detections, read_excluded_keyframes, read_ground_truth
 from avsf_det.structures.label_map import read_label_map
 
 CSV_NAME = "ava_predictions.csv"  # name that AVAEvaluator gives
@@ -118,9 +119,18 @@ def evaluated_dataset_of_files(
         excluded: csv of the excluded keyframes; "" if there is none.
         video_dir: folder of the videos; "" if there is none.
         offset: second on the csv's clock at which the videos start.
+
+    Raises:
+        ReportError: the offset is not finite, or no video is in the folder.
+        AnnotationError: a file or folder is missing or malformed.
     """
+    if not math.isfinite(offset):
+        raise ReportError(f"--offset is {offset}; give the second at which the videos start")
     rows = read_ground_truth(ground_truth)
-    files = find_videos(video_dir, ("*",), {v for v, _ in rows.keyframes}) if video_dir else {}
+    ids = {video_id for video_id, _ in rows.keyframes}
+    files = find_videos(video_dir, ("*",), ids) if video_dir else {}
+    if video_dir and not files:
+        raise ReportError(f"{video_dir}: no video of the ground truth, such as {min(ids)}.mp4")
     return EvaluatedDataset(
         Path(ground_truth).name.split(".")[0],
         read_label_map(label_map, distinct_names=True),
@@ -155,6 +165,23 @@ def find_detections(path: str, dataset_name: str) -> Path:
         f"{path}: no {CSV_NAME} there, nor in {candidates[1].parent} or {candidates[2].parent}; "
         "evaluate the model first (train_net.py --eval-only), or name the csv"
     )
+
+
+def read_run(path: str, dataset_name: str) -> ActionBoxes:
+    """Read the detections of a run; see :func:`find_detections`.
+
+    Raises:
+        ReportError: there is no csv, or no detection in it.
+        AnnotationError: a bad row.
+    """
+    file = find_detections(path, dataset_name)
+    detections = read_detections(file)
+    if not len(detections):
+        raise ReportError(
+            f"{file}: no detections, so there is nothing to show. Did the evaluation end? Its log "
+            "gives the reason; repeat it with train_net.py --eval-only"
+        )
+    return detections
 
 
 def keyframe_index(boxes: ActionBoxes, other: ActionBoxes) -> np.ndarray:

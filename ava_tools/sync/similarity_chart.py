@@ -3,6 +3,8 @@
 import numpy as np
 from matplotlib.figure import Figure
 
+from ava_tools.charts.fonts import fonts_for, literal
+
 CURVE, BEST = "#2a6f97", "#d1495b"
 
 
@@ -25,16 +27,17 @@ def draw_similarity(
     """
     known = np.ma.masked_invalid(similarity)
     mean, std = known.mean(axis=0).filled(np.nan), known.std(axis=0).filled(np.nan)
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.subplots()
-    axes.axvline(0, color="black", linewidth=0.8)
-    axes.fill_between(shifts, mean - std, mean + std, color=CURVE, alpha=0.2, linewidth=0)
-    axes.plot(shifts, mean, color=CURVE, linewidth=2)
-    if best is not None:
-        axes.axvline(best, color=BEST, linewidth=2, linestyle="--")
-    axes.set_title(title, parse_math=False)
-    axes.set(xlim=(shifts[0], shifts[-1]), ylabel="similarity (cosine, centred)")
-    axes.set_xlabel("audio is early  \N{LEFTWARDS ARROW}  seconds  \N{RIGHTWARDS ARROW}  late")
-    axes.grid(alpha=0.3)
-    axes.set_axisbelow(True)
-    figure.savefig(path, dpi=130)
+    with fonts_for(title):
+        figure = Figure(figsize=(8, 4.5), layout="constrained")
+        axes = figure.subplots()
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.fill_between(shifts, mean - std, mean + std, color=CURVE, alpha=0.2, linewidth=0)
+        axes.plot(shifts, mean, color=CURVE, linewidth=2)
+        if best is not None:
+            axes.axvline(best, color=BEST, linewidth=2, linestyle="--")
+        axes.set_title(literal(title), parse_math=False)
+        axes.set(xlim=(shifts[0], shifts[-1]), ylabel="similarity (cosine, centred)")
+        axes.set_xlabel("audio is early  \N{LEFTWARDS ARROW}  seconds  \N{RIGHTWARDS ARROW}  late")
+        axes.grid(alpha=0.3)
+        axes.set_axisbelow(True)
+        figure.savefig(path, dpi=130)

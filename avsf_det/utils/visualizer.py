@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from detectron2.structures import Instances
 
+from .text import draw_text, measure_text
+
 # RGB of the first, second, ... person.
 COLORS = (
     (255, 196, 0),
@@ -19,7 +21,6 @@ COLORS = (
 )
 # Natural log of power of silence, and about that of loud speech.
 QUIET, LOUD = math.log(1e-8), 4.0
-FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 Rect = tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels, right and bottom excluded
 
@@ -137,17 +138,17 @@ def _draw_label(
     """Write lines on a dark panel near the person's box; return the panel's place."""
     height, width = canvas.shape[:2]
     font_scale = 0.5 * max(1.0, width / 800)
-    sizes = [cv2.getTextSize(text, FONT, font_scale, 1) for text in texts]
+    sizes = [measure_text(text, font_scale) for text in texts]
     pad = 4
-    row = max(text_height + baseline for (_, text_height), baseline in sizes) + pad
-    panel_width = min(max(size[0] for size, _ in sizes) + 4 * pad, width)
+    row = max(above + below for _, above, below in sizes) + pad
+    panel_width = min(max(size[0] for size in sizes) + 4 * pad, width)
     panel = _place(rect, panel_width, min(row * len(texts) + pad, height), width, height, costs)
     x1, y1, x2, y2 = panel
     canvas[y1:y2, x1:x2] = canvas[y1:y2, x1:x2] // 4
     canvas[y1:y2, x1 : x1 + pad] = color
-    for i, (text, (_, baseline)) in enumerate(zip(texts, sizes, strict=True)):
-        origin = (x1 + 2 * pad, y1 + (i + 1) * row - baseline)
-        cv2.putText(canvas, text, origin, FONT, font_scale, (255, 255, 255), 1, cv2.LINE_AA)
+    for i, (text, (_, _, below)) in enumerate(zip(texts, sizes, strict=True)):
+        origin = (x1 + 2 * pad, y1 + (i + 1) * row - below)
+        draw_text(canvas, text, origin, font_scale, (255, 255, 255))
     return panel
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import av
 
+from .demux import demux
 from .first_frame import FirstFrame, describe_first_frame
 from .open_file import DecodedItem, OpenFile, VideoDecodeError
 from .packet_times import Timeline, packet_time
@@ -76,7 +77,7 @@ def _read_timeline(file: OpenFile) -> Timeline:
     streams = [stream for stream in (file.video, file.audio) if stream]
     tick, period = file.time_base("video"), file.frame_period
     try:
-        return Timeline(file.container.demux(streams), file.video.index, tick, period)
+        return Timeline(demux(file.container, streams), file.video.index, tick, period)
     except av.error.FFmpegError as error:
         raise file.error("file", f"cannot be read on ({error.strerror})") from error
 

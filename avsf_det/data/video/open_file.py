@@ -9,6 +9,7 @@ import av
 
 from ...structures import AVSFError
 from .clock import FrameTimes
+from .demux import demux
 from .formats import open_input, printable
 from .packet_times import PacketTimes, packet_time
 
@@ -112,7 +113,7 @@ class OpenFile:
         ends, times = self.packet_ends, self.times
         latest: dict[int, int] = {}  # dts by stream index
         try:
-            for packet in self.container.demux():
+            for packet in demux(self.container):
                 if times.are_to_mend and packet.size:
                     times.mend(packet)
                 dts = packet.dts

@@ -1,13 +1,12 @@
 import numpy as np
 import pytest
-from PIL import ImageFont
 
 from ava_tools.charts.image_sheet import (
     BACKGROUND_COLOR,
-    FONT_FILE,
     GAP,
     LINE,
     MARGIN,
+    TEXT_FONT,
     Item,
     draw_boxes,
     draw_sheet,
@@ -56,8 +55,7 @@ def test_boxes_without_words():
 
 @pytest.mark.parametrize("width", [40, 90, 300])
 def test_long_lines_are_broken_between_words(width):
-    font = ImageFont.truetype(FONT_FILE, 14)
     text = "carry/hold (an object), talk to (e.g., self, a person, a group) 0.93"
-    lines = wrap_text(text, font, width)
+    lines = wrap_text(text, TEXT_FONT, width)
     assert " ".join(lines) == text
-    assert all(font.getlength(line) <= width or " " not in line for line in lines)
+    assert all(TEXT_FONT.getlength(line) <= width or " " not in line for line in lines)

@@ -161,6 +161,8 @@ class AudioReader:
         """Return the samples between two seconds, as ``VideoReader`` specifies."""
         if self._file.audio is None:
             raise self._file.error("audio", "the file has no audio stream")
+        if not self._file.sample_rate:  # a stream that begins late may not state it
+            self._file.sample_rate = self._file.decode_first("audio")[1].sample_rate
         rate = self._file.sample_rate
         first = round(start * sample_rate)
         count = round((stop - start) * sample_rate)

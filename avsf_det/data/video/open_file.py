@@ -60,6 +60,7 @@ class OpenFile:
         self.times = PacketTimes()
         self.packet_ends: dict[int, int] = {}
         self.empty_streams: frozenset[int] = frozenset()
+        self.sample_rate = 0
         self._is_open = False
         self.reopen()
 
@@ -91,7 +92,8 @@ class OpenFile:
             audios, key=lambda s: (bool(s.disposition & flags.default), s.channels), default=None
         )
         # The decoder's own rate follows the frames, which may change on the way.
-        self.sample_rate = self.audio.codec_context.sample_rate if self.audio else 0
+        rate = self.audio.codec_context.sample_rate if self.audio else 0
+        self.sample_rate = rate or self.sample_rate
         self.video.codec_context.thread_type = "AUTO"
         self.video.codec_context.thread_count = self.threads
         self.times.start(self.container.format.name, self.video, self.audio)

@@ -144,6 +144,21 @@ def test_joined_files_have_one_clock(tmp_path: Path, suffix: str, starts: tuple)
     assert not check_video(str(path)).problems
 
 
+def test_audio_that_begins_in_the_second_of_joined_files(tmp_path: Path):
+    """The stream's rate is unknown when the file is opened."""
+    part, path = tmp_path / "part.ts", tmp_path / "a.ts"
+    write_video(part, num_frames=250, fps=FPS)
+    data = part.read_bytes()
+    sound = {"sound": tone(440, 2.0, 48000), "sound_start": 10}
+    write_video(part, num_frames=50, fps=FPS, start=10, **sound)
+    path.write_bytes(data + part.read_bytes())
+    for reader_class in READERS:
+        with reader_class(path) as reader:
+            samples = reader.get_samples_played_in_range(9, 11, 16000)
+        loud = samples.abs().reshape(-1, 1600).amax(1) > 0.4
+        assert loud[11:].all() and not loud[:9].any()
+
+
 @pytest.mark.parametrize("suffix", ["mkv", "flv"])
 def test_clock_that_starts_again_is_reported(tmp_path: Path, suffix: str):
     write_video(tmp_path / f"part.{suffix}", num_frames=75, fps=FPS, sound=tone(440, 3, 48000))

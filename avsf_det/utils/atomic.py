@@ -101,7 +101,8 @@ def make_folder(path: str | Path) -> None:
     except (FileExistsError, NotADirectoryError):
         parts = (Path(path), *Path(path).parents)
         file = next((part for part in parts if part.exists()), path)
-        raise NotADirectoryError(f"{path}: {file} is a file, not a folder") from None
+        place = "" if file == Path(path) else f"{path}: "
+        raise NotADirectoryError(f"{place}{file} is a file, not a folder") from None
 
 
 def _sync(path: str | Path) -> None:

@@ -43,8 +43,8 @@ def run(args: argparse.Namespace) -> None:
     unknown = [name for name in state if not re.match(known, name)]
     if unknown:
         print(f"kept under names that are not known: {', '.join(unknown)}")
-    with atomic_path(args.output) as temporary:
-        torch.save({"model" if is_ours else "model_state": state}, temporary)
+    with atomic_path(args.output) as temporary, open(temporary, "wb") as file:
+        torch.save({"model" if is_ours else "model_state": state}, file)
     print(f"{args.output}: {len(state)} tensors")
 
 
@@ -61,7 +61,7 @@ def match_weights_to_config(
         opts: KEY, VALUE, ... of the config.
     """
     cfg = load_config(config_file, [*opts, "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", path])
-    model, report = build_trained_model(cfg, min_matched=min_matched)
+    model, report = build_trained_model(cfg, required=None, min_matched=min_matched)
     loaded = model.state_dict()
     print(report)
     return {name: loaded[name] for name in loaded if name in {*report.matched, *report.adapted}}

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -14,6 +15,7 @@ from avsf_det.data import VideoDecodeError
 from avsf_det.data.video import SequentialVideoReader
 from avsf_det.data.video.write import write_video
 from avsf_det.engine.predictor import ClipPredictor, PredictorError, keyframe_seconds
+from avsf_det.utils.atomic import replace_atomic
 from avsf_det.utils.visualizer import draw_clip_frame
 
 from .camera import Capture, watch
@@ -99,7 +101,7 @@ class ActionDemo:
             drawing_damage = self._draw(path, log, part)
             if damage := damage or drawing_damage:
                 raise VideoDecodeError(f"{damage}; what comes before is in {part} and {log.path}")
-            part.replace(output)
+            replace_atomic(part, output)
             if self.keep_scores:
                 log.write_ava_csv(table, path.stem, self.predictor.class_ids, offset)
             summary = f"{output}: keyframes: {len(seconds)}, persons: {log.count_persons()}"
@@ -138,8 +140,8 @@ class ActionDemo:
             if first is None:
                 raise PredictorError("the camera gave no frame, or for less than half a clip")
             part = output.with_suffix(".part.mp4")
-            write_video(part, chain([first], frames), None, video_options={"preset": "ultrafast"})
-            part.replace(output)
+            _write(part, chain([first], frames), None, preset="ultrafast")
+            replace_atomic(part, output)
             if self.keep_scores:
                 table = output.with_suffix(".csv")
                 log.write_ava_csv(table, "camera", self.predictor.class_ids)
@@ -190,13 +192,8 @@ class ActionDemo:
             first = next(images, None)
             if first is None:  # not even the first frame can be read
                 raise frames.error or VideoDecodeError(f"{path}: there is no frame")
-            write_video(
-                part,
-                chain([first], images),
-                output_fps(reader.fps),
-                audio_of=path,
-                video_options={"preset": "veryfast"},
-            )
+            shown = chain([first], images)
+            _write(part, shown, output_fps(reader.fps), preset="veryfast", audio_of=path)
         return frames.error
 
     def _draw_camera(
@@ -227,7 +224,7 @@ class ActionDemo:
     def _finish(self, log: PredictionLog, scores: Path) -> None:
         """Keep the log as ``scores``, or delete it unless it was there before."""
         if self.keep_scores:
-            log.path.replace(scores)
+            replace_atomic(log.path, scores)
         elif log.path != scores:
             log.path.unlink()
 
@@ -237,6 +234,17 @@ class ActionDemo:
         for second, persons in sorted(boxes.items()) if boxes is not None else ():
             sha.update(f"{second}".encode() + np.asarray(persons, np.float32).tobytes())
         return sha.hexdigest()[:16]
+
+
+def _write(
+    part: Path, frames: Iterable, fps: Fraction | None, *, preset: str, audio_of: Path | None = None
+) -> None:
+    """Write a video; if the disk is full, remove what there is of it."""
+    try:
+        write_video(part, frames, fps, audio_of=audio_of, video_options={"preset": preset})
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
 
 
 class _UntilDamage(Generic[Item]):

@@ -19,7 +19,7 @@ from detectron2.structures import Boxes, Instances
 
 from avsf_det.engine.predictor import PredictorError
 from avsf_det.structures.ava_csv import write_detections
-from avsf_det.utils.atomic import JsonLinesLog, atomic_path
+from avsf_det.utils.atomic import JsonLinesLog, open_atomic
 
 
 class PredictionLog:
@@ -80,20 +80,26 @@ class PredictionLog:
         Args:
             size: (height, width) of the frames, in whose pixels the boxes are returned.
         """
+        for number, record in enumerate(self._records(), 1):
+            try:
+                instances = self._to_instances(record["persons"], size)
+            except (KeyError, TypeError, ValueError, RuntimeError):
+                raise PredictorError(
+                    f"{self.path}:{number}: not a line of predictions. Delete the file, or choose "
+                    "another --output"
+                ) from None
+            yield record["second"], instances
+
+    def _to_instances(self, persons: list[dict], size: tuple[int, int]) -> Instances:
         height, width = size
-        for record in self._records():
-            persons = record["persons"]
-            boxes = torch.tensor([p["box"] for p in persons]).reshape(-1, 4)
-            actions = [[p["actions"][name] for name in self._class_names] for p in persons]
-            yield (
-                record["second"],
-                Instances(
-                    size,
-                    pred_boxes=Boxes(boxes * torch.tensor((width, height) * 2)),
-                    scores=torch.tensor([p["score"] for p in persons]),
-                    action_scores=torch.tensor(actions).reshape(-1, len(self._class_names)),
-                ),
-            )
+        boxes = torch.tensor([p["box"] for p in persons]).reshape(-1, 4)
+        actions = [[p["actions"][name] for name in self._class_names] for p in persons]
+        return Instances(
+            size,
+            pred_boxes=Boxes(boxes * torch.tensor((width, height) * 2)),
+            scores=torch.tensor([p["score"] for p in persons]),
+            action_scores=torch.tensor(actions).reshape(-1, len(self._class_names)),
+        )
 
     def count_persons(self) -> int:
         """Return the number of persons at all keyframes together."""
@@ -111,7 +117,7 @@ class PredictionLog:
             offset: second of the csv's clock at which the file starts.
         """
         class_ids = list(class_ids)
-        with atomic_path(path) as temporary, open(temporary, "w") as file:
+        with open_atomic(path) as file:
             for second, found in self.read():
                 boxes, scores = found.pred_boxes.tensor.numpy(), found.action_scores.numpy()
                 write_detections(file, (video_id, second + offset), boxes, class_ids, scores)
@@ -141,8 +147,8 @@ class PredictionLog:
         """Return the second of a record of this run."""
         try:
             identity = {key: record[key] for key in self._identity}
-            second = record["second"]
-        except (KeyError, TypeError):
+            second = float(record["second"])
+        except (KeyError, TypeError, ValueError):
             raise PredictorError(
                 f"{place}: not a line of predictions. Delete the file, or choose another --output"
             ) from None

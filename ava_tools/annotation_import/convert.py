@@ -18,7 +18,7 @@ from avsf_det.data.datasets.annotation_files import find_videos
 from avsf_det.data.video.check import presentation_times
 from avsf_det.structures import AnnotationError
 from avsf_det.structures.label_map import read_label_map, write_label_map
-from avsf_det.utils.atomic import atomic_path
+from avsf_det.utils.atomic import atomic_path, open_atomic
 
 
 class AnnotatedVideos:
@@ -112,7 +112,7 @@ def convert_annotations(
     with atomic_path(output) as path:
         write_ava_csv(str(path), used, id_of)
     if given is None:
-        with atomic_path(label_map) as path, open(path, "w", encoding="utf-8") as file:
+        with open_atomic(label_map) as file:
             write_label_map(file, {number: name for name, number in id_of.items()})
     keyframes = {(box.video, box.second) for box in used}
     notes.append(

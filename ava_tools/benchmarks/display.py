@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
+from avsf_det.utils.atomic import atomic_path
+
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Return a Markdown table; floats get two decimals, all columns but the first align right."""
@@ -43,4 +45,5 @@ def plot_growth(panels: Sequence[Panel], path: str | os.PathLike, title: str = "
         if len(panel.curves) > 1:
             axes.legend()
     figure.suptitle(title)
-    figure.savefig(path)
+    with atomic_path(os.fspath(path)) as temporary:
+        figure.savefig(temporary)

@@ -15,7 +15,7 @@ Name = TypeVar("Name")
 def describe_hardware(*packages: str) -> str:
     """Return one line: processor, cores, load, versions of Python and of the packages."""
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     parts = [
         names[0] if names else platform.machine(),
@@ -64,5 +64,5 @@ def read_peak_memory() -> float:
 
     ``getrusage`` would count the memory of the parent in a spawned process.
     """
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024

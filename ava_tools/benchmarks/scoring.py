@@ -120,7 +120,10 @@ def write_input(folder: Path, videos: int, keyframes: int, seed: int) -> tuple[P
     """
     rng = np.random.default_rng(seed)
     ground_truth, detections = folder / "ground_truth.csv", folder / "detections.csv.gz"
-    with open(ground_truth, "w") as gt, gzip.open(detections, "wt", compresslevel=6) as det:
+    with (
+        open(ground_truth, "w", encoding="utf-8") as gt,
+        gzip.open(detections, "wt", compresslevel=6) as det,
+    ):
         for video in range(videos):
             for second in range(902, 902 + keyframes):
                 for _ in range(1 + (rng.random() < 0.35)):
@@ -149,7 +152,7 @@ def write_shuffled(detections: Path, target: Path, seed: int) -> None:
 
 def write_by_score(detections: Path, target: Path) -> None:
     """Write the rows of a csv.gz unpacked, those of each keyframe by descending score."""
-    with gzip.open(detections, "rt") as rows, open(target, "w") as out:
+    with gzip.open(detections, "rt") as rows, open(target, "w", encoding="utf-8") as out:
         for _, keyframe in groupby(rows, key=lambda row: row.split(",", 2)[:2]):
             out.writelines(sorted(keyframe, key=lambda row: -float(row.rpartition(",")[2])))
 

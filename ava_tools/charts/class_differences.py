@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from avsf_det.utils.atomic import atomic_path
+
 BETTER, WORSE = "#2a9d8f", "#d1495b"
 
 
@@ -41,4 +43,5 @@ def draw_class_differences(
     axes.margins(x=0.12)
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
-    figure.savefig(path, dpi=130)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=130)

@@ -66,12 +66,15 @@ def run_mini_demo(
     _run_in_parallel(output, ["avsf_mute", "avsf_swap"], options)
     titles = {name: run.title for name, run in RUNS.items()}
     ap = {
-        name: json.loads(_results_file(output, name).read_text())["per_class_by_name"]
+        name: json.loads(_results_file(output, name).read_text(encoding="utf-8"))[
+            "per_class_by_name"
+        ]
         for name in RUNS
     }
     summary = {name: summarize(by_action) for name, by_action in ap.items()}
     write_atomic(output / "summary.json", json.dumps(summary, indent=1) + "\n")
-    draw_chart(ap, titles, output / "per_class_ap.png")
+    with atomic_path(output / "per_class_ap.png") as path:
+        draw_chart(ap, titles, path)
     video = output / "actions.mp4"
     if not video.exists():
         with atomic_path(video) as path:
@@ -126,7 +129,7 @@ def _start(output: Path, name: str, options: Sequence[str], num_runs: int) -> su
     threads = max(1, (os.cpu_count() or 1) // num_runs)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     output.mkdir(parents=True, exist_ok=True)
-    with open(output / f"{name}.log", "a") as log:
+    with open(output / f"{name}.log", "a", encoding="utf-8") as log:
         return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
 

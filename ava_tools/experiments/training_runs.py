@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from avsf_det.structures import AVSFError
@@ -29,7 +30,7 @@ def train(script: Path, folder: Path, arguments: Sequence[str]) -> None:
         TrainingRunError: the folder contains a run with other arguments, or the run fails.
     """
     path, new = folder / "run.json", {"arguments": [*arguments], "finished": False}
-    record = json.loads(path.read_text()) if path.exists() else new
+    record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else new
     if record["arguments"] != new["arguments"]:
         raise TrainingRunError(
             f"{path} has other arguments: give another --output or delete {folder}"
@@ -38,7 +39,7 @@ def train(script: Path, folder: Path, arguments: Sequence[str]) -> None:
         return
     write_atomic(path, json.dumps(new))
     command = [sys.executable, str(script), "--resume", *arguments, "OUTPUT_DIR", str(folder)]
-    with open(f"{folder}.log", "a") as log:
+    with open(f"{folder}.log", "a", encoding="utf-8") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     printed: dict[str, float] = {}
     while process.poll() is None:
@@ -61,8 +62,9 @@ def read_metrics(folder: Path) -> dict[str, float]:
     """
     path = folder / "metrics.json"
     metrics: dict[str, float] = {}
-    for line in path.read_text().splitlines() if path.exists() else ():
-        if line.endswith("}"):  # the last line may be half written
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        # A killed run leaves half a line, and the next one goes on in the same line.
+        with suppress(ValueError):
             row = json.loads(line)
             if "total_loss" not in row:  # rows of a test have a higher iteration
                 row.pop("iteration", None)

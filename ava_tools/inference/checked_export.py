@@ -15,6 +15,7 @@ from avsf_det.export import (
     make_inputs,
 )
 from avsf_det.layers import fold_batch_norms
+from avsf_det.utils.atomic import atomic_path, replace_atomic
 
 TOLERANCE = 1e-4
 # (clips, boxes) of the comparisons; the model is traced with other numbers.
@@ -25,12 +26,11 @@ def load_tensor_model(cfg: CfgNode) -> TensorModel:
     """Build the model of a config for export, with MODEL.WEIGHTS and folded batch norms.
 
     Raises:
-        ExportError: a part of the model has no weights, or the model cannot be exported.
+        CheckpointError: a part of the model has no weights.
+        ExportError: the model cannot be exported.
     """
     model = TensorModel(build_model(cfg))
-    report = load_weights(model.model, cfg)
-    if report.missing:
-        raise ExportError(f"{cfg.MODEL.WEIGHTS}: lacks {', '.join(report.missing)}")
+    load_weights(model.model, cfg)
     fold_batch_norms(model.model)
     return model
 
@@ -53,14 +53,15 @@ def export_checked(
         ExportError: the difference is more than TOLERANCE; the file then keeps the name
             "<stem>.wrong<suffix>".
     """
-    output.parent.mkdir(parents=True, exist_ok=True)
     inputs = make_inputs(cfg, model.input_names, size)
     program = export_program(model, inputs)
     unchecked = output.with_name(f"{output.stem}.wrong{output.suffix}")
-    if output.suffix == ".onnx":
-        export_onnx(model, program, unchecked)
-    else:
-        torch.export.save(program, unchecked)
+    with atomic_path(unchecked) as temporary:
+        if output.suffix == ".onnx":
+            export_onnx(model, program, temporary)
+        else:
+            with open(temporary, "wb") as file:
+                torch.export.save(program, file)  # type: ignore[arg-type]
     differences = []
     for clips, boxes in BATCHES:
         batch = make_inputs(
@@ -71,7 +72,7 @@ def export_checked(
         raise ExportError(
             f"{unchecked}: differs from the model by {difference:.2g}, more than {TOLERANCE:g}"
         )
-    unchecked.replace(output)
+    replace_atomic(unchecked, output)
     return difference, inputs
 
 

@@ -13,6 +13,7 @@ from avsf_det.data import VideoDecodeError
 from avsf_det.data.video.formats import VIDEO_EXTENSIONS
 from avsf_det.engine.feature_extractor import FeatureError, FeatureExtractor, Persons
 from avsf_det.utils.atomic import atomic_path
+from avsf_det.utils.npz import read_npz
 
 logger = logging.getLogger(__name__)
 
@@ -91,10 +92,13 @@ def _name_files(videos: Mapping[str, str | None], output: str) -> dict[str, str 
 
 
 def _check_settings(file: str, settings: dict) -> None:
-    with np.load(file) as arrays:
-        for name, value in settings.items():
-            if name not in arrays or not np.array_equal(arrays[name], value):
-                raise FeatureError(
-                    f"{file}: is there, but made with another '{name}'. Choose another folder, or "
-                    "delete it"
-                )
+    try:
+        arrays = read_npz(file)
+    except ValueError as error:
+        raise FeatureError(f"{error}. Choose another folder, or delete it") from None
+    for name, value in settings.items():
+        if name not in arrays or not np.array_equal(arrays[name], value):
+            raise FeatureError(
+                f"{file}: is there, but made with another '{name}'. Choose another folder, or "
+                "delete it"
+            )

@@ -16,7 +16,7 @@ from avsf_det.data import AnnotationError, VideoDecodeError
 from avsf_det.data.video import SequentialVideoReader
 from avsf_det.engine.predictor import FindPersons, keyframe_seconds
 from avsf_det.structures import Keyframe, ava_csv
-from avsf_det.utils.atomic import JsonLinesLog, atomic_path
+from avsf_det.utils.atomic import JsonLinesLog, open_atomic
 
 logger = logging.getLogger(__name__)
 
@@ -69,8 +69,9 @@ def videos_of_path(path: Path) -> list[Video]:
     Raises:
         AnnotationError: there is no video, or its name cannot be a video id.
     """
-    is_file = path.exists() and not path.is_dir()
-    files = [path] if is_file else sorted(map(Path, videos_in(str(path)).values()))
+    if not path.exists():
+        raise AnnotationError(f"{path}: no video there, and no folder")
+    files = sorted(map(Path, videos_in(str(path)).values())) if path.is_dir() else [path]
     file_of: dict[str, Path] = {}
     for file in files:
         if "," in file.stem or ".." in file.stem:
@@ -97,14 +98,26 @@ class PartialResults:
 
     def __init__(self, path: str, settings: dict) -> None:
         self._log = JsonLinesLog(path)
-        records = iter(self._log)
-        before = next(records, None)
+        try:
+            before, *records = [*self._log] or [None]
+        except ValueError as error:  # a line that is not JSON
+            raise AnnotationError(str(error)) from None
         if before is not None and before != settings:
             raise AnnotationError(
                 f"{path}: was made with {json.dumps(before)}. Use the same settings, or delete it "
                 "to start again"
             )
-        self.batches = {(video_id, k): found for video_id, k, found in records}
+        self.batches: dict[tuple[str, int], list] = {}
+        for number, record in enumerate(records, 2):
+            try:
+                video_id, k, found = record
+                for second, boxes in found:
+                    float(second), np.array(boxes, float).reshape(-1, 5)
+                self.batches[str(video_id), int(k)] = found
+            except (TypeError, ValueError):
+                raise AnnotationError(
+                    f"{path}:{number}: not a line of boxes. Delete the file to start again"
+                ) from None
         if before is None:
             self._log.append(settings)
 
@@ -161,7 +174,7 @@ def write_person_boxes(
             logger.error(error)
             bad.append(error)
     partial.close()
-    with atomic_path(output) as path, open(path, "w", encoding="utf-8") as file:
+    with open_atomic(output) as file:
         ava_csv.write_person_boxes(file, ((k, boxes.tolist()) for k, boxes in found.items()))
     if not bad:
         os.remove(partial_file)

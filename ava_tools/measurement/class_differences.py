@@ -3,9 +3,8 @@
 import csv
 from dataclasses import astuple, dataclass
 
-from detectron2.utils.file_io import PathManager
-
 from avsf_det.evaluation import TaskResult
+from avsf_det.utils.atomic import open_atomic
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ def class_differences(before: TaskResult, after: TaskResult) -> list[ClassDiffer
 
 def write_differences(differences: list[ClassDifference], path: str) -> None:
     """Write a csv of the fields of :class:`ClassDifference`."""
-    with PathManager.open(path, "w") as file:
+    with open_atomic(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["class", "clips", "before", "after", "difference"])
         writer.writerows(astuple(row) for row in differences)

@@ -8,6 +8,7 @@ from tabulate import tabulate
 from ava_tools.charts.class_differences import draw_class_differences
 from ava_tools.measurement.class_differences import class_differences, write_differences
 from ava_tools.measurement.run_scores import select_classes
+from avsf_det.data.datasets.annotation_files import read_lines
 from avsf_det.evaluation import (
     ClipEvaluationError,
     ClipScores,
@@ -31,8 +32,7 @@ def evaluate(
         ClipEvaluationError: no clip has a label, or the files do not fit together.
     """
     if class_file:
-        with open(class_file) as file:
-            names = [line.strip() for line in file if line.strip()]
+        names = [name for _, name in read_lines(class_file)]
         scores = select_classes(scores, names)
     results = score_clips(scores, read_verb_noun_counts(prior, scores) if prior else None)
     if not results:

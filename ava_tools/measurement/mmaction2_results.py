@@ -4,11 +4,13 @@ Unpickling is left to the caller, who should not run what is in a pickle. Shorth
 keyframe, K classes.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from avsf_det.structures import ActionBoxes, AVSFError, Keyframe
+from avsf_det.structures.ava_rows import MAX_SECOND
 
 _EXPECTED = "expected what MMAction2 writes: a list with an entry for each keyframe"
 
@@ -58,6 +60,9 @@ def read_mmaction2(data: object, keyframes: Sequence[Keyframe]) -> ActionBoxes:
     index = np.repeat(np.arange(len(rows), dtype=np.int32), [len(r) for r in rows])
     table = np.concatenate(rows)
     boxes = table[:, :4]
+    if not np.isfinite(table[:, 5]).all():
+        i = int(np.isfinite(table[:, 5]).argmin())
+        raise ResultFormatError(f"keyframe {found[index[i]]}: a score that is NaN or infinite")
     wrong = ~((boxes >= -1) & (boxes <= 2)).all(axis=1)  # nan fails the comparison
     if wrong.any():
         i = int(wrong.argmax())
@@ -73,12 +78,20 @@ def _keyframe(entry: Mapping) -> Keyframe:
         raise ResultFormatError(
             f"an entry without video_id and timestamp, but with {', '.join(map(str, entry))}"
         )
-    return str(entry["video_id"]), float(entry["timestamp"])
+    try:
+        second = float(entry["timestamp"])
+    except (TypeError, ValueError, OverflowError):
+        second = math.nan
+    if not abs(second) <= MAX_SECOND:  # true for nan as well
+        raise ResultFormatError(f"a timestamp {entry['timestamp']!r}, which is no time in seconds")
+    return str(entry["video_id"]), second
 
 
 def _rows_of_instances(instances: Mapping) -> np.ndarray:
     """Return float64 (N * K, 6): box, action id, score."""
-    boxes, scores = (np.asarray(instances[k], np.float64) for k in ("bboxes", "scores"))
+    if not isinstance(instances, Mapping) or not {"bboxes", "scores"} <= instances.keys():
+        raise ResultFormatError("pred_instances of a keyframe without bboxes and scores")
+    boxes, scores = (_as_numbers(instances[name]) for name in ("bboxes", "scores"))
     if scores.ndim != 2 or boxes.shape != (len(scores), 4):
         raise ResultFormatError(f"bboxes {boxes.shape}, scores {scores.shape} of a keyframe")
     num, num_classes = len(scores), scores.shape[1] - 1
@@ -88,10 +101,20 @@ def _rows_of_instances(instances: Mapping) -> np.ndarray:
 
 def _rows_of_classes(classes: Sequence) -> np.ndarray:
     """Return float64 (rows, 6): box, action id, score."""
-    rows = [np.empty((0, 6))]
-    for id_, boxes in enumerate(classes, 1):
-        boxes = np.asarray(boxes, np.float64)
+    arrays = [_as_numbers(boxes) for boxes in classes]
+    for boxes in arrays:
         if boxes.ndim != 2 or boxes.shape[1] != 5:
             raise ResultFormatError(f"an array {boxes.shape} of a class; (N, 5) was expected")
-        rows.append(np.insert(boxes, 4, id_, axis=1))
-    return np.concatenate(rows)
+    if not arrays:
+        return np.empty((0, 6))
+    table = np.concatenate(arrays)
+    ids = np.repeat(np.arange(1, len(arrays) + 1), [len(boxes) for boxes in arrays])
+    return np.column_stack([table[:, :4], ids, table[:, 4]])
+
+
+def _as_numbers(values: object) -> np.ndarray:
+    """Return float64 of any shape."""
+    try:
+        return np.asarray(values, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise ResultFormatError(f"a {type(values).__name__} that is no array of numbers") from None

@@ -67,8 +67,8 @@ def write_dataset(output: Path, dataset: MiniDataset, *, workers: int = 2) -> di
     sheet = output / "contact_sheet.png"
     if not sheet.exists():
         image = draw_contact_sheet(list(dataset.videos.values())[:_SHEET_VIDEOS])
-        with atomic_path(sheet) as path:
-            cv2.imwrite(str(path), image[..., ::-1])
+        _, png = cv2.imencode(".png", image[..., ::-1])
+        write_atomic(sheet, png.tobytes())
 
     size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
     seconds = time.monotonic() - started

@@ -13,7 +13,7 @@ from avsf_det.data.datasets.annotation_files import (
 )
 from avsf_det.data.video.formats import VIDEO_EXTENSIONS, describe_endings, printable
 from avsf_det.structures import AnnotationError
-from avsf_det.structures.text_file import read_rows, reading
+from avsf_det.structures.text_file import read_rows
 
 
 def read_video_ids(files: Iterable[str]) -> list[str]:
@@ -41,12 +41,14 @@ def videos_in(folder: str) -> dict[str, str]:
         Path relative to the folder -> file, sorted by file.
 
     Raises:
-        AnnotationError: the folder is missing or has no video.
+        AnnotationError: the folder is missing or has no video; a sub-folder cannot be read.
     """
-    with reading(folder), os.scandir(folder):
-        pass  # os.walk treats a missing folder like an empty one
+
+    def refuse(error: OSError) -> None:
+        raise AnnotationError(f"{error.filename}: cannot be read ({error.strerror})")
+
     files, others, visited = [], [], set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         place = os.path.realpath(parent)
         if place in visited:  # links may form a circle
             folders.clear()

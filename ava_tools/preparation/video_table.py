@@ -52,7 +52,7 @@ def check_videos(
     _write(output, rows.values())
 
     check = partial(check_video, min_sec=min_sec, max_gap=max_gap)
-    with open(output, "a", newline="", encoding="utf-8") as file:
+    with open(output, "a", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         for name, result in in_parallel(lambda n: check(videos[n]), todo, workers, "videos"):
             rows[name] = {"video": name, "bytes": sizes[name], "asked": asked, **_to_row(result)}
@@ -113,7 +113,7 @@ def _read(output: str) -> list[dict]:
     """Return the complete rows of an earlier run."""
     if not os.path.exists(output):
         return []
-    with open(output, newline="", encoding="utf-8") as file:
+    with open(output, encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         if tuple(reader.fieldnames or ()) not in ((), COLUMNS):
             raise AnnotationError(f"{output}: is another file; choose another --output")

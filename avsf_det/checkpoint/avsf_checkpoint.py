@@ -1,13 +1,14 @@
 """Detectron2's checkpointer for weights of every format that :mod:`convert_names` knows."""
 
 import re
+from typing import Any
 
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
 from .convert_names import convert_to_avsf, detect_format
 from .match_weights import NONLOCAL, LoadReport, match_weights
+from .safe_checkpointer import SafeCheckpointer
 from .safe_load import CheckpointError, find_weights, safe_load
 
 
@@ -33,37 +34,31 @@ def read_checkpoint(path: str) -> tuple[dict[str, torch.Tensor], str, dict]:
     return converted, name_format, rest if name_format == "avsf_det" else {}
 
 
-class AVSFCheckpointer(DetectionCheckpointer):
+class AVSFCheckpointer(SafeCheckpointer):
     """Checkpointer that loads weights of every format that :mod:`convert_names` knows.
 
-    It logs which weights match. A file that fills too little of the backbone is an error, and the
+    It logs which weights match. A file that fills too little of the model is an error, and the
     model stays unchanged.
 
     Args:
         model: model to load into or save.
         save_dir: folder of the checkpoints that are saved.
-        min_matched: fraction of the backbone's tensors that a file must fill, 0..1.
-        save_to_disk: whether to save; None for the main process alone.
-        **checkpointables: other objects with a state, as :class:`DetectionCheckpointer` takes them.
+        min_matched: fraction of the backbone's tensors that a file must fill, 0..1, where nothing
+            is required.
+        **kwargs: other arguments of :class:`SafeCheckpointer`.
 
     Attributes:
         report: report of the last :meth:`load`.
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        save_dir: str = "",
-        *,
-        min_matched: float = 0.9,
-        save_to_disk: bool | None = None,
-        **checkpointables: object,
+        self, model: nn.Module, save_dir: str = "", *, min_matched: float = 0.9, **kwargs: Any
     ) -> None:
-        super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
+        super().__init__(model, save_dir, **kwargs)
         self.min_matched = min_matched
         self.report: LoadReport | None = None
 
-    def _load_file(self, filename: str) -> dict:
+    def _read(self, filename: str) -> dict:
         state, name_format, rest = read_checkpoint(filename)
         return {**rest, "model": state, "__source__": f"{filename} ({name_format} names)"}
 
@@ -74,13 +69,21 @@ class AVSFCheckpointer(DetectionCheckpointer):
         model_state = self.model.state_dict()
         loadable, self.report = match_weights(checkpoint.pop("model"), model_state)
         self.logger.info(f"Weights of {source}:\n{self.report}")
-        self.report.check(self.min_matched, source)
 
         # A non-local block adds its normalised output to its input: a norm of zeros adds nothing.
         blocks = {found[0] for n in self.report.missing if (found := re.match(NONLOCAL, n))}
+        identities = []
         for block in sorted(blocks):
             affine = [model_state.get(f"{block}.out.norm.{x}") for x in ("weight", "bias")]
             if all(x is not None and not x.any() for x in affine):
                 self.logger.info(f"{block} is not in the file and starts as the identity")
+                identities.append(f"{block}.")
+        missing = self.report.not_loaded(without=identities)
+        if self.required is None:
+            self.report.check(self.min_matched, source)
+            if missing:
+                self.logger.warning(f"Not in {source}, start at random: {', '.join(missing)}")
+        else:
+            self.report.check_complete(self.required, source, without=identities)
         # Not strict: the report has already named what is missing.
         self.model.load_state_dict(loadable, strict=False)

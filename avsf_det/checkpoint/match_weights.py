@@ -5,7 +5,7 @@ Shorthand: kt is the length of a convolution kernel in frames.
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -66,6 +66,47 @@ class LoadReport:
             f"missing or have another shape: {listed}. Check that the config matches these "
             "weights. If this is intended, lower MODEL.WEIGHTS_MIN_MATCHED "
             "(convert_checkpoint.py: --min-matched)"
+        )
+
+    def not_loaded(self, *, without: Sequence[str] = ()) -> list[str]:
+        """Return the parts of the model with tensors that are not loaded, and their number.
+
+        Args:
+            without: prefixes of names that do not count.
+        """
+        names = {*self.missing, *self.misshaped}
+        names = {name for name in names if not name.startswith(tuple(without))}
+        return _abbreviate(names, {*self.matched, *self.adapted, *self.missing, *self.misshaped})
+
+    def check_complete(self, part: str, source: str, *, without: Sequence[str] = ()) -> None:
+        """Check that all tensors that a result depends on were loaded.
+
+        Args:
+            part: "model", or "backbone" for results that no head takes part in.
+            source: name of the file, for the message.
+            without: prefixes of names that do not count.
+
+        Raises:
+            CheckpointError: a tensor is missing or has another shape.
+        """
+        prefix = "" if part == "model" else f"{part}."
+        absent = dict.fromkeys(self.missing, "not in the file") | dict(self.misshaped)
+        wrong: dict[str, list[str]] = {}  # part of the model to its tensors
+        for name in absent:
+            if name.startswith(prefix) and not name.startswith(tuple(without)):
+                kind = "backbone" if name.startswith("backbone.") else "head"
+                wrong.setdefault(kind, []).append(name)
+        if not wrong:
+            return
+        listed = []
+        for kind, names in wrong.items():
+            # Two shapes say more than a missing name.
+            name = next((name for name in names if name in self.misshaped), names[0])
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            listed.append(f"{kind}: {name}{more}, {absent[name]}")
+        raise CheckpointError(
+            f"{source}: lacks weights that the result depends on. {'; '.join(listed)}. Config and "
+            "weights must belong together"
         )
 
     def __str__(self) -> str:

@@ -1,69 +1,40 @@
 """Read checkpoint files of any origin without running code that they contain.
 
-The content of a file decides how it is read, not its name. Files of torch.save (zip and older) go
-through ``torch.load(weights_only=True)``. All others are read as plain pickles, by an unpickler
-that accepts tensors, NumPy arrays and containers only.
+The content of a file decides how it is read, not its name: files of torch.save (zip and older) and
+plain pickles. ``torch.load`` is not used: it checks neither the checksums of a zip file nor the
+sizes that a file declares. All three formats go through one unpickler, see :class:`ArrayUnpickler`.
 """
 
-import _codecs
-import collections
 import io
+import math
+import os
 import pickle
 import re
 import struct
+import sys
+import zipfile
 from collections.abc import Mapping
 from numbers import Real
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 
 from ..structures import AVSFError
+from .array_unpickler import ArrayUnpickler
 
 ZIP_MAGIC = b"PK\x03\x04"
 # Files of torch.save before PyTorch 1.6 start with this number, pickled.
 LEGACY_MAGIC = torch.serialization.MAGIC_NUMBER.to_bytes(10, "little")
+LEGACY_PROTOCOL = 1001
+CHUNK = 1 << 20  # bytes
 
-
-def _load_storage(data: bytes) -> object:
-    """Load a tensor's storage, which a plain pickle holds as a file of torch.save."""
-    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-
-
-# The functions that pickles of NumPy arrays call. NumPy itself returns them, because their module
-# differs between versions.
-_reconstruct: Any = np.zeros(1).__reduce__()[0]
-_scalar: Any = np.float64(0).__reduce__()[0]
-_frombuffer: Any = np.zeros(1).__reduce_ex__(5)[0]
-# (module, name) in a pickle to the object. numpy.core became numpy._core in NumPy 2.
-SAFE_GLOBALS = {
-    ("_codecs", "encode"): _codecs.encode,  # bytes in pickles of protocol 2
-    ("collections", "OrderedDict"): collections.OrderedDict,
-    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,  # noqa: SLF001
-    ("torch.storage", "_load_from_bytes"): _load_storage,
-    **{("builtins", t.__name__): t for t in (bytes, bytearray, set, frozenset, complex)},
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    **{
-        (f"numpy.{core}.{module}", function.__name__): function
-        for core in ("core", "_core")
-        for module, function in (
-            ("multiarray", _reconstruct),
-            ("multiarray", _scalar),
-            ("numeric", _frombuffer),
-        )
-    },
-}
-# The state of hooks and schedulers in a checkpoint may hold NumPy numbers.
-torch.serialization.add_safe_globals(
-    [_reconstruct, _scalar, np.ndarray, np.dtype]
-    + [type(np.dtype(code)) for code in np.typecodes["AllInteger"] + "?efd"]
-)
-
-# Exceptions of torch.load and of unpickling for bytes in another format, or damaged ones.
+# Exceptions of unpickling and of zip files for bytes in another format, or damaged ones.
 _UNREADABLE = (
     *(pickle.UnpicklingError, ArithmeticError, AssertionError, AttributeError, EOFError),
     *(ImportError, LookupError, RuntimeError, TypeError, ValueError, struct.error),
+    # SystemError: from the state of a NumPy dtype.
+    *(zipfile.BadZipFile, NotImplementedError, MemoryError, SystemError),
 )
 
 # Keys of the weights in a file, in the order of the search: PySlowFast and PyTorchVideo, Caffe2,
@@ -73,21 +44,6 @@ CONTAINERS = ("model_state", "blobs", "model", "state_dict")
 
 class CheckpointError(AVSFError):
     """Checkpoint that cannot be used; the message names the file and the reason."""
-
-
-class ArrayUnpickler(pickle.Unpickler):
-    """Unpickler that cannot run code: it accepts no global outside SAFE_GLOBALS.
-
-    Raises:
-        pickle.UnpicklingError: in :meth:`load`, for any other global.
-    """
-
-    def find_class(self, module: str, name: str) -> object:
-        """Return the object of a global in SAFE_GLOBALS."""
-        module = "builtins" if module == "__builtin__" else module  # its name in Python 2
-        if (module, name) not in SAFE_GLOBALS:
-            raise pickle.UnpicklingError(f"GLOBAL {module}.{name} is not allowed")
-        return SAFE_GLOBALS[module, name]
 
 
 def safe_load(path: str) -> object:
@@ -100,26 +56,135 @@ def safe_load(path: str) -> object:
         CheckpointError: the file is in another format, damaged, or contains more than data.
         OSError: the file cannot be opened.
     """
-    with open(path, "rb") as f:
-        head = f.read(64)
-        f.seek(0)
+    with open(path, "rb") as file:
         try:
-            if head.startswith(ZIP_MAGIC) or LEGACY_MAGIC in head:
-                return torch.load(f, map_location="cpu", weights_only=True)
-            return ArrayUnpickler(f, encoding="latin1").load()
+            return _load(file, os.fstat(file.fileno()).st_size)
         except _UNREADABLE as error:
-            # Both readers report a refused global as "GLOBAL module.name".
             forbidden = re.search(r"GLOBAL ([\w.]+)", str(error))
-            reason = str(error).strip().partition("\n")[0]
+            reason = str(error).strip().partition("\n")[0][:120]
             kind = type(error).__name__
     if forbidden:
         raise CheckpointError(
-            f"{path}: refused, because it asks for {forbidden[1]}: such a file can run code when "
-            "it is read. Data need nothing but tensors, arrays and plain containers"
+            f"{path}: refused, because it asks for {forbidden[1][:80]}: such a file can run code "
+            "when it is read. Data need nothing but tensors, arrays and plain containers"
         )
     raise CheckpointError(
         f"{path}: neither a complete file of torch.save nor a complete pickle ({kind}: {reason})"
     )
+
+
+def _load(file: BinaryIO, size: int) -> object:
+    """Load a file of any of the three formats.
+
+    Args:
+        file: file at its start.
+        size: its number of bytes.
+    """
+    head = file.read(64)
+    file.seek(0)
+    if head.startswith(ZIP_MAGIC):
+        return _load_zip(file, size)
+    if LEGACY_MAGIC in head:
+        return _load_legacy(file, size)
+
+    def load_nested(data: bytes) -> object:
+        return _load_legacy(io.BytesIO(data), len(data))
+
+    return ArrayUnpickler(file, size, load_nested=load_nested).load()
+
+
+def _load_zip(file: BinaryIO, size: int) -> object:
+    """Load a zip file: data.pkl, and an entry for each storage. Checksums are checked."""
+    with zipfile.ZipFile(file) as archive:
+        entries = _check_entries(archive.infolist(), size)
+        (root,) = {n.partition("/")[0] for n in entries if re.fullmatch(r"[^/]+/data\.pkl", n)}
+        order = "little"  # of the bytes of a number; files before PyTorch 2.1 do not say
+        if f"{root}/byteorder" in entries:
+            order = archive.read(f"{root}/byteorder").decode()
+        if order not in ("little", "big"):
+            raise ValueError(f"bytes in the order {order[:20]!r}")
+        storages: dict[str, torch.UntypedStorage] = {}
+
+        def read_storage(key: str, dtype: torch.dtype, nbytes: int) -> torch.UntypedStorage:
+            if key not in storages:
+                storage = torch.UntypedStorage(entries[f"{root}/data/{key}"].file_size)
+                with archive.open(f"{root}/data/{key}") as entry:
+                    _read_into(storage, entry)  # its end compares the checksum
+                    entry.read(1)
+                if order != sys.byteorder:
+                    storage.byteswap(dtype)
+                storages[key] = storage
+            if storages[key].nbytes() != nbytes:
+                raise ValueError(f"storage {key} of {storages[key].nbytes()} bytes, not {nbytes}")
+            return storages[key]
+
+        with archive.open(f"{root}/data.pkl") as entry:
+            # A copy in memory is quicker, and its checksum is checked before anything is built.
+            data = io.BytesIO(entry.read())
+        return ArrayUnpickler(data, size, read_storage).load()
+
+
+def _check_entries(entries: list[zipfile.ZipInfo], size: int) -> dict[str, zipfile.ZipInfo]:
+    """Check that entries are stored as they are, one after the other; return them by name."""
+    by_name = {entry.filename.lower(): entry for entry in entries}
+    if len(by_name) < len(entries):
+        raise ValueError("two entries of one name")
+    end = 0
+    for entry in sorted(entries, key=lambda entry: entry.header_offset):
+        if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
+            raise ValueError(f"{entry.filename[:60]} is compressed; torch.save does not compress")
+        if entry.header_offset < end:
+            raise ValueError(f"{entry.filename[:60]} overlaps with another entry")
+        # 30 bytes of header, then the name.
+        end = entry.header_offset + 30 + len(entry.filename.encode()) + entry.file_size
+    if end > size:
+        raise ValueError("entries are larger than the file")
+    return {entry.filename: entry for entry in entries}
+
+
+def _load_legacy(file: BinaryIO, size: int) -> object:
+    """Load a file of torch.save before PyTorch 1.6: pickles, then the values of the storages."""
+
+    def load_next() -> Any:
+        return ArrayUnpickler(file, size).load()
+
+    if load_next() != torch.serialization.MAGIC_NUMBER or load_next() != LEGACY_PROTOCOL:
+        raise ValueError("another protocol")
+    order = "little" if load_next().get("little_endian", True) else "big"
+    storages: dict[str, torch.UntypedStorage] = {}
+    dtypes: dict[str, torch.dtype] = {}
+
+    def make_storage(key: str, dtype: torch.dtype, nbytes: int) -> torch.UntypedStorage:
+        if key not in storages:
+            if sum(x.nbytes() for x in storages.values()) + nbytes > size:
+                raise ValueError(f"storage {key[:20]} of {nbytes} bytes is larger than the file")
+            storages[key], dtypes[key] = torch.UntypedStorage(nbytes), dtype
+        return storages[key]
+
+    data = ArrayUnpickler(file, size, make_storage).load()
+    for key in load_next():
+        (count,) = struct.unpack("<q", file.read(8))
+        if count * dtypes[key].itemsize != storages[key].nbytes():
+            raise ValueError(f"storage {key[:20]} of {count} elements has another size")
+        _read_into(storages[key], file)
+        if order != sys.byteorder:
+            storages[key].byteswap(dtypes[key])
+        del dtypes[key]
+    if dtypes:
+        raise EOFError(f"{len(dtypes)} storages are missing")
+    return data
+
+
+def _read_into(storage: torch.UntypedStorage, file: Any) -> None:
+    """Fill a storage, in chunks that need little memory beside it."""
+    if not storage.nbytes():
+        return
+    values: Any = torch.empty(0, dtype=torch.uint8).set_(storage).numpy()
+    view = memoryview(values)
+    for start in range(0, len(view), CHUNK):
+        part = view[start : start + CHUNK]
+        if file.readinto(part) != len(part):
+            raise EOFError("the file ends early")
 
 
 def find_weights(data: object, path: str) -> tuple[dict[str, torch.Tensor | np.ndarray], dict]:
@@ -134,7 +199,7 @@ def find_weights(data: object, path: str) -> tuple[dict[str, torch.Tensor | np.n
         of the dict around the weights, if there is one.
 
     Raises:
-        CheckpointError: there are no weights.
+        CheckpointError: there are no weights, or a weight is NaN or infinite.
     """
     state: object = data
     rest: dict = {}
@@ -155,6 +220,11 @@ def find_weights(data: object, path: str) -> tuple[dict[str, torch.Tensor | np.n
             raise CheckpointError(
                 f"{path}: entry {name!r} of the weights is no array of numbers, but {found}"
             )
+        if not _is_finite(value):
+            raise CheckpointError(
+                f"{path}: weight {name!r} holds NaN or infinite values; the file is damaged, or "
+                "its training diverged"
+            )
     prefix = "module." if all(name.startswith("module.") for name in state) else ""
     return {name.removeprefix(prefix): value for name, value in state.items()}, rest
 
@@ -165,3 +235,17 @@ def _describe(value: object) -> str:
     if isinstance(value, np.ndarray):
         return f"an array of {value.dtype}"
     return f"of type {type(value).__name__}"
+
+
+def _is_finite(value: np.ndarray | torch.Tensor | Real) -> bool:
+    """Return whether all values are finite, in one pass without a copy."""
+    if isinstance(value, Real):
+        return math.isfinite(value)
+    if isinstance(value, np.ndarray):
+        # Byte orders and half-precision types that torch lacks.
+        return value.dtype.kind != "f" or bool(np.isfinite(value).all())
+    if not value.is_floating_point() or not value.numel():
+        return True
+    # float8 has no minimum.
+    lowest, highest = torch.aminmax(value if value.element_size() > 1 else value.float())
+    return math.isfinite(lowest) and math.isfinite(highest)

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avsf_det.structures import AVSFError
+from avsf_det.structures.errors import one_line
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
@@ -116,29 +117,36 @@ def _check_weights(cfg: CfgNode) -> None:
 
 
 def build_trained_model(
-    cfg: CfgNode, *, min_matched: float | None = None
+    cfg: CfgNode, *, required: str | None = "model", min_matched: float | None = None
 ) -> tuple[nn.Module, LoadReport]:
     """Build the model of a config in eval mode, with its weights; see :func:`load_weights`."""
     from detectron2.modeling import build_model
 
     model = build_model(cfg).eval()
-    return model, load_weights(model, cfg, min_matched=min_matched)
+    return model, load_weights(model, cfg, required=required, min_matched=min_matched)
 
 
-def load_weights(model: nn.Module, cfg: CfgNode, *, min_matched: float | None = None) -> LoadReport:
+def load_weights(
+    model: nn.Module,
+    cfg: CfgNode,
+    *,
+    required: str | None = "model",
+    min_matched: float | None = None,
+) -> LoadReport:
     """Load MODEL.WEIGHTS into a model.
 
     Args:
         model: model of the config.
         cfg: config.
-        min_matched: fraction of the backbone's tensors that the file must fill, 0..1; None for
-            MODEL.WEIGHTS_MIN_MATCHED.
+        required: part of the model that the file must fill: "model", "backbone", or None.
+        min_matched: where nothing is required, fraction of the backbone's tensors that the file
+            must fill, 0..1; None for MODEL.WEIGHTS_MIN_MATCHED.
 
     Returns:
         report of the weights that the model has, and lacks, from the file.
 
     Raises:
-        CheckpointError: there are no weights, or they cannot be used.
+        CheckpointError: there are no weights, they cannot be used, or lack what is required.
         OSError: the file cannot be read.
     """
     from avsf_det.checkpoint import AVSFCheckpointer
@@ -146,7 +154,7 @@ def load_weights(model: nn.Module, cfg: CfgNode, *, min_matched: float | None = 
     _check_weights(cfg)
     if min_matched is None:
         min_matched = cfg.MODEL.WEIGHTS_MIN_MATCHED
-    checkpointer = AVSFCheckpointer(model, min_matched=min_matched)
+    checkpointer = AVSFCheckpointer(model, required=required, min_matched=min_matched)
     checkpointer.load(cfg.MODEL.WEIGHTS)
     # For mypy: load() makes a report, or raises.
     assert checkpointer.report is not None
@@ -179,5 +187,5 @@ def run_command(
         return run(args) or 0
     # Errors that the user can act on. All others are bugs, and keep their traceback.
     except (AVSFError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
         return error_code

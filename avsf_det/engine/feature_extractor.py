@@ -69,7 +69,7 @@ class FeatureExtractor:
         self.layers = tuple(layers)
         self._found: dict[str, torch.Tensor] = {}  # layer to (N, C) of the last batch
         self._hook_layers()
-        load_weights(self.model, cfg)
+        load_weights(self.model, cfg, required="backbone")  # no head has weights that are used
         weights = Path(PathManager.get_local_path(cfg.MODEL.WEIGHTS))
         source = SequentialReader(build_clip_augmentations(cfg, is_train=False))
         mapper = KeyframeMapper if self.detects else SegmentMapper

@@ -5,14 +5,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import transforms as T
 from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from torch import nn
 
-from avsf_det.checkpoint import CheckpointError, find_weights, safe_load
+from avsf_det.checkpoint import CheckpointError, SafeCheckpointer
 from avsf_det.structures import AVSFError
 from avsf_det.utils.detectron2_zoo import import_detectron2_model_zoo
 
@@ -128,33 +127,11 @@ def _read_config(cfg: CfgNode, path: str) -> CfgNode:
     return detector_cfg
 
 
-class _StrictCheckpointer(DetectionCheckpointer):
-    """Checkpointer that runs no code in a file, and refuses weights that lack a model's part."""
-
-    def _load_file(self, filename: str) -> dict:
-        state, rest = find_weights(safe_load(filename), filename)
-        return {**rest, "model": state}
-
-    def _load_model(self, checkpoint: dict) -> object:
-        # Detectron2 logs what does not fit, and goes on with random weights.
-        incompatible = super()._load_model(checkpoint)
-        wrong = [*incompatible.missing_keys, *(name for name, *_ in incompatible.incorrect_shapes)]
-        wrong = [name for name in wrong if not name.endswith("num_batches_tracked")]
-        if wrong:
-            raise PersonDetectorError(
-                f"{len(set(wrong))} weights of the detector, such as {wrong[0]}, are not in the "
-                "file or have another shape there. Config and weights must belong together"
-            )
-        return incompatible
-
-
 def _load(model: nn.Module, weights: str) -> None:
     try:
-        _StrictCheckpointer(model).load(weights)
+        SafeCheckpointer(model, required="model").load(weights)
     except CheckpointError as error:
         raise PersonDetectorError(str(error)) from None
-    except PersonDetectorError as error:
-        raise PersonDetectorError(f"{weights}: {error}") from None
     except OSError as error:
         raise PersonDetectorError(
             f"{weights}: cannot be read ({error}). Without network, fetch the file elsewhere and "

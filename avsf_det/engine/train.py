@@ -9,7 +9,7 @@ from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from avsf_det.checkpoint import AVSFCheckpointer
+from avsf_det.checkpoint import AVSFCheckpointer, SafeCheckpointer
 
 from .defaults import load_config, run_command
 from .trainer import Trainer
@@ -49,8 +49,9 @@ def train(args: argparse.Namespace) -> dict:
     cfg = setup(args)
     if args.eval_only:
         model = Trainer.build_model(cfg)
-        min_matched = cfg.MODEL.WEIGHTS_MIN_MATCHED
-        checkpointer = AVSFCheckpointer(model, cfg.OUTPUT_DIR, min_matched=min_matched)
+        # The checkpointer of the training that made the weights; see Trainer.build_hooks.
+        kind = SafeCheckpointer if cfg.INPUT.KIND == "frames" else AVSFCheckpointer
+        checkpointer = kind(model, cfg.OUTPUT_DIR, required="model")
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
         results = Trainer.test(cfg, model)
         if comm.is_main_process():  # the other processes have no results

@@ -4,6 +4,7 @@ import copy
 import os
 import weakref
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -13,7 +14,7 @@ from detectron2.evaluation import DatasetEvaluator
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from avsf_det.checkpoint import AVSFCheckpointer
+from avsf_det.checkpoint import AVSFCheckpointer, SafeCheckpointer
 from avsf_det.data import build_clip_test_loader, build_clip_train_loader, person_box_file
 from avsf_det.evaluation import (
     AVAEvaluator,
@@ -91,15 +92,12 @@ class Trainer(DefaultTrainer):
 
         Precise BN reads with as many workers as training, instead of none.
         """
-        # Detectron2 has just built its checkpointer, and its hooks below save with ours. A person
-        # detector (INPUT.KIND "frames") keeps Detectron2's.
+        # Detectron2 has just built its checkpointer, and its hooks below save with ours.
+        kind: Any = SafeCheckpointer  # of a person detector
         if self.cfg.INPUT.KIND != "frames":
-            self.checkpointer = AVSFCheckpointer(
-                self.model,
-                self.cfg.OUTPUT_DIR,
-                min_matched=self.cfg.MODEL.WEIGHTS_MIN_MATCHED,
-                trainer=weakref.proxy(self),  # a reference back would keep the trainer alive
-            )
+            kind = partial(AVSFCheckpointer, min_matched=self.cfg.MODEL.WEIGHTS_MIN_MATCHED)
+        # A reference back would keep the trainer alive.
+        self.checkpointer = kind(self.model, self.cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
         built, test = [*super().build_hooks()], self.cfg.TEST
         for i, hook in enumerate(built):
             if isinstance(hook, hooks.PreciseBN):

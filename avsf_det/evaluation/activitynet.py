@@ -13,8 +13,9 @@ def select_by_activitynet(
     """Select the detections that the ActivityNet challenge scores.
 
     Rows on keyframes that the ground-truth file does not contain are dropped. A row of a class
-    outside the label map is enough to keep its keyframe: there is nothing to find, so that all
-    detections there are wrong. Of the others, each keyframe keeps the highest scored.
+    outside the label map is enough to keep its keyframe, and so is a row without a person: there
+    is nothing to find, so that all detections there are wrong. Of the others, each keyframe keeps
+    the highest scored.
 
     Args:
         detections: rows with scores.
@@ -24,7 +25,7 @@ def select_by_activitynet(
     Returns:
         the indices that are left, in file order.
     """
-    named = {ground_truth.keyframes[k] for k in np.unique(ground_truth.keyframe)}
+    named = {*ground_truth.keyframes, *ground_truth.empty}
     is_named = np.array([k in named for k in detections.keyframes], bool)
     rows = rows[is_named[detections.keyframe[rows]]]
     return rows[select_highest_scored(detections, rows, ACTIVITYNET_CAP)]

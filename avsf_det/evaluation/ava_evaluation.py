@@ -6,13 +6,13 @@ import json
 import logging
 import os
 from collections import OrderedDict
+from contextlib import AbstractContextManager
 from typing import TextIO
 
 import numpy as np
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
-from detectron2.utils.file_io import PathManager
 
 from ..structures import ActionBoxes
 from ..structures.ava_csv import (
@@ -21,6 +21,7 @@ from ..structures.ava_csv import (
     read_ground_truth,
     write_detections,
 )
+from ..utils.atomic import open_atomic
 from .ava_map import evaluate_ava
 from .ava_results import PROTOCOLS, AVAEvaluationError, AVAResult
 
@@ -146,7 +147,6 @@ class AVAEvaluator(DatasetEvaluator):
                 self._dataset_name,
                 self._box_source,
             )
-        PathManager.mkdirs(self._output_dir)
         with self._open("ava_predictions.csv") as file:
             for video_id, timestamp, boxes, scores in predictions:
                 write_detections(file, (video_id, timestamp), boxes, self._scored_ids, scores)
@@ -169,8 +169,8 @@ class AVAEvaluator(DatasetEvaluator):
         metrics.update({f"AP-{c.name}": c.ap for c in result.classes})
         return OrderedDict(ava=metrics)
 
-    def _open(self, name: str) -> TextIO:
-        return PathManager.open(os.path.join(self._output_dir, name), "w")
+    def _open(self, name: str) -> AbstractContextManager[TextIO]:
+        return open_atomic(os.path.join(self._output_dir, name))
 
     def _as_rows(self, predictions: list[Prediction]) -> ActionBoxes:
         """Return the rows of the csv, each box with all scored classes."""

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from detectron2.utils.file_io import PathManager
 from tabulate import tabulate
 
+from ..utils.atomic import open_atomic
 from .clip_scores import ClipEvaluationError, ClipScores
 
 _PAIRS_AT_ONCE = 1 << 21  # scores of (verb, noun) pairs held in memory: 16 MiB of float64
@@ -210,7 +210,7 @@ def format_results(results: Mapping[str, TaskResult]) -> str:
 
 def write_class_metrics(result: TaskResult, path: str) -> None:
     """Write a csv of ``index,class,clips`` and percentages, empty for a class without clips."""
-    with PathManager.open(path, "w") as file:
+    with open_atomic(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["index", "class", "clips", *result.class_metrics])
         for index, (name, clips, values) in enumerate(_class_rows(result)):

@@ -7,7 +7,6 @@ The file is an npz without pickled objects: ``clip_ids`` (N,) text, ``tasks`` (M
 each task, ``scores.<task>`` float32 (N, K), ``labels.<task>`` and ``classes.<task>`` (K,) text.
 """
 
-import zipfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +14,11 @@ import numpy as np
 from detectron2.utils.file_io import PathManager
 
 from ..structures import AVSFError
+from ..utils.atomic import atomic_path
+from ..utils.npz import read_npz
 
 _PARTS = ("scores", "labels", "classes")  # prefixes of the arrays of a task in the file
+_KINDS = {"scores": "f", "labels": "bi"}  # kinds of their dtype; others are text
 
 
 class ClipEvaluationError(AVSFError):
@@ -88,7 +90,7 @@ def write_scores(scores: ClipScores, path: str) -> None:
     for task in tasks:
         for part in _PARTS:
             arrays[f"{part}.{task}"] = np.asarray(getattr(scores, part)[task])
-    with PathManager.open(path, "wb") as file:
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)
 
 
@@ -100,14 +102,11 @@ def read_scores(path: str) -> ClipScores:
     """
     if not PathManager.isfile(path):
         raise ClipEvaluationError(f"{path}: no such file; evaluation writes inference/scores.npz")
-    with PathManager.open(path, "rb") as file:
-        # np.load would take another file for a pickle and say so.
-        if not zipfile.is_zipfile(file):
-            raise ClipEvaluationError(f"{path}: not an npz file; give the scores.npz of a run")
-        file.seek(0)
-        with np.load(file, allow_pickle=False) as arrays:
-            parts = dict(arrays)
-    tasks = parts["tasks"].tolist() if "tasks" in parts else []
+    try:
+        parts = read_npz(path)
+    except ValueError as error:
+        raise ClipEvaluationError(f"{error}; give the scores.npz of a run") from None
+    tasks = list(dict.fromkeys(np.ravel(parts.get("tasks", [])).tolist()))
     names = ["clip_ids", "tasks", *(f"{p}.{t}" for t in tasks for p in _PARTS)]
     missing = [name for name in names if name not in parts]
     if missing:
@@ -115,6 +114,12 @@ def read_scores(path: str) -> ClipScores:
             f"{path}: not a score file, it lacks {', '.join(missing)} and has "
             f"{', '.join(parts) or 'nothing'}; give the scores.npz of a run"
         )
+    for name in names:
+        array, kinds = np.asarray(parts[name]), _KINDS.get(name.partition(".")[0], "U")
+        if array.dtype.kind not in kinds or (kinds == "U" and array.ndim != 1):
+            raise ClipEvaluationError(
+                f"{path}: {name} is {array.dtype} {array.shape}; give the scores.npz of a run"
+            )
     scores, labels, classes = ({t: parts[f"{p}.{t}"] for t in tasks} for p in _PARTS)
     return ClipScores(
         source=path,

@@ -1,12 +1,11 @@
 """Verbs, nouns and actions of EPIC-Kitchens as a Detectron2 evaluator."""
 
-import csv
 import sys
 
 import numpy as np
 from detectron2.data import MetadataCatalog
-from detectron2.utils.file_io import PathManager
 
+from ..structures.text_file import read_rows
 from .clip_evaluation import ClipEvaluator
 from .clip_metrics import TaskResult, score_clips
 from .clip_scores import ClipEvaluationError, ClipScores
@@ -55,43 +54,39 @@ def read_verb_noun_counts(csv_file: str, scores: ClipScores) -> np.ndarray:
         Counts, int64 (V, N).
 
     Raises:
-        ClipEvaluationError: a task, the file or a column is missing, a class is out of range, or
-            there is no pair to count.
+        ClipEvaluationError: a task or a column is missing, a class is out of range, or there is no
+            pair to count.
+        AnnotationError: the file cannot be read.
     """
     if not {"verb", "noun"} <= scores.scores.keys():
         raise ClipEvaluationError(
             f"{scores.source}: a prior needs the tasks verb and noun; there is "
             f"{', '.join(scores.scores)}. Give the scores of the verb and of the noun model"
         )
-    if not PathManager.isfile(csv_file):
-        raise ClipEvaluationError(
-            f"{csv_file}: no such file; the prior needs the training annotations, such as "
-            "EPIC_100_train.csv"
-        )
     evaluated = set(scores.clip_ids)
     counts = np.zeros([len(scores.classes[task]) for task in ("verb", "noun")], np.int64)
-    with PathManager.open(csv_file, "r") as file:
-        reader = csv.DictReader(file)
-        columns = reader.fieldnames or []
-        # EPIC-100 names the clip narration_id, EPIC-55 uid.
-        id_column = "narration_id" if "narration_id" in columns else "uid"
-        missing = {id_column, "verb_class", "noun_class"} - set(columns)
-        if missing:
-            raise ClipEvaluationError(
-                f"{csv_file}:1: no column {', '.join(sorted(missing))} among "
-                f"{', '.join(columns)}; give the official training csv of EPIC-Kitchens"
-            )
-        for row in reader:
-            if row[id_column] not in evaluated:  # no leak from the evaluated clips
-                pair = row["verb_class"], row["noun_class"]
-                verb, noun = (int(x) if x and x.isdecimal() else sys.maxsize for x in pair)
-                if verb >= counts.shape[0] or noun >= counts.shape[1]:
-                    raise ClipEvaluationError(
-                        f"{csv_file}:{reader.line_num}: verb_class, noun_class are {pair}, not two "
-                        f"numbers below {counts.shape}; is this the csv of the dataset that was "
-                        "evaluated?"
-                    )
-                counts[verb, noun] += 1
+    rows = read_rows(csv_file)
+    place, columns = next(rows, (f"{csv_file}:1", []))
+    # EPIC-100 names the clip narration_id, EPIC-55 uid.
+    names = ("narration_id" if "narration_id" in columns else "uid", "verb_class", "noun_class")
+    missing = [name for name in names if name not in columns]
+    if missing:
+        raise ClipEvaluationError(
+            f"{place}: no column {', '.join(missing)} among {', '.join(columns)}; give the "
+            "official training csv of EPIC-Kitchens"
+        )
+    positions = [columns.index(name) for name in names]
+    for place, row in rows:
+        # An absent field is empty, which no class is.
+        clip_id, verb, noun = ("".join(row[i : i + 1]) for i in positions)
+        if clip_id not in evaluated:  # no leak from the evaluated clips
+            pair = [int(x) if x.isdecimal() and len(x) < 9 else sys.maxsize for x in (verb, noun)]
+            if pair[0] >= counts.shape[0] or pair[1] >= counts.shape[1]:
+                raise ClipEvaluationError(
+                    f"{place}: verb_class, noun_class are '{verb}', '{noun}', not two numbers "
+                    f"below {counts.shape}; is this the csv of the dataset that was evaluated?"
+                )
+            counts[pair[0], pair[1]] += 1
     if not counts.any():
         raise ClipEvaluationError(
             f"{csv_file}: each of its clips is among those evaluated; a prior must come from the "

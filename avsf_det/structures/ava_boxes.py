@@ -1,6 +1,7 @@
 """Annotations and detections of AVA's kind as plain values."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -21,6 +22,7 @@ class ActionBoxes:
         persons: int32 (N,), rank of the person's name among all names of the file; None if these
             are no annotations.
         lines: int64 (N,), line of the file, from 1; None if these are no annotations of a file.
+        empty: annotated keyframes without any person -> line of the file.
     """
 
     keyframes: list[Keyframe]
@@ -30,6 +32,7 @@ class ActionBoxes:
     scores: np.ndarray
     persons: np.ndarray | None = None
     lines: np.ndarray | None = None
+    empty: Mapping[Keyframe, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.keyframe)

@@ -1,12 +1,16 @@
 """The csv files of AVA: the one reader and the one writer.
 
 No file has a header line. Boxes are fractions of the frame's width and height, timestamps are
-seconds, and "0902" and "902" are the same keyframe::
+seconds, and "0902" and "902" are the same keyframe. A row that starts with "#" is a comment::
 
-    annotations         video_id,timestamp,x1,y1,x2,y2,action_id[,person_id]
+    annotations         video_id,timestamp[,x1,y1,x2,y2,action_id[,person_id]]
     detections          video_id,timestamp,x1,y1,x2,y2,action_id[,score]
     person boxes        video_id,timestamp,x1,y1,x2,y2,[action_id,]score
     excluded keyframes  video_id,timestamp
+
+Annotations of two columns (AVA-Kinetics) are keyframes without persons: training has nothing to
+learn from them, in evaluation every detection on them is wrong. Boxes of annotations and persons
+that overshoot the frame by up to 1 % are clipped and counted in the log.
 
 pyarrow parses whole files in C++. Where it refuses a file, or a value is out of range, the file is
 read again row by row. That pass defines what is valid, and its errors name the line. It gives the
@@ -28,14 +32,16 @@ from .ava_rows import (
     DETECTIONS,
     GROUND_TRUTH,
     MAX_ACTION_ID,
+    MAX_SECOND,
     PERSON_BOXES,
     RowRules,
     is_wrong_video_id,
+    log_clipped,
     parse_keyframe,
     parse_rows,
 )
 from .errors import AnnotationError
-from .text_file import read_rows
+from .text_file import check_file, read_rows, reading
 
 DETECTION_DIGITS = 5  # decimals of the coordinates of detections
 
@@ -53,6 +59,8 @@ def read_action_boxes(path: str | Path, rules: RowRules = ANNOTATIONS) -> Action
     Raises:
         AnnotationError: with file, line, value and remedy.
     """
+    with reading(path):
+        check_file(path)
     rows = _parse_table(path, rules)
     return parse_rows(path, rules) if rows is None else rows
 
@@ -122,7 +130,7 @@ def read_excluded_keyframes(path: str | Path) -> frozenset[Keyframe]:
         AnnotationError: a bad row.
     """
     keyframes = []
-    for place, row in read_rows(path):
+    for place, row in read_rows(path, comments=True):
         if len(row) != 2:
             raise AnnotationError(
                 f"{place}: {len(row)} columns, expected 2: video_id,timestamp. Separate them "
@@ -158,6 +166,7 @@ def _parse_table(path: str | Path, rules: RowRules) -> ActionBoxes | None:
     for i in range(4):
         boxes[:, i] = table[2 + i].to_numpy()
     boxes += 0.0  # turns -0 into 0
+    boxes, num_clipped = _clip(boxes, rules)
     actions = np.full(num_rows, -1.0)  # persons without a column of actions
     if not rules.for_persons or num_columns == 8:
         actions = (table["f6"].fill_null(-1.0) if rules.for_persons else table["f6"]).to_numpy()
@@ -176,8 +185,9 @@ def _parse_table(path: str | Path, rules: RowRules) -> ActionBoxes | None:
     # Quotes and blanks are left to the csv module and to str.strip.
     if any('"' in text or text != text.strip() for text in [*ids, *person_names]):
         return None
-    if any(is_wrong_video_id(text, rules) for text in ids):
+    if any(is_wrong_video_id(text, rules) or text.startswith("#") for text in ids):
         return None
+    log_clipped(path, num_clipped)
     keyframes, keyframe = _index_keyframes(ids, video, seconds)
     persons = lines = None
     if not rules.last_is_score:
@@ -186,13 +196,25 @@ def _parse_table(path: str | Path, rules: RowRules) -> ActionBoxes | None:
     return ActionBoxes(keyframes, keyframe, boxes, actions.astype(np.int32), scores, persons, lines)
 
 
+def _clip(boxes: np.ndarray, rules: RowRules) -> tuple[np.ndarray, int]:
+    """Clip boxes if all are within the tolerance; return them, and how many lay beyond."""
+    low, high = rules.coordinates
+    # The extrema first: they take less time than a comparison of all values.
+    least, greatest = (boxes.min(), boxes.max()) if len(boxes) else (low, high)
+    is_within = low - rules.overshoot <= least and greatest <= high + rules.overshoot
+    if not is_within or (low <= least and greatest <= high):
+        return boxes, 0
+    num_clipped = int(((boxes < low) | (boxes > high)).any(axis=1).sum())
+    return boxes.clip(low, high), num_clipped
+
+
 def _are_valid(
     seconds: np.ndarray, boxes: np.ndarray, actions: np.ndarray, scores: np.ndarray, rules: RowRules
 ) -> bool:
     """Check all numbers of a file; nan fails every comparison."""
     low, high = rules.coordinates
     return bool(
-        np.isfinite(seconds).all()
+        (np.abs(seconds) <= MAX_SECOND).all()
         and (not rules.ids_are_files or (seconds >= 0).all())
         and (boxes >= low).all()
         and (boxes <= high).all()

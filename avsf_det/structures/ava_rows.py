@@ -1,10 +1,11 @@
 """Rows of AVA's csv files, parsed one by one. This defines which rows are valid."""
 
+import logging
 import math
 import operator
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ from .ava_boxes import ActionBoxes, Box, Keyframe
 from .errors import AnnotationError
 from .text_file import read_rows
 
+logger = logging.getLogger(__name__)
+
 MAX_ACTION_ID = np.iinfo(np.int32).max
+MAX_SECOND = 1e9  # 31 years; a larger timestamp is a number of another kind
 _MAX_ID_LENGTH = 1000  # characters; longer ones come from a file of another kind
 # Video ids become file names.
 _NO_FILE_NAME = re.compile(r"^$|\.\.|[/\\,\x00-\x1f\x7f]")
@@ -30,8 +34,10 @@ class RowRules:
         for_persons: whether scores are those of persons: in 0..1, and in the last column also of
             rows without an action.
         coordinates: least and greatest coordinate.
+        overshoot: how far coordinates may lie beyond these; such boxes are clipped.
         order: relation of x1 to x2 and of y1 to y2; None for any.
         equal_widths: whether all rows have as many columns as the first, and no line is blank.
+            Else a row video_id,timestamp is a keyframe without persons, as in AVA-Kinetics.
         ids_are_files: whether a video id must be a file name and a timestamp at least 0.
     """
 
@@ -39,6 +45,7 @@ class RowRules:
     last_is_score: bool = False
     for_persons: bool = False
     coordinates: tuple[float, float] = (0.0, 1.0)
+    overshoot: float = 0.01
     order: Callable[[Any, Any], Any] | None = operator.lt
     equal_widths: bool = False
     ids_are_files: bool = True
@@ -46,13 +53,14 @@ class RowRules:
 
 ANNOTATIONS = RowRules("video_id,timestamp,x1,y1,x2,y2,action,person")
 # As annotations, but what is only scored needs no video and may have boxes without area.
-GROUND_TRUTH = RowRules(ANNOTATIONS.columns, order=operator.le, ids_are_files=False)
+GROUND_TRUTH = replace(ANNOTATIONS, order=operator.le, ids_are_files=False)
 # Detectors overshoot the frame and produce boxes without area; beyond -1..2 they are pixels. A row
 # that lacks its score would silently count with score 1, so that widths must be equal.
 DETECTIONS = RowRules(
     "video_id,timestamp,x1,y1,x2,y2,action_id[,score]",
     last_is_score=True,
     coordinates=(-1.0, 2.0),
+    overshoot=0.0,
     order=None,
     equal_widths=True,
     ids_are_files=False,
@@ -65,9 +73,14 @@ PERSON_BOXES = RowRules(
 def parse_rows(path: str | Path, rules: RowRules) -> ActionBoxes:
     """Parse a csv of boxes row by row; raise an AnnotationError for the first that is wrong."""
     index: dict[Keyframe, int] = {}
+    empty: dict[Keyframe, int] = {}
     columns: list[tuple[int, Box, int, float, str, int]] = []
-    num_columns = 0
-    for place, row in read_rows(path, skip_blank=not rules.equal_widths):
+    num_columns = num_clipped = 0
+    for place, row in read_rows(path, skip_blank=not rules.equal_widths, comments=True):
+        line = int(place.rpartition(":")[2])
+        if not rules.equal_widths and 2 <= len(row) <= 8 and not any(row[2:]):
+            empty.setdefault(parse_keyframe(place, row[:2], rules), line)
+            continue
         num_columns = num_columns or len(row)
         if len(row) not in (7, 8) or (rules.equal_widths and len(row) != num_columns):
             expected = num_columns if rules.equal_widths and num_columns in (7, 8) else "7 or 8"
@@ -76,16 +89,17 @@ def parse_rows(path: str | Path, rules: RowRules) -> ActionBoxes:
                 "Separate them with commas."
             )
         keyframe = parse_keyframe(place, row[:2], rules)
-        box = _parse_box(place, row[2:6], rules)
+        box, is_clipped = _parse_box(place, row[2:6], rules)
+        num_clipped += is_clipped
         # Only rows of persons may lack the action, as a column or as its value.
         has_action = not rules.for_persons or (len(row) == 8 and row[6] != "")
         action = _parse_action(place, row[6]) if has_action else -1
         has_score = rules.for_persons or (rules.last_is_score and len(row) == 8)
         score = _parse_score(place, row[-1], rules) if has_score else 1.0
         person = row[7].strip() if len(row) == 8 and not rules.last_is_score else ""
-        line = int(place.rpartition(":")[2])
         number = index.setdefault(keyframe, len(index))
         columns.append((number, box, action, score, person, line))
+    log_clipped(path, num_clipped)
     keyframes, boxes, actions, scores, persons, lines = (
         zip(*columns, strict=True) if columns else [()] * 6
     )
@@ -99,7 +113,14 @@ def parse_rows(path: str | Path, rules: RowRules) -> ActionBoxes:
         np.array(scores, np.float64),
         None if rules.last_is_score else names,
         None if rules.last_is_score else np.array(lines, np.int64),
+        {keyframe: line for keyframe, line in empty.items() if keyframe not in index},
     )
+
+
+def log_clipped(path: str | Path, count: int) -> None:
+    """Warn of boxes that lay beyond the frame, once for a file."""
+    if count:
+        logger.warning(f"{path}: {count} boxes overshot the frame by up to 1 % and were clipped")
 
 
 def is_wrong_video_id(text: str, rules: RowRules) -> bool:
@@ -122,6 +143,10 @@ def parse_keyframe(place: str, texts: Sequence[str], rules: RowRules) -> Keyfram
             "extension: not empty, no '..', '/', '\\', comma or control character."
         )
     second = _parse_number(place, "timestamp", texts[1], rules)
+    if abs(second) > MAX_SECOND:
+        raise AnnotationError(
+            f"{place}: timestamp {texts[1]} is no number of seconds. A row is {rules.columns}."
+        )
     if rules.ids_are_files and second < 0:
         raise AnnotationError(
             f"{place}: timestamp {texts[1]}. It must be seconds from the start, at least 0."
@@ -129,11 +154,15 @@ def parse_keyframe(place: str, texts: Sequence[str], rules: RowRules) -> Keyfram
     return video_id, second + 0.0
 
 
-def _parse_box(place: str, texts: Sequence[str], rules: RowRules) -> Box:
+def _parse_box(place: str, texts: Sequence[str], rules: RowRules) -> tuple[Box, bool]:
+    """Return a box, and whether it was clipped."""
     names = ("x1", "y1", "x2", "y2")
-    box = [_parse_number(place, *item, rules) for item in zip(names, texts, strict=True)]
-    x1, y1, x2, y2 = box
+    given = [_parse_number(place, *item, rules) for item in zip(names, texts, strict=True)]
     low, high = rules.coordinates
+    box = given
+    if low - rules.overshoot <= min(given) and max(given) <= high + rules.overshoot:
+        box = [min(max(value, low), high) for value in given]
+    x1, y1, x2, y2 = box
     ordered = rules.order is None or (rules.order(x1, x2) and rules.order(y1, y2))
     if not (low <= min(box) and max(box) <= high and ordered):
         sign = {operator.lt: "<", operator.le: "<=", None: "and"}[rules.order]
@@ -142,7 +171,7 @@ def _parse_box(place: str, texts: Sequence[str], rules: RowRules) -> Box:
             f"{place}: box {','.join(texts)}. It must be x1,y1,x2,y2 with {form}, as fractions "
             "of the frame: divide pixels by its width and height."
         )
-    return x1, y1, x2, y2
+    return (x1, y1, x2, y2), box != given
 
 
 def _parse_action(place: str, text: str) -> int:
@@ -178,6 +207,6 @@ def _parse_number(place: str, column: str, text: str, rules: RowRules) -> float:
 def _to_float(text: str) -> float:
     """Return nan for what is no number: it fails every comparison."""
     try:
-        return float(text)
+        return math.nan if "_" in text else float(text)  # Python alone reads 1_0 as 10
     except ValueError:
         return math.nan

@@ -1,11 +1,11 @@
-"""Files that a killed process cannot leave half written, and logs that a later run continues."""
+"""Files that are written whole or not at all, and logs that a later run continues."""
 
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 
 @contextmanager
@@ -20,24 +20,62 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     The temporary file lies beside ``path``, because a rename is atomic within one file system only.
     Its name, ``.part-<name>``, keeps the suffix, from which many libraries choose the format. A
     killed process leaves it behind, and the next run writes over it. Two processes must not write
-    the same file at the same time.
+    the same file at the same time. The file is on the disk before it gets its name, so that also a
+    power failure leaves the old file or the new one. A device is written to directly.
 
     Args:
-        path: file to write; an existing file is replaced. Missing folders are created.
+        path: file to write; an existing file is replaced, through a symbolic link too. Missing
+            folders are created.
 
     Yields:
         path of the temporary file. If the block raises, the file is removed and ``path`` stays as
         it was.
+
+    Raises:
+        OSError: the file cannot be written; names ``path``.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        if path.is_dir():
+            raise IsADirectoryError(f"{path}: is a folder, where a file is to be written")
+        yield path
+        return
+    make_folder(path.parent)
     temporary = path.with_name(f".part-{path.name}")
     try:
         yield temporary
-        os.replace(temporary, path)
-    except BaseException:  # also Ctrl-C: nothing may stay behind
-        temporary.unlink(missing_ok=True)
-        raise
+        replace_atomic(temporary, path)
+    except BaseException as error:  # also Ctrl-C: nothing may stay behind
+        # The folder may be gone, or read-only; the first error is the one to report.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if (cause := _system_error(error)) is None:
+            raise
+        if cause.filename is not None and str(cause.filename) != str(temporary):
+            raise cause from None
+        # The system names the temporary file, or none where a write fails ("No space left").
+        raise OSError(cause.errno, cause.strerror or str(cause), str(path)) from None
+
+
+def replace_atomic(temporary: str | Path, path: str | Path) -> None:
+    """Give a whole file its name, which another file may have; both are safe on the disk then."""
+    _sync(temporary)
+    os.replace(temporary, path)
+    with suppress(OSError):  # some network file systems cannot
+        _sync(Path(path).parent)
+
+
+@contextmanager
+def open_atomic(path: str | Path) -> Iterator[TextIO]:
+    """Open a text file to be written whole or not at all; see :func:`atomic_path`.
+
+    The text is UTF-8 in every locale, and line ends are written as they are.
+    """
+    with (
+        atomic_path(path) as temporary,
+        open(temporary, "w", encoding="utf-8", newline="") as file,
+    ):
+        yield file
 
 
 def write_atomic(path: str | Path, content: str | bytes) -> None:
@@ -50,6 +88,43 @@ def write_atomic(path: str | Path, content: str | bytes) -> None:
     data = content.encode() if isinstance(content, str) else content
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
+
+
+def make_folder(path: str | Path) -> None:
+    """Create a folder, and those above it, unless it exists.
+
+    Raises:
+        OSError: a part of the path is a file, or may not be written.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        parts = (Path(path), *Path(path).parents)
+        file = next((part for part in parts if part.exists()), path)
+        raise NotADirectoryError(f"{path}: {file} is a file, not a folder") from None
+
+
+def _sync(path: str | Path) -> None:
+    """Have the system write a file or a folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _system_error(error: BaseException) -> OSError | None:
+    """Return the failed system call, also where a library (torch.save) hides it."""
+    if isinstance(error, OSError):
+        return error if error.errno is not None else None
+    while isinstance(error, RuntimeError):
+        context = error.__cause__ or error.__context__
+        if isinstance(context, OSError) and context.errno is not None:
+            return context
+        if context is None:
+            return None
+        error = context
+    return None
 
 
 class JsonLinesLog:
@@ -84,7 +159,7 @@ class JsonLinesLog:
         for number, line in enumerate(self._complete_lines(), 1):
             try:
                 yield json.loads(line)
-            except ValueError:  # not JSON, or not UTF-8
+            except (ValueError, RecursionError):  # not JSON, or not UTF-8
                 raise ValueError(
                     f"{self.path}:{number}: not a line of JSON. Delete the file to start again"
                 ) from None
@@ -93,16 +168,24 @@ class JsonLinesLog:
         """Open the file for writing, without a torn last line; return it."""
         if self._file is None:
             length = sum(map(len, self._complete_lines()))
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(self.path, "ab")
+            make_folder(self.path.parent)
+            # Without a buffer: what a full disk refuses must not be written when the file closes.
+            self._file = open(self.path, "ab", buffering=0)
             self._file.truncate(length)
         return self._file
 
     def append(self, value: object) -> None:
-        """Write one value, which :mod:`json` can encode, as the new last line."""
-        file = self.resume()
-        file.write(json.dumps(value).encode() + b"\n")
-        file.flush()
+        """Write one value, which :mod:`json` can encode, as the new last line.
+
+        Raises:
+            OSError: the disk is full; the part of a line that was written is torn, see above.
+        """
+        file, line = self.resume(), json.dumps(value).encode() + b"\n"
+        try:
+            while line:
+                line = line[file.write(line) :]
+        except OSError as error:  # which names no file
+            raise OSError(error.errno, error.strerror, str(self.path)) from None
 
     def close(self) -> None:
         """Close the file; a later :meth:`append` opens it again."""

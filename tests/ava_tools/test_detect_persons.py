@@ -230,7 +230,7 @@ def test_what_is_no_video_or_data_set_is_named(videos, tmp_path, capsys):
         videos_of_dataset("kinetics400_val")
     (tmp_path / "empty").mkdir()
     for path in ("empty", "nothing.mp4"):
-        with pytest.raises(AnnotationError, match=f"{path}: there is no video"):
+        with pytest.raises(AnnotationError, match=f"{path}: no video there"):
             videos_of_path(tmp_path / path)
     (tmp_path / "videos" / "b.avi").write_bytes(b"")
     with pytest.raises(AnnotationError, match=r"b\.mp4: has the video id of .*b\.avi"):

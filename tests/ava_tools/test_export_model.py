@@ -63,6 +63,6 @@ def test_what_cannot_be_exported(arguments, tmp_path, capsys, monkeypatch):
     state = torch.load(tmp_path / "weights.pth")["model"]
     state = {name: x for name, x in state.items() if "predictor" not in name}
     torch.save({"model": state}, tmp_path / "weights.pth")
-    assert "lacks head.predictors.action" in problem("x.pt2")
+    assert "head: head.predictors.action.weight" in problem("x.pt2")
     monkeypatch.setattr(tool, "find_spec", lambda name: None)
     assert "pip install onnx onnxscript onnxruntime" in problem("x.onnx")

@@ -78,7 +78,11 @@ def test_a_trained_model_is_in_eval_mode_and_has_the_weights(tmp_path):
     assert all(torch.equal(value, saved[name]) for name, value in model.state_dict().items())
     del saved["backbone.slow.res2.0.conv1.weight"]
     torch.save({"model": saved}, cfg.MODEL.WEIGHTS)
+    with pytest.raises(
+        AVSFError, match=r"backbone: backbone\.slow\.res2\.0\.conv1\.weight, not in"
+    ):
+        build_trained_model(cfg)
     with pytest.raises(AVSFError):
-        build_trained_model(cfg, min_matched=1.0)
-    _, report = build_trained_model(cfg, min_matched=0.5)
+        build_trained_model(cfg, required=None, min_matched=1.0)
+    _, report = build_trained_model(cfg, required=None, min_matched=0.5)
     assert report.missing == ("backbone.slow.res2.0.conv1.weight",)

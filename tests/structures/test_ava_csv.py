@@ -2,12 +2,14 @@
 
 import gzip
 import io
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from avsf_det.structures import AnnotationError, ava_csv, ava_rows
+from avsf_det.evaluation.ava_map import evaluate_ava
+from avsf_det.structures import AnnotationError, AVSFError, ava_csv, ava_rows
 from avsf_det.structures.ava_csv import (
     read_action_boxes,
     read_detections,
@@ -161,7 +163,7 @@ def test_bad_detections(tmp_path: Path, line: str, message: str) -> None:
     assert str(error.value).startswith(f"{path}:3: ") and message in str(error.value)
 
 
-@pytest.mark.parametrize("box", ["0.5,0.1,0.4,0.5", "0.1,0.1,0.5,1.01", "-0.01,0.1,0.5,0.5"])
+@pytest.mark.parametrize("box", ["0.5,0.1,0.4,0.5", "0.1,0.1,0.5,1.0101", "-0.02,0.1,0.5,0.5"])
 def test_bad_ground_truth_boxes(tmp_path: Path, box: str) -> None:
     path = write(tmp_path / "g.csv", f"v,0902,{box},1,0\n")
     with pytest.raises(AnnotationError, match=r"g\.csv:1: box"):
@@ -252,9 +254,10 @@ def test_unreadable_files(tmp_path: Path) -> None:
         read_excluded_keyframes(write(tmp_path / "x.csv", "v,0902\nv 0903\n"))
     with pytest.raises(AnnotationError, match=r"excluded\.csv:2: 3 columns, expected 2"):
         read_excluded_keyframes(write(tmp_path / "excluded.csv", "a,1\nb,2,3\n"))
-    (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00\x80" * 10)
-    with pytest.raises(AnnotationError, match=r"binary\.csv: not a text file"):
-        read_excluded_keyframes(tmp_path / "binary.csv")
+    (tmp_path / "binary.csv").write_bytes(b"a,1\nb\xff\xfe\x00\x80" * 10)
+    for read in (read_excluded_keyframes, read_detections):
+        with pytest.raises(AnnotationError, match=r"binary\.csv:2: not a text file"):
+            read(tmp_path / "binary.csv")
     with pytest.raises(AnnotationError, match=r"file\.csv:2: field larger than field limit"):
         read_excluded_keyframes(write(tmp_path, f"a,1\n{'b' * 200_000},1\n"))
 
@@ -315,3 +318,68 @@ def test_person_boxes_and_excluded_keyframes_are_written_and_read_back(tmp_path:
         write_excluded_keyframes(file, [key for key, _ in keyframes])
     assert (tmp_path / "x.csv").read_text() == "v,0002\nw,3.25\n"
     assert read_excluded_keyframes(tmp_path / "x.csv") == {("v", 2.0), ("w", 3.25)}
+
+
+# What people and tools write --------------------------------------------------------------------
+
+
+def test_boxes_that_overshoot_by_a_hair_are_clipped_and_counted(tmp_path, caplog) -> None:
+    text = "v,1,-0.01,0.1,0.5,1.01,1,0\nv,1,0.1,0.1,0.5,0.5,1,0\nv,1,0.1,0.1,1.0005,0.5,1,0\n"
+    for name in (text, text + "w,2\n"):  # both parsers
+        rows = read_ground_truth(write(tmp_path, name))
+        assert rows.boxes.tolist()[::2] == [[0, 0.1, 0.5, 1], [0.1, 0.1, 1, 0.5]]
+        assert caplog.text.count("file.csv: 2 boxes overshot the frame") == 1
+        caplog.clear()
+    ((boxes, _),) = read_person_boxes(write(tmp_path, "v,1,0.1,0,1.005,1,,0.5\n")).values()
+    assert boxes.max() == 1 and "1 boxes" in caplog.text
+    for row in ("v,1,0.1,0.1,1.0101,0.5,1,0\n", "v,1,1.001,0,1.002,1,1,0\n"):
+        with pytest.raises(AnnotationError, match=r"file\.csv:4: box .*divide pixels by"):
+            read_action_boxes(write(tmp_path, text + row))
+
+
+def test_keyframes_without_persons(tmp_path) -> None:
+    rows = read_ground_truth(write(tmp_path, "# x\nv,2\nv,1,0,0,1,1,1,0\nv,1\nw,0003,,,,,,\n"))
+    assert rows.keyframes == [("v", 1.0)] and rows.empty == {("v", 2.0): 2, ("w", 3.0): 5}
+    with pytest.raises(AnnotationError, match=r"file\.csv:1: 2 columns"):
+        read_detections(write(tmp_path, "v,1\n"))
+    # As in the official script of AVA-Kinetics, every detection on them is wrong.
+    score = read_detections(write(tmp_path, "v,2,0,0,1,1,1,0.9\nv,1,0,0,1,1,1,0.5\n"))
+    for protocol in ("default", "activitynet"):
+        assert evaluate_ava(score, rows, {1: "a"}, protocol=protocol).mean_ap == 0.5
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_other_encodings(tmp_path, encoding) -> None:
+    (tmp_path / "a.csv").write_bytes("vidéo,1,0,0,1,1,1,0\r\n".encode(encoding))
+    assert read_ground_truth(tmp_path / "a.csv").keyframes == [("vidéo", 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        (b"v,1\nw,2\xff\n", ":2: not a text file .*UTF-8"),
+        ("v,1\n".encode("utf-16-le"), ":1: a NUL character, .*UTF-16"),
+        (b"v,1\n" + b"0" * 1_100_000, ":2: a line of more than 1,000,000 characters"),
+        (b"\n" * 200_000, r":100001: 100,001 blank lines"),
+    ],
+)
+def test_texts_of_another_kind(tmp_path, data, complaint) -> None:
+    (tmp_path / "x.csv").write_bytes(data)
+    with pytest.raises(AnnotationError, match=rf"x\.csv{complaint}"):
+        read_excluded_keyframes(tmp_path / "x.csv")
+
+
+def test_pipes_and_files_that_unpack_to_very_much(tmp_path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "bomb.csv.gz").write_bytes(gzip.compress(b"\n" * (1 << 26) + b"v,1\n", 1))
+    for name, reason in (("pipe.csv", "a pipe or a device"), ("bomb.csv.gz", "unpack to 64 MB")):
+        for read in (read_ground_truth, read_excluded_keyframes):
+            with pytest.raises(AnnotationError, match=rf"{name}: cannot be read .*{reason}"):
+                read(tmp_path / name)
+
+
+def test_errors_are_one_line_of_bounded_length() -> None:
+    assert str(AVSFError("a\n  b\x1b[2J\u202e")) == "a b\\x1b[2J\\u202e"
+    message = str(AnnotationError(f"file.csv:3: '{'x' * 10_000}' is wrong. Do this."))
+    assert len(message) == 300 and message.startswith("file.csv:3: 'xx") and " ... x" in message
+    assert message.endswith("xx' is wrong. Do this.")

@@ -29,7 +29,7 @@ item {
 
 def write(folder: Path, text: str) -> Path:
     path = folder / "labels.pbtxt"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8", newline="")
     return path
 
 
@@ -114,6 +114,42 @@ def test_everyone_reads_the_same(
     ],
 )
 def test_bad_label_map(tmp_path, text, complaint):
+    with pytest.raises(AnnotationError, match=rf"labels\.pbtxt{complaint}"):
+        read_label_map(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# my classes\n11: sit down\n3: climb (e.g., a)\n",
+        "item { name: sit down id: 11 }\nitem { id: 3, name: climb (e.g., a) }",
+        "item {\r\n name: sit down # x\r\n id: 11\r\n}\r\nitem { id: 3 name: 'climb (e.g., a)' }",
+        'id,name\n11,sit down\n3,"climb (e.g., a)"\n',
+        "name;label_id;type\nsit down;11;X\nclimb (e.g., a);3;Y\n",
+        '\ufeff# x\n11,sit down\n"3","climb (e.g., a)"\n',
+        "11\tsit down\n3\tclimb (e.g., a)\n",
+        "11: \"sit down\"\n3: 'climb (e.g., a)'",
+    ],
+)
+def test_label_maps_as_people_write_them(tmp_path: Path, text: str) -> None:
+    assert read_label_map(write(tmp_path, text)) == {3: "climb (e.g., a)", 11: "sit down"}
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("1: a\n99999999999: b", ":2: id 99999999999 is too large"),
+        (f"1: a\n{'9' * 5000}: b", ":2: id 99.* is too large"),
+        ("-1: a", ":1: '-1: a' is not a label"),
+        ("1,a,b\n", ":1: 3 columns, expected 2. Put names that contain ',' in double quotes"),
+        ("id,name\n1,a\n\n2,b,c\n", ":4: 3 columns, expected 2"),
+        ("id,name\n1.5,a\n", r":2: '1\.5: a' is not a label"),
+        ('item { name: "a id: 1 }', ":1: "),
+        ('item { name: "a" name: "b" id: 1 }', ":1: "),
+        ('item { name: say "hi" id: 1 }', ":1: "),
+    ],
+)
+def test_label_maps_that_are_refused(tmp_path: Path, text: str, complaint: str) -> None:
     with pytest.raises(AnnotationError, match=rf"labels\.pbtxt{complaint}"):
         read_label_map(write(tmp_path, text))
 

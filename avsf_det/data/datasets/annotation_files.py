@@ -1,23 +1,32 @@
 """Read annotation files and find the videos that they name.
 
 Every function raises :class:`AnnotationError` with file and line for a row that cannot be used.
+Lines that start with "#" are comments. Fields are separated by commas, or by what the first line
+uses: semicolons or tabs.
+
+A list may name only files in its video folder: relative to it, or absolute within it, without
+"..". So ``video_dir="/"`` allows any absolute path. Links that the user made are followed. Paths
+of Windows (backslashes), paths without an ending and names whose accents are written in another
+Unicode form are found, too, if the file as written is not there.
 """
 
+import functools
 import gc
 import glob
-import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from ...structures import AnnotationError
-from ...structures.text_file import open_text, read_rows, reading
+from ...structures.errors import one_line
+from ...structures.text_file import bounded_lines, open_text, read_rows, reading
 from ..video.formats import VIDEO_EXTENSIONS
+from .fields import is_number, normal_form
 
-_EXTENSION = "|".join(re.escape(extension) for extension in VIDEO_EXTENSIONS)
-# Paths and class names may contain blanks, so the last video extension of the line ends the path.
-_PATH_AND_LABEL = re.compile(rf"(?P<path>.*(?:{_EXTENSION}))(?:\s*,\s*|\s+)(?P<label>\S.*)", re.I)
+# Ends of paths in lines "path label". The extensions are sorted by length: ".mpeg" before ".mp".
+_EXTENSIONS = "|".join(map(re.escape, sorted(VIDEO_EXTENSIONS, key=len, reverse=True)))
+_PATH_END = re.compile(rf"(?:{_EXTENSIONS})(?=[\s,;])", re.I)
 
 
 # Text files ---------------------------------------------------------------------------------------
@@ -39,17 +48,23 @@ def without_garbage_collection() -> Iterator[None]:
 
 
 def read_lines(path: str) -> Iterator[tuple[str, str]]:
-    """Yield ("file:line", stripped text) for every line that is not blank."""
+    """Yield ("file:line", stripped text) for every line that is neither blank nor a comment."""
     with open_text(path) as file:
-        for number, line in enumerate(file, 1):
-            if text := line.strip():
+        for number, line in enumerate(bounded_lines(file, path), 1):
+            if (text := line.strip()) and not text.startswith("#"):
                 yield f"{path}:{number}", text
 
 
 def read_header(path: str) -> list[str]:
     """Return the stripped fields of the first row; an empty list if the file is empty."""
-    _, row = next(read_rows(path), ("", []))
+    _, row = next(read_rows(path, delimiter=_find_delimiter(path), comments=True), ("", []))
     return [field.strip() for field in row]
+
+
+def _find_delimiter(path: str) -> str:
+    """Return what separates the fields of the first line, by default a comma."""
+    _, line = next(read_lines(path), ("", ""))
+    return next((c for c in ";\t" if c in line and "," not in line), ",")
 
 
 def read_table(
@@ -66,7 +81,7 @@ def read_table(
         ("file:line", stripped fields of ``columns``, then of ``optional``) for each row; "" where
         the file lacks an optional column.
     """
-    rows = read_rows(path)
+    rows = read_rows(path, delimiter=_find_delimiter(path), comments=True)
     place, header = next(rows, (f"{path}:1", []))
     header = [name.strip() for name in header]
     missing = [name for name in columns if name not in header]
@@ -76,6 +91,9 @@ def read_table(
             f"The first line must name the columns {','.join(columns)}."
         )
     wanted = [*columns, *optional]
+    for name in wanted:
+        if header.count(name) > 1:
+            raise AnnotationError(f"{place}: column {name} occurs twice. Remove one of them.")
     # An absent column points to the empty field that is appended to each row below.
     positions = [header.index(name) if name in header else len(header) for name in wanted]
     for place, row in rows:
@@ -91,60 +109,70 @@ def read_table(
 def is_path_list(path: str) -> bool:
     """Return whether the first line of a file has the form ``path label``."""
     _, line = next(read_lines(path), ("", ""))
-    return _PATH_AND_LABEL.fullmatch(line) is not None
+    file, label = _split_line(line)
+    # Without a video extension, a line "high jump 2" may be the name of a class.
+    return _has_extension(file) or ("/" in file and is_number(label))
 
 
 def read_path_list(path: str) -> list[tuple[str, str, str]]:
-    """Read lines ``path label``, separated by blanks or a comma; both may contain blanks.
+    """Read lines ``path label``, separated by blanks, a comma or a semicolon.
+
+    Path and label may contain blanks if the path ends in a video extension. A line without label
+    is a path with such an ending; then no line may have a label, as in lists of test videos.
 
     Returns:
-        ("file:line", path, label) for each line.
+        ("file:line", path, label) for each line; the labels are "" if there are none.
     """
-    rows = []
+    rows: list[tuple[str, str, str]] = []
     for place, line in read_lines(path):
-        match = _PATH_AND_LABEL.fullmatch(line)
-        if not match:
+        file, label = _split_line(line)
+        if not file or not (label or _has_extension(file)):
             raise AnnotationError(
-                f"{place}: '{line}' is not a path that ends in .mp4 or as other videos, and a "
-                "label. Write 'walk/0001.mp4 3', or let the first line name columns: video,label."
+                f"{place}: '{line}' is not a path of a video and a label. Write "
+                "'walk/0001.mp4 3', or let the first line name columns: video,label."
             )
-        rows.append((place, match["path"], match["label"]))
+        if rows and bool(label) != bool(rows[0][2]):
+            raise AnnotationError(
+                f"{place}: '{line}' has {'a' if label else 'no'} label, unlike the first line. "
+                "Give all lines a label, or none."
+            )
+        rows.append((place, file, label))
     return rows
 
 
-# Fields -------------------------------------------------------------------------------------------
+def _split_line(line: str) -> tuple[str, str]:
+    """Split ``path label``; the label is "" if there is none."""
+    if line.startswith('"') and (end := line.find('"', 1)) > 0:
+        return line[1:end], line[end + 1 :].strip(" \t,;")
+    # Paths and class names may contain blanks, so the last video extension ends the path.
+    ends = [found.end() for found in _PATH_END.finditer(line)]
+    if ends:
+        return line[: ends[-1]], line[ends[-1] :].strip(" \t,;")
+    if _has_extension(line):
+        return line, ""
+    # Without extension, the last word is the label.
+    words = re.split(r"[\s,;]", line)
+    label = words[-1] if len(words) > 1 else ""
+    return line[: len(line) - len(label)].rstrip(" \t,;"), label
 
 
-def parse_seconds(place: str, column: str, text: str) -> float:
-    """Parse a time in seconds, at least 0; ``place`` and ``column`` are for messages."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:  # false for nan as well
-        raise AnnotationError(
-            f"{place}: {column} '{text}'. It must be seconds from the start of the video, at least "
-            "0, such as 11.9."
-        )
-    return seconds
+def _has_extension(path: str) -> bool:
+    return path.lower().endswith(VIDEO_EXTENSIONS)
 
 
-def parse_class_id(place: str, column: str, text: str, num_classes: int) -> int:
-    """Parse a class index in 0..num_classes-1; ``place`` and ``column`` are for messages."""
-    if not (text.isdecimal() and int(text) < num_classes):
-        raise AnnotationError(
-            f"{place}: {column} '{text}'. It must be an integer 0..{num_classes - 1}: there are "
-            f"{num_classes} classes and ids start at 0."
-        )
-    return int(text)
+def strip_extension(path: str) -> str:
+    """Remove the extension of a video, and no other: names may contain dots."""
+    return os.path.splitext(path)[0] if _has_extension(path) else path
+
+
+# Video files --------------------------------------------------------------------------------------
 
 
 def first_few(items: Sequence) -> str:
     """Format at most five items for a message, with "..." if there are more."""
-    return ", ".join(map(str, items[:5])) + (", ..." if len(items) > 5 else "")
-
-
-# Video files --------------------------------------------------------------------------------------
+    return ", ".join(one_line(str(item), 80) for item in items[:5]) + (
+        ", ..." if len(items) > 5 else ""
+    )
 
 
 def find_videos(video_dir: str, patterns: Sequence[str], stems: Iterable[str]) -> dict[str, str]:
@@ -164,14 +192,16 @@ def find_videos(video_dir: str, patterns: Sequence[str], stems: Iterable[str]) -
     """
     with reading(video_dir), os.scandir(video_dir):
         pass  # glob treats a missing folder like an empty one
-    wanted = set(stems)
+    # macOS takes accents off their letters in names of files.
+    wanted = {normal_form(stem): stem for stem in stems}
     found: dict[str, list[str]] = {}
     # One listing of a folder is much faster than a query for each stem and extension.
     for pattern in patterns:
         for path in glob.iglob(pattern, root_dir=video_dir):
             stem, extension = os.path.splitext(os.path.basename(path))
+            stem = normal_form(stem)
             if stem in wanted and extension.lower() in VIDEO_EXTENSIONS:
-                found.setdefault(stem, []).append(os.path.join(video_dir, path))
+                found.setdefault(wanted[stem], []).append(os.path.join(video_dir, path))
     for paths in found.values():
         if len(paths) > 1:
             raise AnnotationError(
@@ -181,23 +211,79 @@ def find_videos(video_dir: str, patterns: Sequence[str], stems: Iterable[str]) -
     return {stem: paths[0] for stem, paths in found.items()}
 
 
-def present_files(video_dir: str, paths: Sequence[str]) -> list[str | None]:
-    """Join each path to ``video_dir``; None where there is no such file.
+def inner_path(place: str, path: str, video_dir: str) -> str:
+    """Return a path of a list relative to the folder of the videos, with slashes.
 
-    One listing per folder is much faster than one query per file.
+    Args:
+        place: "file:line", for messages.
+        path: path as written, of Unix or Windows.
+        video_dir: folder that the path may not leave.
+
+    Raises:
+        AnnotationError: the path has "..", a drive, or is absolute and not in ``video_dir``.
     """
-    files = [os.path.join(video_dir, path) for path in paths]
-    folders = {os.path.dirname(file) for file in files}
-    # A missing folder has no files: its videos are reported together with the other missing ones.
-    names_in = {f: set(os.listdir(f)) for f in folders if os.path.isdir(f)}
-    return [
-        file if os.path.basename(file) in names_in.get(os.path.dirname(file), ()) else None
-        for file in files
-    ]
+    if ".." not in path and path[:1] != "/" and "\\" not in path and path[1:2] != ":":
+        return path  # quickly, for the hundreds of thousands of a list
+    inner = path.replace("\\", "/")
+    folder = os.path.join(os.path.abspath(video_dir), "")  # ends in a slash
+    if os.path.isabs(inner):
+        inner = os.path.normpath(inner).removeprefix(folder)
+    if os.path.isabs(inner) or ".." in inner.split("/") or re.match("[A-Za-z]:/", inner):
+        raise AnnotationError(
+            f"{place}: path '{path}' leaves the folder of the videos, {video_dir or '.'}. Write it "
+            "relative to that folder, or give another folder ('/' for any absolute path)."
+        )
+    return inner
+
+
+def present_files(video_dir: str, paths: Sequence[str]) -> list[str | None]:
+    """Find the file of each path of a list in ``video_dir``; None where there is no such file.
+
+    A file that is there as written is taken. Otherwise the Unicode form of accents does not count,
+    and a path without extension finds a file with that of a video.
+
+    Raises:
+        AnnotationError: a path leaves the folder, or finds several files.
+    """
+    # One listing per folder is much faster than one query per file. A missing folder has no files:
+    # its videos are reported together with the other missing ones.
+    names_in = functools.cache(lambda f: set(os.listdir(f)) if os.path.isdir(f) else set())
+    names_by_form = functools.cache(lambda f: _bynormal_form(names_in(f)))
+
+    def find(path: str) -> str | None:
+        path = inner_path(video_dir, path, video_dir)
+        file = os.path.join(video_dir, path)
+        if os.path.basename(file) in names_in(os.path.dirname(file)):
+            return file
+        file = video_dir
+        for name in path.split("/"):
+            name = normal_form(name)
+            found = names_by_form(file or ".").get(name, [])
+            found = [f for f in found if normal_form(f) == name] or found
+            if len(found) > 1:
+                raise AnnotationError(
+                    f"{video_dir}: {len(found)} files for '{path}': {first_few(sorted(found))}. "
+                    "Write the ending, or keep one of them."
+                )
+            if not found:
+                return None
+            file = os.path.join(file, found[0])
+        return file
+
+    return [find(path) for path in paths]
+
+
+def _bynormal_form(names: Iterable[str]) -> dict[str, list[str]]:
+    """Return the names of a folder by their normal form, with and without a video extension."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        for key in {name, strip_extension(name)}:
+            found.setdefault(normal_form(key), []).append(name)
+    return found
 
 
 def check_present(name: str, paths: Mapping[str, str], source: str, naming: str) -> None:
-    """Raise an AnnotationError that shows the expected tree if a path of a dataset is missing.
+    """Raise an AnnotationError that names the paths of a dataset that are missing.
 
     Args:
         name: name of the dataset.
@@ -205,16 +291,14 @@ def check_present(name: str, paths: Mapping[str, str], source: str, naming: str)
         source: where to get the files.
         naming: file name pattern of the videos, such as "<video_id>.mp4".
     """
-    paths = {role: path for role, path in paths.items() if path}
-    if all(map(os.path.exists, paths.values())):
+    missing = {role: os.path.abspath(p) for role, p in paths.items() if p and not os.path.exists(p)}
+    if not missing:
         return
-    tree = "\n".join(
-        f"  {'found  ' if os.path.exists(path) else 'MISSING'} {role + ':':<20} "
-        f"{os.path.abspath(path)}{'/' if role == 'videos' else ''}"
-        for role, path in paths.items()
-    )
+    # Named once, a common folder leaves room for what lies in it.
+    folder = os.path.commonpath([os.path.dirname(path) for path in missing.values()])
+    files = ", ".join(os.path.relpath(path, folder) for path in missing.values())
+    videos = f" (videos named {naming})" if list(missing) == ["videos"] else ""
     raise AnnotationError(
-        f"Dataset '{name}' is incomplete. Expected, with the videos named {naming} (or mkv, webm, "
-        f"avi, mov, ...):\n{tree}\n"
+        f"Dataset '{name}' is incomplete. MISSING in {folder}: {files}{videos}. "
         + (source or "Put the files there, or register the dataset with other paths.")
     )

@@ -50,7 +50,7 @@ def register_ava_csv(
         name: name of the dataset.
         csv_file: annotations.
         label_map: all actions that the annotations may contain: a file, or a dict id -> name.
-        video_dir: folder of ``<video_id>.mp4`` (or mkv, webm, avi, mov).
+        video_dir: folder of ``<video_id>.mp4`` (or mkv, avi, ts, ...).
         scored_label_map: label map of the actions that are evaluated, if not all are.
         excluded: keyframes to leave out of training and evaluation.
         person_boxes: detected persons; used in testing unless ``DATASETS.PROPOSAL_FILES_TEST``
@@ -106,7 +106,8 @@ def load_ava_csv(
 ) -> list[dict]:
     """Read the annotated keyframes.
 
-    Rows with the same coordinates and person are one box with several actions.
+    Rows with the same coordinates and person are one box with several actions. Keyframes without
+    persons have no annotations: training leaves them out.
 
     Args:
         csv_file: annotations.
@@ -132,10 +133,13 @@ def load_ava_csv(
     distinct, position = np.unique(rows.actions, return_inverse=True)
     actions = np.array([index_of.get(i, -1) for i in distinct.tolist()], np.int64)[position]
     _check_rows(csv_file, rows, actions, action_csv_ids, offset, valid_sec)
+    for (_, second), line in rows.empty.items():
+        _check_second(f"{csv_file}:{line}", second, offset, valid_sec)
     annotations = _group_by_keyframe(rows, actions)
     excluded = set(excluded)
     # Ordered by video and time, so that sequential readers decode each video once.
-    kept = sorted((keyframe, i) for i, keyframe in enumerate(rows.keyframes))
+    annotations += [[] for _ in rows.empty]
+    kept = sorted((keyframe, i) for i, keyframe in enumerate([*rows.keyframes, *rows.empty]))
     kept = [(keyframe, i) for keyframe, i in kept if keyframe not in excluded]
     if not kept:
         raise AnnotationError(
@@ -146,7 +150,8 @@ def load_ava_csv(
     assert rows.lines is not None
     # Keyframes are numbered in order of appearance, so keyframe i starts at the i-th first row.
     first_rows = np.unique(rows.keyframe, return_index=True)[1]
-    sources = [f"{csv_file}:{line}" for line in rows.lines[first_rows].tolist()]
+    lines = [*rows.lines[first_rows].tolist(), *rows.empty.values()]
+    sources = [f"{csv_file}:{line}" for line in lines]
     return [
         _dataset_dict(keyframe, file_of[keyframe[0]], offset, sources[i], annotations[i])
         for keyframe, i in kept
@@ -169,9 +174,20 @@ def _check_rows(
     if not is_wrong.any():
         return
     row = int(is_wrong.argmax())
-    second = seconds[row]
     assert rows.lines is not None
     place = f"{csv_file}:{rows.lines[row]}"
+    _check_second(place, seconds[row], offset, valid_sec)
+    raise AnnotationError(
+        f"{place}: action id {rows.actions[row]} is not in the label map, which has "
+        f"{len(action_csv_ids)} ids from {min(action_csv_ids)} to {max(action_csv_ids)}. Add it "
+        "there, or remove the row."
+    )
+
+
+def _check_second(
+    place: str, second: float, offset: float, valid_sec: tuple[float, float] | None
+) -> None:
+    first, last = valid_sec or (-math.inf, math.inf)
     if second < offset:
         raise AnnotationError(
             f"{place}: timestamp {second:g} s lies before the video file, which starts at "
@@ -183,11 +199,6 @@ def _check_rows(
             "of this dataset. Correct the row, or register the csv as a dataset of its own with "
             "another valid_sec."
         )
-    raise AnnotationError(
-        f"{place}: action id {rows.actions[row]} is not in the label map, which has "
-        f"{len(action_csv_ids)} ids from {min(action_csv_ids)} to {max(action_csv_ids)}. Add it "
-        "there, or remove the row."
-    )
 
 
 def _group_by_keyframe(rows: ActionBoxes, actions: np.ndarray) -> list[list[dict]]:
@@ -290,8 +301,8 @@ def _find_videos(video_dir: str, video_ids: Collection[str], csv_file: str) -> d
     missing = sorted(video_ids - found.keys())
     if missing:
         raise AnnotationError(
-            f"{video_dir}: {len(missing)} of the {len(video_ids)} videos of {csv_file} are not "
-            f"there: {first_few(missing)}. Add <video_id>.mp4, or remove their rows from the csv. "
+            f"{csv_file}: {len(missing)} of the {len(video_ids)} videos are not in {video_dir}: "
+            f"{first_few(missing)}. Add <video_id>.mp4, or remove their rows from the csv. "
             + describe_endings(os.listdir(video_dir))
         )
     return found

@@ -10,8 +10,9 @@ import os
 import re
 
 from ...structures import AnnotationError
-from .annotation_files import first_few, parse_class_id, parse_seconds, read_lines, read_table
+from .annotation_files import first_few, read_lines, read_table
 from .clips import ACTION_TASK, attach_files, class_names_or_ids, find_clip_files, register_clips
+from .fields import parse_class_id, parse_seconds, to_index
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ def load_charades_classes(path: str) -> list[str]:
     for place, line in read_lines(path):
         match = _CLASS.fullmatch(line)
         # The ids must ascend without a gap: the position in the list is the class index.
-        if not match or int(match[1]) != len(names):
+        if not match or to_index(match[1]) != len(names):
             raise AnnotationError(
                 f"{place}: '{line}'. Expected class c{len(names):03d} and its name, as in "
                 f"'c{len(names):03d} Holding some clothes'."

@@ -1,11 +1,18 @@
 """Your own labelled clips: a csv file of videos, labels and, optionally, segments."""
 
-import os
 from collections.abc import Sequence
 
 from ...structures import AnnotationError
-from .annotation_files import parse_seconds, present_files, read_header, read_path_list, read_table
+from .annotation_files import (
+    inner_path,
+    present_files,
+    read_header,
+    read_path_list,
+    read_table,
+    strip_extension,
+)
 from .clips import ACTION_TASK, attach_files, index_labels, load_class_names, register_clips
+from .fields import parse_seconds
 
 _NAMING = "as in the annotations, such as walk/0001.mp4"
 
@@ -28,7 +35,8 @@ def register_clip_csv(
             ``label`` and, for segments of longer videos, ``start`` and ``end`` in seconds; or
             lines ``path label`` without such a first line. A label is a class name or an index
             from 0.
-        video_dir: folder to which the paths are relative.
+        video_dir: folder to which the paths are relative, and which they may not leave: ".." is
+            refused, and an absolute path that is not in it ("/" allows any absolute path).
         class_file: file of one class name per line, in the order of the indices. Without it the
             classes are the sorted labels of this csv: give it if train and val may have different
             labels.
@@ -70,7 +78,12 @@ def load_clip_csv(
     labels = [
         (place, [t.strip() for t in label.split(";") if t.strip()] if multi_label else [label])
         for place, _, label, _ in rows
+        if label is not None
     ]
+    if not labels and rows and class_names is None:
+        raise AnnotationError(
+            f"{csv_file}:1: no column label. Add it, or give class_file for a list without labels."
+        )
     # With one class per clip, an empty label or a ";" is a mistake.
     for place, texts in labels:
         if not multi_label and (not texts[0] or ";" in texts[0]):
@@ -79,33 +92,40 @@ def load_clip_csv(
                 "multi_label=True for any number of them, separated by ';'."
             )
     ids, class_names = index_labels(labels, class_names)
+    # The clips of a list without labels have none.
+    targets = [{ACTION_TASK: i if multi_label else i[0]} for i in ids] or [{} for _ in rows]
+    paths = [inner_path(place, path, video_dir) for place, path, _, _ in rows]
     clips = []
-    for (place, path, _, segment), indices in zip(rows, ids, strict=True):
-        video_id = os.path.splitext(path)[0]
+    for (place, _, _, segment), path, target in zip(rows, paths, targets, strict=True):
+        video_id = strip_extension(path)
         clips.append(
             {
                 "video_id": video_id,
                 # "walk/0001", or "walk/0001_1.5_4" for a segment of a video with several.
                 "clip_id": "_".join([video_id, *(f"{second:.15g}" for second in segment.values())]),
                 **segment,
-                "labels": {ACTION_TASK: indices if multi_label else indices[0]},
+                "labels": target,
                 "source": place,
             }
         )
-    files = present_files(video_dir, [path for _, path, _, _ in rows])
+    files = present_files(video_dir, paths)
     return attach_files(clips, files, video_dir, csv_file, _NAMING, allow_missing), class_names
 
 
-def _read_rows(csv_file: str) -> list[tuple[str, str, str, dict[str, float]]]:
-    """Read ("file:line", path, label, segment); the segment is empty for a whole video."""
+def _read_rows(csv_file: str) -> list[tuple[str, str, str | None, dict[str, float]]]:
+    """Read ("file:line", path, label, segment); the segment is empty for a whole video.
+
+    All labels are None in a list without labels.
+    """
     header = read_header(csv_file)
-    # One known column is enough: read_table then says which other column is missing.
     if not {"video", "path", "label"} & set(header):
-        return [(*row, {}) for row in read_path_list(csv_file)]
-    columns = ("path" if "path" in header else "video", "label")
+        return [(place, path, label or None, {}) for place, path, label in read_path_list(csv_file)]
+    column = "path" if "path" in header else "video"
     return [
-        (place, path, label, _parse_segment(place, start, end))
-        for place, (path, label, start, end) in read_table(csv_file, columns, ("start", "end"))
+        (place, path, label if "label" in header else None, _parse_segment(place, start, end))
+        for place, (path, label, start, end) in read_table(
+            csv_file, [column], ("label", "start", "end")
+        )
     ]
 
 

@@ -8,6 +8,7 @@ clip is the whole file; ``labels``, task -> class index or sorted list of class 
 
 import difflib
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,9 +16,11 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ...structures import AnnotationError
 from .annotation_files import check_present, find_videos, first_few, read_lines
+from .fields import is_number, normal_form, parse_index, to_index
 
 logger = logging.getLogger(__name__)
 
+_NO_ID = re.compile(r"^$|^/|(?:^|/)\.\.(?:/|$)|[\x00-\x1f\x7f]")
 ACTION_TASK = "action"  # name of the task in datasets that have a single task
 
 
@@ -70,6 +73,7 @@ def load_class_names(path: str) -> list[str]:
     """Read one class name per line, in the order of the class indices."""
     place_of: dict[str, str] = {}
     for place, name in read_lines(path):
+        name = normal_form(name)
         if name in place_of:
             raise AnnotationError(
                 f"{place}: class '{name}' is already at {place_of[name]}. Remove one of them."
@@ -80,19 +84,27 @@ def load_class_names(path: str) -> list[str]:
     return list(place_of)
 
 
-def class_names_from(labels: Iterable[str], num_classes: int | None = None) -> list[str]:
+def class_names_from(
+    labels: Iterable[tuple[str, str]], num_classes: int | None = None
+) -> list[str]:
     """Derive class names from the labels, for a dataset without a file of class names.
+
+    Args:
+        labels: ("file:line", label) of each clip.
+        num_classes: least number of classes, if the labels are indices.
 
     Returns:
         The sorted labels. If all labels are indices: "0", "1", ... up to the largest index, or up
         to ``num_classes - 1`` if that is larger.
     """
-    labels = set(labels)
+    place_of: dict[str, str] = {}
+    for place, label in labels:
+        place_of.setdefault(normal_form(label), place)
     # Sorted as text, "10" would come before "2".
-    if labels and all(map(str.isdecimal, labels)):
-        largest = max(map(int, labels))
+    if place_of and all(map(is_number, place_of)):
+        largest = max(parse_index(place, label) for label, place in place_of.items())
         return [str(i) for i in range(max(largest + 1, num_classes or 0))]
-    return sorted(labels)
+    return sorted(place_of)
 
 
 def class_names_or_ids(path: str, names: Sequence[str], num_classes: int | None) -> list[str]:
@@ -135,8 +147,8 @@ def index_labels(
         AnnotationError: a label is neither a class name nor an index.
     """
     if class_names is None:  # the classes are the labels that occur
-        class_names = class_names_from(text for _, texts in labels for text in texts)
-    index_of = {name: index for index, name in enumerate(class_names)}
+        class_names = class_names_from((place, t) for place, texts in labels for t in texts)
+    index_of = {normal_form(name): index for index, name in enumerate(class_names)}
     indices = [
         sorted({_index_label(place, text, index_of) for text in texts}) for place, texts in labels
     ]
@@ -145,11 +157,12 @@ def index_labels(
 
 def _index_label(place: str, text: str, index_of: Mapping[str, int]) -> int:
     # A name wins over an index: the names of a list of indices are "0", "1", ...
-    if text in index_of:
-        return index_of[text]
-    if text.isdecimal() and int(text) < len(index_of):
-        return int(text)
-    close = difflib.get_close_matches(text, index_of)
+    if (name := normal_form(text)) in index_of:
+        return index_of[name]
+    index = to_index(text)
+    if index is not None and index < len(index_of):
+        return index
+    close = difflib.get_close_matches(text[:100], index_of) if len(index_of) < 10_000 else []
     raise AnnotationError(
         f"{place}: label '{text}' is neither one of the {len(index_of)} class names"
         + (f" (close: {first_few(close)})" if close else "")
@@ -190,9 +203,14 @@ def attach_files(
     """
     if not clips:
         raise AnnotationError(f"{annotations}: no clip. Each needs a line of its own.")
-    # Evaluators merge the views of a clip by its id, so ids must be unique.
+    # Evaluators merge the views of a clip by its id, so ids must be unique. Tools name files by it.
     place_of: dict[str, str] = {}
     for clip in clips:
+        if _NO_ID.search(clip["clip_id"]):
+            raise AnnotationError(
+                f"{clip['source']}: clip '{clip['clip_id']}'. An id names a file in a folder: it "
+                "may not be empty, start with '/' or have '..' or control characters."
+            )
         if clip["clip_id"] in place_of:
             raise AnnotationError(
                 f"{clip['source']}: clip '{clip['clip_id']}' is already at "
@@ -200,11 +218,12 @@ def attach_files(
             )
         place_of[clip["clip_id"]] = clip["source"]
     present = [{"file_name": f, **c} for c, f in zip(clips, files, strict=True) if f is not None]
-    missing = [clip["clip_id"] for clip, file in zip(clips, files, strict=True) if file is None]
+    missing = [clip for clip, file in zip(clips, files, strict=True) if file is None]
     if missing:
+        names = first_few([clip["clip_id"] for clip in missing])
         message = (
-            f"{video_dir}: {len(missing)} of the {len(clips)} clips of {annotations} have no video "
-            f"there ({first_few(missing)}). Expected {naming}."
+            f"{missing[0]['source']}: {len(missing)} of the {len(clips)} clips have no video in "
+            f"{video_dir}: {names}. Expected {naming}."
         )
         # Without any video the folder is most likely the wrong one.
         if not allow_missing or len(missing) == len(clips):

@@ -13,11 +13,12 @@ from collections.abc import Container, Iterator
 from datetime import timedelta
 
 from ...structures import AnnotationError
-from .annotation_files import parse_class_id, read_header, read_table
+from .annotation_files import read_header, read_table
 from .clips import attach_files, class_names_or_ids, find_clip_files, register_clips
+from .fields import parse_class_id
 
 _NAMING = "<participant>/videos/<video_id>.MP4, <participant>/<video_id>.MP4 or <video_id>.MP4"
-_TIMESTAMP = re.compile(r"(\d+):([0-5]?\d):([0-5]?\d(?:\.\d*)?)")
+_TIMESTAMP = re.compile(r"(\d{1,5}):([0-5]?\d):([0-5]?\d(?:\.\d*)?)")
 
 
 def register_epic_kitchens(
@@ -158,7 +159,7 @@ def _read_segments(csv_file: str, participants: Container[int] | None) -> Iterat
     if any(name in header for name in class_columns):
         columns += class_columns
     for place, (clip_id, participant, *rest) in read_table(csv_file, columns):
-        number = re.fullmatch(r"P(\d+)", participant)
+        number = re.fullmatch(r"P(\d{1,9})", participant)
         if not number:
             raise AnnotationError(
                 f"{place}: participant_id '{participant}'. It must be P and a number, such as P01."
@@ -170,7 +171,9 @@ def _read_segments(csv_file: str, participants: Container[int] | None) -> Iterat
 def _parse_timestamp(place: str, column: str, text: str) -> float:
     match = _TIMESTAMP.fullmatch(text)
     if not match:
-        raise AnnotationError(f"{place}: {column} '{text}'. It must be HH:MM:SS.ss.")
+        raise AnnotationError(
+            f"{place}: {column} '{text}'. It must be HH:MM:SS.ss, such as 1:02:03.45."
+        )
     hours, minutes, seconds = map(float, match.groups())
     # timedelta counts whole microseconds: the sum is the float closest to the decimal number.
     return timedelta(hours=hours, minutes=minutes, seconds=seconds).total_seconds()

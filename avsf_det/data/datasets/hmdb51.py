@@ -85,7 +85,8 @@ def load_hmdb51(
     clips = []
     for index, name in enumerate(class_names):
         for place, line in read_lines(file_of[name]):
-            file, _, flag = line.rpartition(" ")  # file names may contain blanks
+            *rest, flag = line.rsplit(maxsplit=1)  # file names may contain blanks
+            file = "".join(rest)
             if not file or flag not in _SUBSET_OF_FLAG:
                 raise AnnotationError(
                     f"{place}: '{line}'. Expected a file name and 1 (train), 2 (test) or 0 "

@@ -3,9 +3,10 @@
 - the official csv ``label,youtube_id,time_start,time_end,split`` (columns in any order, others are
   ignored), with the clips cut to ``<youtube_id>_<start>_<end>.mp4``, the seconds as six digits, or
   to ``<youtube_id>.mp4``, in one folder or in a folder per class;
-- a list of lines ``path label``;
+- a list of lines ``path label``, the paths in the folder of the videos;
 - a folder that has a folder of videos for each class.
 
+Test lists have no labels: their clips have empty ``labels``, and are evaluated without figures.
 Class indices follow the alphabetical order of the class names.
 """
 
@@ -19,11 +20,13 @@ from ...structures.text_file import reading
 from ..video.formats import VIDEO_EXTENSIONS
 from .annotation_files import (
     find_videos,
+    inner_path,
     is_path_list,
     present_files,
     read_header,
     read_path_list,
     read_table,
+    strip_extension,
 )
 from .clips import (
     ACTION_TASK,
@@ -33,14 +36,15 @@ from .clips import (
     load_class_names,
     register_clips,
 )
+from .fields import to_index
 
 _NAMING = "<youtube_id>_<start, 6 digits>_<end, 6 digits>.mp4"
-_COLUMNS = ("label", "youtube_id", "time_start", "time_end")
+_COLUMNS = ("youtube_id", "time_start", "time_end")
 
 
 class _Row(NamedTuple):
     place: str  # "file:line", or the video of a class folder
-    label: str
+    label: str | None  # None in a test list
     video_id: str
     clip_id: str
     path: str  # empty in the official csv, which names no files
@@ -110,15 +114,16 @@ def load_kinetics(
             "Give a class file with the official names."
         )
     rows = _read_annotations(annotations)
-    indices, _ = index_labels([(row.place, [row.label]) for row in rows], class_names)
+    texts = [(row.place, [] if row.label is None else [row.label]) for row in rows]
+    indices, _ = index_labels(texts, class_names)
     clips, files = [], []
     # All rows are checked, indexed and looked up before classes are dropped.
-    for row, (index,), file in zip(
+    for row, index, file in zip(
         rows, indices, _find_files(rows, annotations, video_dir), strict=True
     ):
-        if not keep_classes or class_names[index] in keep_classes:
+        if not keep_classes or any(class_names[i] in keep_classes for i in index):
             clip = {"video_id": row.video_id, "clip_id": row.clip_id, "source": row.place}
-            clips.append({**clip, "labels": {ACTION_TASK: index}})
+            clips.append({**clip, "labels": {ACTION_TASK: index[0]} if index else {}})
             files.append(file)
     folder = video_dir or annotations
     return attach_files(clips, files, folder, annotations, _NAMING, allow_missing)
@@ -135,7 +140,14 @@ def load_kinetics_classes(path: str, num_classes: int | None = None) -> list[str
         AnnotationError: the number of classes is not ``num_classes``.
     """
     if os.path.isdir(path) or _is_official(path) or is_path_list(path):
-        names = class_names_from((row.label for row in _read_annotations(path)), num_classes)
+        names = class_names_from(
+            ((r.place, r.label) for r in _read_annotations(path) if r.label is not None),
+            num_classes,
+        )
+        if not names:
+            raise AnnotationError(
+                f"{path}: no labels, so the names of the classes are unknown. Give class_files."
+            )
     else:
         names = load_class_names(path)
     if num_classes not in (None, len(names)):
@@ -155,13 +167,17 @@ def _read_annotations(path: str) -> list[_Row]:
     if os.path.isdir(path):
         return list(_read_class_folders(path))
     if _is_official(path):
+        has_labels = "label" in read_header(path)  # official test lists have none
         return [
-            _Row(place, label, video_id, _clip_id(place, video_id, start, end), "")
-            for place, (label, video_id, start, end) in read_table(path, _COLUMNS)
+            _Row(place, label if has_labels else None, id_, _clip_id(place, id_, start, end), "")
+            for place, (id_, start, end, label) in read_table(path, _COLUMNS, ["label"])
         ]
     # In a list, the file name without extension is the id of video and clip.
-    rows = [(row, os.path.splitext(os.path.basename(row[1]))[0]) for row in read_path_list(path)]
-    return [_Row(place, label, stem, stem, file) for (place, file, label), stem in rows]
+    rows = [
+        (row, strip_extension(os.path.basename(row[1].replace("\\", "/"))))
+        for row in read_path_list(path)
+    ]
+    return [_Row(place, label or None, stem, stem, file) for (place, file, label), stem in rows]
 
 
 def _read_class_folders(folder: str) -> Iterator[_Row]:
@@ -176,12 +192,13 @@ def _read_class_folders(folder: str) -> Iterator[_Row]:
 
 
 def _clip_id(place: str, video_id: str, start: str, end: str) -> str:
-    if not (start.isdecimal() and end.isdecimal() and int(start) < int(end)):
+    first, last = to_index(start), to_index(end)
+    if first is None or last is None or first >= last:
         raise AnnotationError(
             f"{place}: time_start '{start}' and time_end '{end}'. They must be whole seconds of "
             "the original video, the end after the start."
         )
-    return f"{video_id}_{int(start):06d}_{int(end):06d}"
+    return f"{video_id}_{first:06d}_{last:06d}"
 
 
 def _find_files(rows: Sequence[_Row], annotations: str, video_dir: str) -> list[str | None]:
@@ -189,7 +206,7 @@ def _find_files(rows: Sequence[_Row], annotations: str, video_dir: str) -> list[
     # Lists and class folders name files.
     if rows and rows[0].path:
         folder = annotations if os.path.isdir(annotations) else video_dir
-        return present_files(folder, [row.path for row in rows])
+        return present_files(folder, [inner_path(r.place, r.path, folder) for r in rows])
     # <youtube_id>.mp4 identifies a clip only if the annotations have a single clip of that video.
     num_clips = Counter(row.video_id for row in rows)
     candidates = [

@@ -59,17 +59,18 @@ def load_ucf101(
     clips = []
     # "ApplyEyeMakeup/v_x.avi 1": class, file, class id.
     for place, line in read_lines(list_file):
-        path, _, class_id = line.partition(" ")
-        name, _, file = path.partition("/")
+        path, *rest = line.split(maxsplit=1)
+        class_id = "".join(rest)
+        name, _, file = path.replace("\\", "/").partition("/")
         if name not in index_of or not file:
             raise AnnotationError(
                 f"{place}: '{line}' does not start with one of the {len(index_of)} classes of "
                 "classInd.txt and '/'. Correct it, or take the files of one release."
             )
         index = index_of[name]
-        if class_id.strip() not in ("", str(index + 1)):  # test lists have no class id
+        if class_id not in ("", str(index + 1)):  # test lists have no class id
             raise AnnotationError(
-                f"{place}: class id '{class_id.strip()}', but {name} has {index + 1} in "
+                f"{place}: class id '{class_id}', but {name} has {index + 1} in "
                 "classInd.txt. Ids start at 1; take the files of one release."
             )
         stem = os.path.splitext(file)[0]  # the file may have been re-encoded to .mp4
@@ -84,11 +85,11 @@ def load_ucf101_classes(class_file: str) -> list[str]:
     """Read the class names in the order of their ids, which must be 1, 2, 3, ..."""
     names: list[str] = []
     for place, line in read_lines(class_file):
-        class_id, _, name = line.partition(" ")
-        if class_id != str(len(names) + 1) or not name.strip():
+        class_id, *name = line.split(maxsplit=1)
+        if class_id != str(len(names) + 1) or not name:
             raise AnnotationError(
                 f"{place}: '{line}'. Expected id {len(names) + 1} and a class name, as in "
                 "'1 ApplyEyeMakeup': ids start at 1, without a gap."
             )
-        names.append(name.strip())
+        names.append(name[0])
     return names

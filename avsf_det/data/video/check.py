@@ -99,7 +99,7 @@ def _check(file: MediaFile, min_sec: float, max_gap: float) -> VideoCheck:
                 for verb, gap in gaps.items()
             )
     else:
-        is_declared = file.first_frame.empty_audio
+        is_declared = any(s.index in file.empty_streams for s in file.container.streams.audio)
         problems["no sound"] = (
             "the audio stream is empty" if is_declared else "there is no audio stream"
         )

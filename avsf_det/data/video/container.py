@@ -41,10 +41,12 @@ class MediaFile(OpenFile, AbstractContextManager["MediaFile"]):
         facts = find_facts(self)
         self.first_frame = facts.first_frame
         self.times.delay, self.times.timeline = facts.delay, facts.timeline
-        if self.first_frame.empty_audio:
-            self.empty_audio = self.first_frame.empty_audio
+        if self.first_frame.empty_streams:
+            self.empty_streams = self.first_frame.empty_streams
             self.reopen()
-        rate = self.video.average_rate or self.video.guessed_rate or Fraction(25)
+        guess = self.video.guessed_rate or self.video.average_rate or Fraction(25)
+        rate = self.video.average_rate or guess
+        rate = guess if rate > 2 * guess else rate  # that of DV counts ticks
         self.fps = float(rate)
         start: Any = self.container.start_time
         if facts.timeline is not None and facts.timeline.num_parts > 1:
@@ -52,7 +54,7 @@ class MediaFile(OpenFile, AbstractContextManager["MediaFile"]):
         self.clock = Clock(
             first_pts=self.first_frame.pts,
             tick=self.time_base("video"),
-            frame_rate=Fraction(self.video.guessed_rate or rate),
+            frame_rate=Fraction(guess),
             container_start=None if start is None else Fraction(start, av.time_base),
         )
         self.zero = self.clock.zero

@@ -66,10 +66,12 @@ def cut_video(
                 _write_part(output, file, packets, part, gop)
         except (av.error.FFmpegError, ValueError) as error:
             names = [s.codec_context.name for s in (file.video, file.audio) if s]
+            reason = getattr(error, "strerror", error)
             raise file.error(
                 "file",
-                f"cannot be written as mp4 ({error}). If it is about {' or '.join(names)}, encode "
-                "the frames anew (a GOP), or convert the video to H.264 and AAC",
+                f"cannot be written as mp4 ({reason}). If it is about {' or '.join(names)}, or the "
+                "audio changes its rate, encode the frames anew (a GOP), or convert the video to "
+                "H.264 and AAC",
             ) from error
 
 

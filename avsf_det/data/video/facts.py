@@ -9,7 +9,7 @@ from typing import NamedTuple
 import av
 
 from .first_frame import FirstFrame, describe_first_frame
-from .open_file import OpenFile
+from .open_file import DecodedItem, OpenFile, VideoDecodeError
 from .packet_times import Timeline, packet_time
 
 # Formats whose clock may start again or jump: all their packets are read first. Their streams have
@@ -43,9 +43,9 @@ def find_facts(file: OpenFile) -> Facts:
     times = file.times
     if key and file.container.format.name in _SCANNED:
         times.timeline = _read_timeline(file)
-    pts, frame = file.decode_first("video")
+    pts, frame = _decode_first_frame(file)
     first = describe_first_frame(pts, frame, file.video)
-    first = first._replace(empty_audio=_find_empty_audio(file))
+    first = first._replace(empty_streams=file.empty_streams | _find_empty_audio(file))
     if times.states_decoding_times or not _pts_ascend(file):
         times.delay = 0
         times.delay = _find_delay(file)
@@ -57,6 +57,19 @@ def find_facts(file: OpenFile) -> Facts:
     if key:
         _FACTS[key] = facts
     return facts
+
+
+def _decode_first_frame(file: OpenFile) -> DecodedItem:
+    """Decode the first frame, of another video stream where the usual one has no packet."""
+    try:
+        return file.decode_first("video")
+    except VideoDecodeError:
+        videos = {stream.index for stream in file.container.streams.video}
+        empty = videos - file.packet_ends.keys()
+        if file.video.index not in empty or empty == videos:
+            raise
+        file.empty_streams = frozenset(empty)
+        return file.decode_first("video")
 
 
 def _read_timeline(file: OpenFile) -> Timeline:

@@ -26,7 +26,7 @@ class FirstFrame(NamedTuple):
         mirrored: whether left and right are swapped, after the rotation.
         pixel_aspect: width of a stored pixel divided by its height.
         interlaced: whether the frame consists of two fields.
-        empty_audio: indices of audio streams that are declared and have no packet.
+        empty_streams: indices of streams that are declared and have no packet, as far as known.
     """
 
     pts: int
@@ -36,7 +36,7 @@ class FirstFrame(NamedTuple):
     mirrored: bool = False
     pixel_aspect: Fraction = Fraction(1)
     interlaced: bool = False
-    empty_audio: frozenset[int] = frozenset()
+    empty_streams: frozenset[int] = frozenset()
 
 
 def describe_first_frame(pts: int, frame: av.VideoFrame, stream: av.VideoStream) -> FirstFrame:

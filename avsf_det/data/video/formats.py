@@ -23,15 +23,18 @@ FORMATS = {
     "gxf": "gxf",
     "dv": "dv dif",
     "mjpeg": "mjpeg mjpg",
+    "h264": "h264 264",
+    "hevc": "hevc h265 265",
+    "mpegvideo": "m2v mpv",
     "ivf": "ivf",
     "nut": "nut",
     "nsv": "nsv",
     "dhav": "dav",
     "wtv": "wtv",
     "yuv4mpegpipe": "y4m",
-    # Opened, but not looked for: raw streams without times, images, audio, rare endings.
+    # Opened, but not looked for: rare formats, those of images and audio.
     **dict.fromkeys(
-        "asf_o av1 obu h264 hevc mpegvideo vvc m4v h261 h263 vc1 cavsvideo avs2 avs3 dirac dnxhd "
+        "asf_o av1 obu vvc m4v h261 h263 vc1 cavsvideo avs2 avs3 dirac dnxhd "
         "mpjpeg smjpeg kux live_flv mpegtsraw nuv pva ty mlv cine swf roq smk bink flic xmv gif "
         "aac ac3 aiff flac mp3 w64 wav".split(),
         "",
@@ -69,15 +72,19 @@ def open_input(path: str) -> av.container.InputContainer:
     """
     if "\0" in path:  # libav would open what comes before it
         raise ValueError("its name holds a null byte")
-    options = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
-    if path.startswith(_ADDRESSES) and not os.path.exists(path):
-        options["protocol_whitelist"] = "http,https,tcp,tls"
-        return av.open(path, options=options, timeout=_TIMEOUT_SEC, **_METADATA)
+    exists = os.path.exists(path)
     # Opening a named pipe would wait for a writer.
-    if os.path.exists(path) and (kind := _KINDS.get(stat.S_IFMT(os.stat(path).st_mode))):
+    if exists and (kind := _KINDS.get(stat.S_IFMT(os.stat(path).st_mode))):
         raise OSError(None, f"it is {kind}, not a file")
+    is_address = path.startswith(_ADDRESSES) and not exists
+    protocols = "http,https,tcp,tls" if is_address else "file"
     try:
-        return av.open(libav_path(path), options=options, **_METADATA)
+        return av.open(
+            path if is_address else libav_path(path),
+            options={"format_whitelist": ",".join(FORMATS), "protocol_whitelist": protocols},
+            timeout=_TIMEOUT_SEC if is_address else None,
+            **_METADATA,
+        )
     except av.error.ArgumentError as error:
         problem = "it is no video but, for example, a playlist, an image or subtitles"
         raise OSError(None, problem) from error

@@ -40,7 +40,7 @@ class OpenFile:
         video: PyAV's video stream.
         audio: PyAV's audio stream; None if there is none, or only declared ones without packets.
         sample_rate: sample rate of the start of the audio stream, in Hz; 0 without audio.
-        empty_audio: indices of declared audio streams without packets, as far as known.
+        empty_streams: indices of declared streams without packets, as far as known.
         times: gives packets their times.
         packet_ends: latest end of a packet that was read, in ticks, by stream index.
         audio_decoder_is_new: whether the audio decoder has decoded nothing since it was opened.
@@ -58,7 +58,7 @@ class OpenFile:
         self.threads = threads
         self.times = PacketTimes()
         self.packet_ends: dict[int, int] = {}
-        self.empty_audio: frozenset[int] = frozenset()
+        self.empty_streams: frozenset[int] = frozenset()
         self._is_open = False
         self.reopen()
 
@@ -78,9 +78,9 @@ class OpenFile:
         self._is_open = self.audio_decoder_is_new = True
         # ffmpeg's choice of streams; an attached picture is the cover of an album.
         flags, streams = av.stream.Disposition, self.container.streams
-        videos = [s for s in streams.video if s.codec_context]
+        videos = [s for s in streams.video if s.codec_context and s.index not in self.empty_streams]
         videos = [s for s in videos if not s.disposition & flags.attached_pic]
-        audios = [s for s in streams.audio if s.codec_context and s.index not in self.empty_audio]
+        audios = [s for s in streams.audio if s.codec_context and s.index not in self.empty_streams]
         if not videos:
             raise self.error("video", "the file has no video stream that can be decoded")
         self.video = max(

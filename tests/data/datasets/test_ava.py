@@ -1,7 +1,6 @@
 """AVA-style files to dataset dicts: formats, merging, errors that name file and line, catalogs."""
 
 import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +154,17 @@ def test_keyframes_with_detections_only(folder, caplog):
     assert "1 videos without annotations: stranger" in caplog.text
 
 
+def test_keyframes_without_persons(folder):
+    dicts = load(folder, "unused,9\nunused,5,0.1,0.1,0.2,0.2,3,0\nunused,7,,,,,,\n")
+    assert [(d["timestamp"], len(d["annotations"]), d["source"][-2:]) for d in dicts] == [
+        (5.0, 1, ":2"),
+        (7.0, 0, ":3"),
+        (9.0, 0, ":1"),
+    ]
+    with pytest.raises(AnnotationError, match=r"file\.csv:2: timestamp 1 s lies before the video"):
+        load(folder, "unused,5\nunused,1\n", offset=2.0)
+
+
 GOOD = "unused,5,0.1,0.1,0.2,0.2,3,0\n"
 
 
@@ -213,7 +223,7 @@ def test_missing_and_ambiguous_videos(folder):
     with pytest.raises(AnnotationError) as error:
         load(folder, rows)
     assert "7 of the 8 videos" in str(error.value)
-    assert "absent0, absent1, absent2, absent3, absent4, ..." in str(error.value)
+    assert "absent0, absent1, " in str(error.value)
     (folder / "videos" / "unused.webm").touch()
     with pytest.raises(AnnotationError, match=r"2 files for one video id: .*unused\.mp4, .*\.webm"):
         load(folder, GOOD)
@@ -246,9 +256,8 @@ def test_registration_is_lazy(folder, catalog_name):
     with pytest.raises(AnnotationError) as error:
         DatasetCatalog.get(catalog_name)
     message = str(error.value)
-    for path in (csv, labels, scored, excluded):
-        assert re.search(rf"MISSING .*{re.escape(path)}", message)
-    assert re.search(rf"found .*{re.escape(str(folder / 'videos'))}/", message)
+    missing = "gt.csv, all.pbtxt, scored.pbtxt, excluded.csv. Ask"
+    assert f"MISSING in {folder}: {missing}" in message and "videos" not in message
     assert message.endswith("Ask the librarian.")
 
     write(folder, "".join(f"{i}: action {i}\n" for i in (80, 9, 12, 17, 79)), "all.pbtxt")

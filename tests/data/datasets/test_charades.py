@@ -82,7 +82,7 @@ def test_bad_file(write, touch):
     with pytest.raises(AnnotationError, match=r"train\.csv:3: clip '46GP8' is already at .*:2"):
         load_charades(write("train.csv", "id,actions\n46GP8,\n46GP8,\n"), videos, 157)
     csv = write("train.csv", ANNOTATIONS)
-    with pytest.raises(AnnotationError, match=r"1 of the 3 clips .*\(0IH69\)\. Expected <id>\.mp4"):
+    with pytest.raises(AnnotationError, match=r"1 of the 3 clips .*: 0IH69\. Expected <id>\.mp4"):
         load_charades(csv, videos, 157)
     assert len(load_charades(csv, videos, 157, allow_missing=True)) == 2
 

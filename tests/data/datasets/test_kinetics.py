@@ -53,7 +53,7 @@ def test_official_csv(write, touch, caplog):
     assert clips[1]["clip_id"] == "3caPS4FHFF8_000036_000046"
     assert "3 of the 6 clips" in caplog.text
     assert "0wR5jVB-WPk_000062_000072, 6uxfFHQ1Gxc_000000_000010" in caplog.text
-    with pytest.raises(AnnotationError, match=r"3 of the 6 clips .*Expected <youtube_id>_<start"):
+    with pytest.raises(AnnotationError, match=r"3 of the 6 clips .*\.\.\. .*allow_missing"):
         load_kinetics(csv, videos, NAMES, allow_missing=False)
     shutil.rmtree(videos)
     with pytest.raises(AnnotationError, match="6 of the 6 clips"):
@@ -130,16 +130,34 @@ def test_bad_row(write, touch, row, complaint):
 
 
 def test_missing_column(write, touch):
-    csv = write("test.csv", "youtube_id,time_start,time_end,split\n---v8pgm1eQ,1,11,test\n")
-    with pytest.raises(AnnotationError, match=r"test\.csv:1: no column label; got youtube_id,"):
+    csv = write("test.csv", "youtube_id,time_start,split\n---v8pgm1eQ,1,test\n")
+    with pytest.raises(AnnotationError, match=r"test\.csv:1: no column time_end; got youtube_id,"):
         load_kinetics(csv, touch([]), NAMES)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "youtube_id,time_start,time_end,split\na,1,11,test\nb,1,11,test\n",
+        "youtube_id;time_start;time_end\na;1;11\nb;1;11\n",
+        "a.mp4\n\n# a comment\nb.mp4\n",
+    ],
+)
+def test_lists_without_labels(name, write, touch, text):
+    csv, videos = write("test.csv", text), touch(["a.mp4", "b.mp4"])
+    clips = load_kinetics(csv, videos, NAMES)
+    assert [(clip["clip_id"][0], clip["labels"]) for clip in clips] == [("a", {}), ("b", {})]
+    with pytest.raises(AnnotationError, match=r"test\.csv: no labels, so .* class_files"):
+        load_kinetics_classes(csv)
+    register_kinetics(name, csv, videos, class_files=[write("names.txt", "x\ny\n")])
+    assert len(DatasetCatalog.get(name)) == 2
 
 
 def test_registration(name, tmp_path, write, touch):
     csv, videos = str(tmp_path / "val.csv"), str(tmp_path / "videos")
     label_map = str(tmp_path / "label_map.txt")
     register_kinetics(name, csv, videos, class_files=[label_map, csv], num_classes=4)
-    with pytest.raises(AnnotationError, match=r"(?s)MISSING annotations: .*MISSING videos: "):
+    with pytest.raises(AnnotationError, match=r"MISSING in .*: val\.csv, videos"):
         DatasetCatalog.get(name)
     touch(VIDEOS)
     write("val.csv", OFFICIAL)

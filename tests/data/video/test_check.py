@@ -8,7 +8,7 @@ import pytest
 from avsf_det.data.video import SequentialVideoReader, VideoDecodeError, VideoReader
 from avsf_det.data.video.check import check_video, presentation_times
 
-from ...media import tone, write_video
+from ...media import read_number, tone, write_video
 
 SHARED = Path(__file__).resolve().parents[3] / ".." / "shared" / "data" / "video" / "derived"
 SOUND = tone(440, 2, 48000)
@@ -141,6 +141,25 @@ def test_an_audio_track_without_packets_is_none(tmp_path, name, codec, audio):
                 assert len(video.get_frames_played_at([0.1, 0.2])) == 2
     (problem,) = check_video(str(tmp_path / name)).problems.items()
     assert problem == ("no sound", "the audio stream is empty")
+
+
+def test_of_two_video_tracks_the_one_with_packets(tmp_path):
+    write_video(tmp_path / "one.mkv", num_frames=12)
+    with (
+        av.open(str(tmp_path / "one.mkv")) as source,
+        av.open(str(tmp_path / "a.mkv"), "w") as output,
+    ):
+        empty = output.add_stream("libx264", rate=30)  # the first, and the largest
+        empty.width = empty.height = 256
+        empty.codec_context.open()
+        video = output.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = video
+                output.mux(packet)
+    for _ in range(2):
+        with VideoReader(tmp_path / "a.mkv") as reader:
+            assert read_number(reader.get_frames_played_at([0.11])[0]) == 3
 
 
 def test_of_two_audio_tracks_the_one_with_packets(tmp_path):

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import av
@@ -118,18 +120,47 @@ def test_what_is_no_file_is_refused_at_once(here: Path):
         ("avi", "mpeg4", "AVI"),
         ("mxf", "mpeg2video", "mxf"),
         ("mjpeg", "mjpeg", "mjpeg"),
+        ("h264", "libx264", "h264"),
+        ("mpeg2video", "mpeg2video", "m2v"),
+        ("dv", "dvvideo", "dv"),
     ],
 )
 def test_every_ending_is_found_and_read(tmp_path: Path, container: str, codec: str, endings: str):
     for ending in endings.split():
         with open(tmp_path / f"a.{ending}", "wb") as file:
-            pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-            write_video(file, fps=25, container=container, codec=codec, pix_fmt=pix_fmt)
+            options = {"pix_fmt": "yuvj420p" if codec == "mjpeg" else "yuv420p"}
+            options |= {"size": (576, 720)} if codec == "dvvideo" else {}
+            write_video(file, fps=25, container=container, codec=codec, **options)
     found = videos_in(str(tmp_path))
     assert found.keys() == {f"a.{ending}" for ending in endings.split()}
     for path in found.values():
         with VideoReader(path) as reader:
             assert read_number(reader.get_frames_played_at([0.5])[0]) in (11, 12, 13)
+            assert reader.fps == pytest.approx(25, rel=0.01)
+
+
+def test_an_address_is_read_and_leads_to_no_file(here: Path):
+    class Handler(SimpleHTTPRequestHandler):
+        def do_GET(self):
+            if "moved" not in self.path:
+                return super().do_GET()
+            self.send_response(302)
+            self.send_header("Location", f"file://{here}/neighbour.mp4")
+            return self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    (here / "list.m3u8").write_text(PLAYLIST)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        with VideoReader(f"{address}/neighbour.mp4") as reader:
+            assert read_number(reader.get_frames_played_at([0.11])[0]) == 3
+        for name in ("list.m3u8", "moved.mp4", "missing.mp4"):
+            with pytest.raises(VideoDecodeError, match=f"{name}: file: cannot be opened"):
+                VideoReader(f"{address}/{name}")
+        server.shutdown()
 
 
 def test_folders_of_links_in_a_circle(here: Path):

@@ -7,8 +7,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from detectron2.config import get_cfg
 
-from avsf_det.data import VideoReader
+from avsf_det import add_avsf_config
+from avsf_det.data import KeyframeMapper, SequentialReader, VideoReader
+from avsf_det.data.transforms import build_clip_augmentations
 from avsf_det.data.video import SequentialVideoReader
 from avsf_det.data.video.check import check_video
 from avsf_det.data.video.cut import cut_video
@@ -94,6 +97,28 @@ def test_shape_of_pixels_in_the_container_alone(tmp_path: Path):
     assert read(tmp_path / "a.mp4", [0]).shape == (1, 64, 192, 3)
     cut_video(tmp_path / "a.mp4", tmp_path / "cut.mp4", 0, 0.1)
     assert read(tmp_path / "cut.mp4", [0]).shape == (1, 64, 192, 3)
+
+
+@pytest.mark.parametrize("source", [None, "sequential"])
+def test_model_input_has_the_shape_as_shown(tmp_path: Path, source: str | None):
+    """64x96 pixels, each twice as wide as high, are shown as 64x192."""
+    write_video(tmp_path / "a.mp4", num_frames=60, size=(64, 96), pixel_aspect=Fraction(2))
+    cfg = get_cfg()
+    add_avsf_config(cfg)
+    cfg.merge_from_list(["INPUT.CLIP.NUM_FRAMES", 4, "INPUT.MIN_SIZE_TEST", 32])
+    cfg.merge_from_list(["MODEL.ROI_ACTION_HEAD.NUM_CLASSES", 1, "INPUT.AUDIO.NUM_FRAMES", 16])
+    reader = SequentialReader(build_clip_augmentations(cfg, False)) if source else None
+    box = {"bbox": [0.25, 0.5, 0.75, 1.0], "bbox_mode": 2, "category_id": 0, "action_ids": [0]}
+    keyframe = {
+        "file_name": str(tmp_path / "a.mp4"),
+        **{"video_id": "a", "image_id": "a,1", "timestamp": 1.0, "offset": 0.0, "source": ""},
+        "annotations": [box],
+        "proposals": {"boxes": np.array([box["bbox"]], np.float32), "scores": np.ones(1)},
+    }
+    clip = KeyframeMapper(cfg, is_train=False, source=reader)(keyframe)
+    assert clip["frames"].shape == (3, 4, 32, 96)
+    assert (clip["height"], clip["width"]) == (64, 192)
+    assert clip["proposals"].proposal_boxes.tensor.tolist() == [[24, 16, 72, 32]]
 
 
 def write_changing(path: Path, sizes: list[tuple[int, int]], formats: list[str]) -> None:

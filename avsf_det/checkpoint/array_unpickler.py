@@ -1,0 +1,332 @@
+"""Unpickler for weights: it builds arrays and plain containers, and cannot run other code.
+
+The file decides neither which functions are called nor how much memory is used. Each global of
+ALLOWED_GLOBALS is replaced by a function of this module, which checks its arguments. What these
+functions copy is counted, so that a short pickle cannot fill the memory. The unpickler in Python
+is used, because the one in C allocates as many entries of its memo as an opcode asks for.
+"""
+
+import collections
+import math
+import pickle
+import re
+import struct
+from collections.abc import Callable, Hashable, Sequence
+from pickle import _Unpickler as PythonUnpickler  # type: ignore[attr-defined]
+from typing import Any, BinaryIO, ClassVar
+
+import numpy as np
+import torch
+
+# NumPy's own functions are used where they only look at bytes that the file holds.
+_frombuffer: Any = np.zeros(1).__reduce_ex__(5)[0]
+_scalar: Any = np.float64(0).__reduce__()[0]
+# Numbers and text. Arrays of objects would be allocated before their elements are there.
+DTYPE = r"[<>=|]?(\?|[biufcSU]\d{1,9}|[bBhHiIlLqQefdFD])"
+# Copies beyond the size of the file: names, small buffers and repeated arguments.
+SPARE_BYTES = 64 << 20
+# Tensors may be expanded (stride 0) up to this number of elements.
+MAX_EXPANDED = 1 << 20
+
+STORAGE_DTYPES = {
+    "UntypedStorage": torch.uint8,
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+    "ComplexDoubleStorage": torch.complex128,
+    "ComplexFloatStorage": torch.complex64,
+}
+
+ReadStorage = Callable[[str, torch.dtype, int], torch.UntypedStorage]
+
+
+class ArrayUnpickler(PythonUnpickler):
+    """Unpickler that accepts tensors, NumPy arrays and containers only.
+
+    Args:
+        file: file to read; several pickles may follow each other.
+        size: number of bytes that the objects may take up.
+        read_storage: function of (key, dtype, number of bytes) that returns a tensor's storage,
+            for files of torch.save.
+        load_nested: function that reads a file of torch.save in bytes, as a pickle of a tensor
+            holds it; None inside such a file.
+
+    Raises:
+        pickle.UnpicklingError: in :meth:`load`, for all other content.
+    """
+
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(PythonUnpickler.dispatch)
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        size: int,
+        read_storage: ReadStorage | None = None,
+        load_nested: Callable[[bytes], object] | None = None,
+    ) -> None:
+        # latin-1 for the bytes in pickles of Python 2.
+        super().__init__(file, encoding="latin1")
+        self.stack: list[Any]
+        self.pop_mark: Callable[[], list[Any]]
+        self.read: Callable[[int], bytes]
+
+        def read_line() -> bytes:
+            line = file.readline()
+            if not line.endswith(b"\n"):  # half of a name would be another name
+                raise EOFError("a line without an end")
+            return line
+
+        self._file_readline = read_line
+        self._left = size + SPARE_BYTES
+        self._read_storage, self._load_nested = read_storage, load_nested
+
+    def find_class(self, module: str, name: str) -> object:
+        """Return the replacement of a global, or a dtype for the class of a storage."""
+        module = "builtins" if module == "__builtin__" else module  # its name in Python 2
+        # numpy.core became numpy._core in NumPy 2.
+        method = ALLOWED_GLOBALS.get((module.replace("numpy._core", "numpy.core"), name))
+        if method is not None:
+            return getattr(self, f"_build_{method}")
+        if module == "numpy" and name == "ndarray":
+            return None  # only an argument, which is ignored
+        if module in ("torch", "torch.storage") and name in STORAGE_DTYPES:
+            return STORAGE_DTYPES[name]
+        if module == "torch" and isinstance(dtype := getattr(torch, name, None), torch.dtype):
+            return dtype
+        if (module, name) in TENSOR_TYPES:
+            return None
+        raise pickle.UnpicklingError(f"GLOBAL {module}.{name} is not allowed")
+
+    def persistent_load(self, pid: Any) -> torch.UntypedStorage:
+        """Return the storage of ("storage", dtype, key, device, elements, None); all on the CPU."""
+        if self._read_storage is None:
+            raise pickle.UnpicklingError("a storage outside a file of torch.save")
+        kind, dtype, key, _, count, *view = pid
+        if kind != "storage" or any(x is not None for x in view):
+            raise pickle.UnpicklingError(f"{kind!r} instead of a storage")
+        count = _whole(count)
+        # The dtype goes along with the storage, as torch's typed storages do.
+        storage = self._read_storage(str(key), dtype, count * dtype.itemsize)
+        return _TypedStorage((storage, dtype))  # type: ignore[return-value]
+
+    def _charge(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise pickle.UnpicklingError("its objects are larger than the file")
+
+    # Replacements of the globals. Arguments come from the file.
+
+    def _build_rebuild_tensor(
+        self,
+        storage: "_TypedStorage",
+        offset: int,
+        size: Sequence[int],
+        stride: Sequence[int],
+        *rest: Any,
+    ) -> torch.Tensor:
+        """Return a tensor; ``rest`` holds whether it needs a gradient, hooks, and a dtype (v3)."""
+        if not isinstance(storage, _TypedStorage):
+            raise pickle.UnpicklingError("a tensor without a storage")
+        (untyped, dtype), size, stride = storage, [*map(_whole, size)], [*map(_whole, stride)]
+        dtype = next((x for x in rest if isinstance(x, torch.dtype)), dtype)
+        elements = untyped.nbytes() // dtype.itemsize
+        count = math.prod(size)
+        last = _whole(offset) + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+        too_large = count > 0 and (last >= elements or count > max(elements, MAX_EXPANDED))
+        if too_large or len(size) > 16:
+            raise pickle.UnpicklingError(f"a tensor {tuple(size)} in a storage of {elements}")
+        return torch.empty(0, dtype=dtype).set_(untyped, offset, size, stride)
+
+    def _build_parameter(self, data: torch.Tensor, *_: object) -> torch.Tensor:
+        return data
+
+    def _build_from_type(
+        self, rebuild: Callable[..., object], _: object, arguments: tuple, __: object
+    ) -> object:
+        return rebuild(*arguments)
+
+    def _build_nested(self, data: bytes) -> object:
+        """Return a storage, which a plain pickle holds as a file of torch.save."""
+        if self._load_nested is None:
+            raise pickle.UnpicklingError("a file of torch.save inside another one")
+        self._charge(len(data))
+        return self._load_nested(data)
+
+    def _build_array(self, _: None, shape: Sequence[int], __: object) -> np.ndarray:
+        """Return the empty array that a state follows."""
+        if math.prod(shape):
+            raise pickle.UnpicklingError(f"an array {shape} without values")
+        return np.empty(0)
+
+    def _build_dtype(self, code: str | bytes, *_: object) -> np.dtype:
+        code = code.decode("latin1") if isinstance(code, bytes) else code
+        if not isinstance(code, str) or not re.fullmatch(DTYPE, code):
+            raise pickle.UnpicklingError(f"an array of {str(code)[:40]!r}, not of numbers")
+        return np.dtype(code, copy=True)  # a copy: a state follows, and dtypes are shared
+
+    def _build_scalar(self, dtype: np.dtype, data: bytes | str) -> object:
+        return _scalar(dtype, data)
+
+    def _build_frombuffer(
+        self, data: bytes, dtype: np.dtype, shape: Sequence[int], order: str
+    ) -> np.ndarray:
+        self._charge(0 if isinstance(data, bytes | bytearray | pickle.PickleBuffer) else len(data))
+        return _frombuffer(data, dtype, shape, order)
+
+    def _build_encode(self, text: str, encoding: str) -> bytes:
+        """Return bytes, which protocol 2 holds as text."""
+        if encoding not in ("latin1", "latin-1"):
+            raise pickle.UnpicklingError(f"bytes in {str(encoding)[:20]!r}")
+        self._charge(len(text))
+        return text.encode("latin-1")
+
+    def _build_bytes(self, data: bytes | str = b"", encoding: str = "latin-1") -> bytes:
+        if isinstance(data, str):
+            return self._build_encode(data, encoding)
+        if not isinstance(data, bytes | bytearray):  # a number would be a length
+            raise pickle.UnpicklingError(f"bytes of {type(data).__name__}")
+        self._charge(len(data))
+        return bytes(data)
+
+    def _build_bytearray(self, *arguments: Any) -> bytearray:
+        return bytearray(self._build_bytes(*arguments))
+
+    def _build_set(self, items: Sequence[Hashable] = ()) -> set:
+        self._charge(64 * len(items))
+        return {_key(item) for item in items}
+
+    def _build_frozenset(self, items: Sequence[Hashable] = ()) -> frozenset:
+        return frozenset(self._build_set(items))
+
+    def _build_ordered_dict(self, items: Any = ()) -> collections.OrderedDict:
+        self._charge(128 * len(items))
+        items = list(items.items() if isinstance(items, dict) else items)
+        return collections.OrderedDict((_key(key), value) for key, value in items)
+
+    def _build_counter(self, items: dict) -> collections.Counter:
+        return collections.Counter(self._build_ordered_dict(items))
+
+    def _build_complex(self, real: float, imaginary: float) -> complex:
+        return complex(real, imaginary)
+
+    def _build_size(self, size: Sequence[int]) -> torch.Size:
+        return torch.Size(size)
+
+    def _build_device(self, *_: object) -> torch.device:
+        return torch.device("cpu")
+
+    # Opcodes whose target the file could choose.
+
+    def load_build(self) -> None:
+        """Set the state of an array or a dtype; that of a dict (torch's metadata) is ignored."""
+        state, target = self.stack.pop(), self.stack[-1]
+        if isinstance(target, np.ndarray):
+            *_, dtype, _, data = state
+            if not isinstance(dtype, np.dtype) or isinstance(data, list):
+                raise pickle.UnpicklingError("an array of objects")
+            self._charge(len(data))
+            target.__setstate__(state)
+        elif isinstance(target, np.dtype):
+            if target.fields or any(x is not None for x in state[2:5]):
+                raise pickle.UnpicklingError("an array with fields")
+            self.stack[-1].__setstate__(state)
+        elif not isinstance(target, dict):
+            raise pickle.UnpicklingError(f"a state for {type(target).__name__}")
+
+    def load_bytearray8(self) -> None:
+        """Read bytes, of a buffer that is not allocated before they are there."""
+        (size,) = struct.unpack("<Q", self.read(8))
+        self.stack.append(bytearray(self.read(size)))
+
+    def load_setitem(self) -> None:
+        """Set one item of a dict."""
+        value, key = self.stack.pop(), self.stack.pop()
+        self._set_items([key, value])
+
+    def load_setitems(self) -> None:
+        """Set the items after the last mark."""
+        self._set_items(self.pop_mark())
+
+    def load_dict(self) -> None:
+        """Build a dict of the items after the last mark."""
+        items = self.pop_mark()
+        self.stack.append({})
+        self._set_items(items)
+
+    def _set_items(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        if not isinstance(target, dict):
+            raise pickle.UnpicklingError(f"items for {type(target).__name__}")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            target[_key(key)] = value
+
+    def load_additems(self) -> None:
+        """Add the items after the last mark to a set."""
+        items, target = self.pop_mark(), self.stack[-1]
+        if not isinstance(target, set):
+            raise pickle.UnpicklingError(f"items for {type(target).__name__}")
+        target.update(map(_key, items))
+
+    def load_frozenset(self) -> None:
+        """Build a set of the items after the last mark."""
+        items = self.pop_mark()
+        self.stack.append(frozenset(map(_key, items)))
+
+    dispatch |= {
+        pickle.BUILD[0]: load_build,
+        pickle.BYTEARRAY8[0]: load_bytearray8,
+        pickle.SETITEM[0]: load_setitem,
+        pickle.SETITEMS[0]: load_setitems,
+        pickle.DICT[0]: load_dict,
+        pickle.ADDITEMS[0]: load_additems,
+        pickle.FROZENSET[0]: load_frozenset,
+    }
+
+
+# (module, name) in a pickle, to the method _build_... that replaces it.
+ALLOWED_GLOBALS = {
+    ("_codecs", "encode"): "encode",
+    ("collections", "OrderedDict"): "ordered_dict",
+    ("collections", "Counter"): "counter",
+    ("torch", "Size"): "size",
+    ("torch", "device"): "device",
+    ("torch.storage", "_load_from_bytes"): "nested",
+    ("torch._tensor", "_rebuild_from_type_v2"): "from_type",
+    ("numpy", "dtype"): "dtype",
+    ("numpy.core.multiarray", "_reconstruct"): "array",
+    ("numpy.core.multiarray", "scalar"): "scalar",
+    ("numpy.core.numeric", "_frombuffer"): "frombuffer",
+    **{("torch._utils", f"_rebuild_tensor{v}"): "rebuild_tensor" for v in ("_v2", "_v3")},
+    **{("torch._utils", f"_rebuild_parameter{v}"): "parameter" for v in ("", "_with_state")},
+    **{("builtins", n): n for n in ("bytes", "bytearray", "set", "frozenset", "complex")},
+}
+TENSOR_TYPES = (
+    ("torch", "Tensor"),
+    ("torch._tensor", "Tensor"),
+    ("torch.nn.parameter", "Parameter"),
+)
+
+
+class _TypedStorage(tuple):
+    """Storage and dtype of its elements."""
+
+
+def _whole(number: object) -> int:
+    """Return a number of elements."""
+    if not isinstance(number, int) or number < 0:
+        raise pickle.UnpicklingError(f"{str(number)[:20]} elements")
+    return number
+
+
+def _key(key: Any) -> Hashable:
+    """Return a key. The hash of a tuple is that of its elements, in recursion without a limit."""
+    if isinstance(key, tuple) and any(isinstance(x, tuple) for x in key):
+        raise pickle.UnpicklingError("a key of nested tuples")
+    return key

@@ -1,0 +1,187 @@
+"""Detectron2's checkpointer with strict reading, atomic files and a search for a whole file."""
+
+import os
+import re
+from typing import Any
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from torch import nn
+
+from ..utils.atomic import atomic_path, write_atomic
+from .safe_load import CheckpointError, find_weights, safe_load
+
+TAG = "last_checkpoint"  # the file that names the newest checkpoint
+FINAL = "model_final.pth"
+
+
+class SafeCheckpointer(DetectionCheckpointer):
+    """Checkpointer that survives a kill, a full disk and a damaged file, and runs no code in files.
+
+    A checkpoint is written whole or not at all. Training resumes from the newest whole checkpoint
+    of its folder: a damaged or missing one is skipped with a warning.
+
+    Args:
+        model: model to load into or save.
+        save_dir: folder of the checkpoints.
+        required: part of the model that a file must fill, because a result depends on it: "model",
+            "backbone", or None for a training, whose other weights start at random.
+        save_to_disk: whether to save; None for the main process alone.
+        **checkpointables: other objects with a state, as :class:`DetectionCheckpointer` takes them.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        save_dir: str = "",
+        *,
+        required: str | None = None,
+        save_to_disk: bool | None = None,
+        **checkpointables: object,
+    ) -> None:
+        super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
+        self.required = required
+
+    def save(self, name: str, **kwargs: Any) -> None:
+        """Write the states of the model and of the checkpointables to ``<name>.pth``.
+
+        Args:
+            name: name of the file, without its suffix.
+            **kwargs: more entries of the file.
+
+        Raises:
+            OSError: the disk is full, or the folder is read-only; older files are unchanged.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
+        parts = {key: part.state_dict() for key, part in self.checkpointables.items()}
+        path = os.path.join(self.save_dir, f"{name}.pth")
+        self.logger.info(f"Saving checkpoint to {path}")
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+            # A file object, because torch names no reason where it writes to a path itself.
+            torch.save({"model": self.model.state_dict(), **parts, **kwargs}, file)
+        self.tag_last_checkpoint(f"{name}.pth")
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Write the name of the newest checkpoint to the file "last_checkpoint"."""
+        write_atomic(os.path.join(self.save_dir, TAG), last_filename_basename)
+
+    def has_checkpoint(self) -> bool:
+        """Return whether there is a checkpoint to resume from, whole or not."""
+        return bool(self._candidates())
+
+    def get_checkpoint_file(self) -> str:
+        """Return the path of the checkpoint that was saved last; "" if that is not known."""
+        try:
+            with open(os.path.join(self.save_dir, TAG), "rb") as file:
+                name = file.read(4096).decode(errors="replace").strip()
+        except OSError:
+            return ""
+        return os.path.join(self.save_dir, name) if name.isprintable() and name else ""
+
+    def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
+        """Load a checkpoint; see Detectron2's checkpointer.
+
+        Raises:
+            CheckpointError: there is no such file, it cannot be used, or it lacks what is required.
+        """
+        if not path and self.required is not None:
+            raise CheckpointError("MODEL.WEIGHTS is empty; give the file of a trained model")
+        if not path:
+            self.logger.warning("MODEL.WEIGHTS is empty: all weights start at random")
+            return {}
+        if not os.path.isfile(path):
+            path = self.path_manager.get_local_path(path)  # downloads it
+            if not os.path.isfile(path):
+                raise CheckpointError(f"{path}: there is no such checkpoint")
+        return super().load(path, checkpointables)
+
+    def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
+        """Resume from the newest whole checkpoint of the folder, or load the weights of a file.
+
+        Args:
+            path: file of weights, for a training that does not resume.
+            resume: whether to resume, if the folder holds a checkpoint.
+
+        Returns:
+            the entries of the file that are neither weights nor a checkpointable's state.
+
+        Raises:
+            CheckpointError: no checkpoint of the folder is whole; or a whole one does not fit.
+        """
+        candidates = self._candidates() if resume else []
+        if not candidates:
+            return self.load(path, checkpointables=[])
+        damaged = []
+        for file in candidates:
+            try:
+                self._loaded = file, self._load_file(file)
+            except (CheckpointError, OSError) as error:
+                damaged.append(str(error))
+                continue
+            if file != candidates[0] or not self.get_checkpoint_file():
+                reason = damaged[0] if damaged else f"{self.save_dir}/{TAG} is missing or damaged"
+                self.logger.warning(f"{reason}. Resuming from {file}, the newest whole checkpoint")
+            return self.load(file)
+        raise CheckpointError(
+            f"{self.save_dir}: no checkpoint to resume from is whole. {damaged[0]}. To start "
+            "again, choose another OUTPUT_DIR, or delete the checkpoints"
+        )
+
+    # File and content that resume_or_load has read, so that load does not read it again.
+    _loaded: tuple[str, dict] | None = None
+
+    def _candidates(self) -> list[str]:
+        """Return the checkpoints to resume from: the last one, then the older ones, newest first.
+
+        Files of later iterations than the last one are of another training in the same folder.
+        """
+        tagged = self.get_checkpoint_file()
+        names = os.listdir(self.save_dir) if os.path.isdir(self.save_dir) else []
+        ages = {name: age for name in names if (age := _iteration(name)) is not None}
+        limit = _iteration(os.path.basename(tagged))
+        if limit is not None:
+            ages = {name: age for name, age in ages.items() if age < limit}
+        older = sorted(ages, key=lambda name: ages[name], reverse=True)
+        files = [os.path.join(self.save_dir, name) for name in older]
+        return [tagged, *(file for file in files if file != tagged)] if tagged else files
+
+    def _load_file(self, filename: str) -> dict:
+        loaded, self._loaded = self._loaded, None
+        if loaded is not None and loaded[0] == filename:
+            return loaded[1]
+        return self._read(filename)
+
+    def _read(self, filename: str) -> dict:
+        """Read a file of Detectron2, or of its Caffe2 predecessor, whose names it converts."""
+        data = safe_load(filename)
+        state, rest = find_weights(data, filename)
+        content = {**rest, "model": dict(state), "__source__": filename}
+        if "blobs" in (data if isinstance(data, dict) else ()):
+            content |= {"__author__": "Caffe2", "matching_heuristics": True}
+        return content
+
+    def _load_model(self, checkpoint: dict) -> object:
+        # Detectron2 logs what does not fit, and goes on with random weights.
+        source = checkpoint.pop("__source__")
+        incompatible = super()._load_model(checkpoint)
+        shapes = {name: shapes for name, *shapes in incompatible.incorrect_shapes}
+        wrong = [n for n in incompatible.missing_keys if not n.endswith("num_batches_tracked")]
+        wrong = [*shapes, *(name for name in wrong if name not in shapes)]
+        if wrong and self.required is not None:
+            both = shapes.get(wrong[0])
+            found = f" ({both[0]} in the file, {both[1]} in the model)" if both else ""
+            raise CheckpointError(
+                f"{source}: {len(wrong)} weights of the detector, such as {wrong[0]}, are not in "
+                f"the file or have another shape there{found}. Config and weights must belong "
+                "together"
+            )
+        return incompatible
+
+
+def _iteration(name: str) -> float | None:
+    """Return the iteration of a checkpoint of this name; infinity for the final one."""
+    if name == FINAL:
+        return float("inf")
+    found = re.fullmatch(r"model_(\d+)\.pth", name)
+    return int(found[1]) if found else None

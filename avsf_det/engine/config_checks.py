@@ -184,6 +184,7 @@ RULES = {
     "DATASETS.PROPOSAL_MIN_SCORE_TRAIN": FRACTION,
     "DATASETS.PROPOSAL_MIN_SCORE_TEST": FRACTION,
     "DATALOADER.MAX_BAD_CLIPS": FRACTION,
+    "DATALOADER.TIMEOUT_SEC": WEIGHT,
     "DATALOADER.NUM_WORKERS": _integer(0, 1024),
     "DATALOADER.SAMPLER_TRAIN": _choice(
         "TrainingSampler", "RandomSubsetTrainingSampler", "RepeatFactorTrainingSampler"

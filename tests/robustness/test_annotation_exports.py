@@ -69,6 +69,7 @@ def test_damaged_exports_give_a_result_or_one_line(name, tmp_path, monkeypatch):
 
 @pytest.mark.soak
 @pytest.mark.parametrize("name", EXPORTS)
-def test_three_thousand_damaged_exports(name, tmp_path, monkeypatch):
+def test_three_thousand_damaged_exports(name, tmp_path, monkeypatch, record_counts):
     num_read = convert_mutations(name, 3000, tmp_path, monkeypatch)
-    print(f"{name}: 3,000 mutations, {num_read} converted, {3000 - num_read} refused")
+    refused = 3000 - num_read
+    record_counts(f"export {name}", "14", f"3000 mutations: {num_read} read, {refused} refused")

@@ -85,7 +85,7 @@ def read_state(folder: Path):
 
 
 @pytest.mark.parametrize("size", [1, 2])
-def test_killed_trainings_end_as_unbroken_ones(environment, tmp_path, size):
+def test_killed_trainings_end_as_unbroken_ones(environment, tmp_path, size, record_counts):
     started = time.monotonic()
     unbroken = Training(environment, size, tmp_path / "unbroken", 2, False)
     unbroken.wait_for_start()
@@ -96,7 +96,7 @@ def test_killed_trainings_end_as_unbroken_ones(environment, tmp_path, size):
 
     rng, kills, runs = random.Random(size), 0, 0
     while kills < NUM_KILLS:
-        folder, used, first = tmp_path / f"run{runs}", [], kills
+        folder, used = tmp_path / f"run{runs}", []
         while True:
             used.append(rng.randrange(4))
             training = Training(environment, size, folder, used[-1], resume=True)
@@ -113,8 +113,8 @@ def test_killed_trainings_end_as_unbroken_ones(environment, tmp_path, size):
             break
         runs += 1
         assert differences(read_state(folder), expected) == []
-        print(f"{size} process(es), run {runs}: {kills - first} kills, workers {used}: bit-equal")
-    print(f"{size} process(es): {kills} of {kills} kills, {time.monotonic() - started:.0f} s")
+    took = f"{time.monotonic() - started:.0f} s"
+    record_counts(f"kills of {size} processes", str(size), f"{kills} kills, all bit-equal, {took}")
 
 
 @pytest.mark.parametrize("size", [1, 2])

@@ -113,7 +113,7 @@ READERS: dict[str, tuple[bytes | Callable[[], bytes], Callable[[str], object]]] 
 }
 
 
-def check(name: str, count: int, folder: Path) -> None:
+def check(name: str, count: int, folder: Path) -> int:
     (folder / "videos").mkdir()
     for video in ("v.mp4", "w.mp4"):
         (folder / "videos" / video).touch()
@@ -124,7 +124,7 @@ def check(name: str, count: int, folder: Path) -> None:
     path = Path(name)
     path.write_bytes(data)
     read(name)  # the file itself is valid
-    check_reader(read, path, mutations(data, count, seed=14))
+    return check_reader(read, path, mutations(data, count, seed=14))
 
 
 @pytest.mark.parametrize("name", READERS)
@@ -135,6 +135,10 @@ def test_mutations(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.soak
 @pytest.mark.parametrize("name", READERS)
-def test_many_mutations(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_mutations(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_counts
+) -> None:
     monkeypatch.chdir(tmp_path)
-    check(name, 3000, tmp_path)
+    num_read = check(name, 3000, tmp_path)
+    refused = 3000 - num_read
+    record_counts(f"list {name}", "14", f"3000 mutations: {num_read} read, {refused} refused")

@@ -128,4 +128,4 @@ def test_missing_data_set_says_what_is_expected_where(tmp_path):
     )
     assert done.returncode != 0
     assert "ava_train_v2.2.csv" in done.stderr
-    assert str(tmp_path / "ava" / "annotations") in done.stderr
+    assert f"MISSING in {tmp_path / 'ava'}: annotations" in done.stderr

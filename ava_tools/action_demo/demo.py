@@ -100,7 +100,8 @@ class ActionDemo:
             part = output.with_suffix(".part.mp4")
             drawing_damage = self._draw(path, log, part)
             if damage := damage or drawing_damage:
-                raise VideoDecodeError(f"{damage}; what comes before is in {part} and {log.path}")
+                kept = f"{part.name} and {log.path.name}"
+                raise VideoDecodeError(f"{damage}; what comes before is in {kept}")
             replace_atomic(part, output)
             if self.keep_scores:
                 log.write_ava_csv(table, path.stem, self.predictor.class_ids, offset)

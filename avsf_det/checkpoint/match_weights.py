@@ -59,13 +59,11 @@ class LoadReport:
         if loaded >= min_matched * total:
             return
         parts = Counter(".".join(name.split(".")[:3]) for name in not_loaded)
-        listed = ", ".join(f"{part} ({count})" for part, count in parts.most_common(6))
+        listed = ", ".join(f"{part} ({count})" for part, count in parts.most_common(3))
         raise CheckpointError(
-            f"{source}: fills {loaded} of the {total} tensors of the backbone, "
-            f"{loaded / total:.1%}; {min_matched:.1%} are required. Most of the tensors that are "
-            f"missing or have another shape: {listed}. Check that the config matches these "
-            "weights. If this is intended, lower MODEL.WEIGHTS_MIN_MATCHED "
-            "(convert_checkpoint.py: --min-matched)"
+            f"{source}: fills {loaded / total:.1%} of the backbone's tensors, {min_matched:.1%} are "
+            "required (MODEL.WEIGHTS_MIN_MATCHED, --min-matched); missing or of another shape: "
+            f"{listed}"
         )
 
     def not_loaded(self, *, without: Sequence[str] = ()) -> list[str]:

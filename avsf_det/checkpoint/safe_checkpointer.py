@@ -124,8 +124,9 @@ class SafeCheckpointer(DetectionCheckpointer):
                 self.logger.warning(f"{reason}. Resuming from {file}, the newest whole checkpoint")
             return self.load(file)
         raise CheckpointError(
-            f"{self.save_dir}: no checkpoint to resume from is whole. {damaged[0]}. To start "
-            "again, choose another OUTPUT_DIR, or delete the checkpoints"
+            f"{self.save_dir}: no checkpoint to resume from is whole, such as "
+            f"{os.path.basename(candidates[0])}. To start again, choose another OUTPUT_DIR, or "
+            "delete the checkpoints"
         )
 
     # File and content that resume_or_load has read, so that load does not read it again.

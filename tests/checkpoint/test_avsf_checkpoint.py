@@ -60,10 +60,9 @@ def test_too_little_of_the_backbone_is_an_error_and_changes_nothing(tmp_path: Pa
     assert len(missing) > 0.1 * len(backbone)
     loaded = len(backbone) - len(missing)
     message = (
-        rf"weights\.pth .*fills {loaded} of the {len(backbone)} tensors .*"
-        rf"{loaded / len(backbone):.1%}; 90\.0% "
-        r".*backbone\.slow\.res5 \(50\), backbone\.fast\.res5 \(50\)\."
-        r".*MODEL\.WEIGHTS_MIN_MATCHED .*--min-matched"
+        rf"weights\.pth .*fills {loaded / len(backbone):.1%} of the backbone's tensors, 90\.0% .*"
+        r"MODEL\.WEIGHTS_MIN_MATCHED, --min-matched.*"
+        r"backbone\.slow\.res5 \(50\), backbone\.fast\.res5 \(50\)$"
     )
     with pytest.raises(CheckpointError, match=message):
         load(model, state, tmp_path)

@@ -56,13 +56,13 @@ def tear(path: Path, how: str) -> None:
 def test_a_damaged_last_checkpoint_is_replaced_by_the_newest_whole_one(
     checkpointer, tmp_path, caplog, how
 ):
+    caplog.set_level(logging.WARNING)
     assert resumed(checkpointer) == 3 and not caplog.records
     for name, expected in (("model_final", 2), ("model_0000002", 1)):
         path = tmp_path / f"{name}.pth"
         path.unlink() if how == "missing" else tear(path, how)
         caplog.clear()
-        with caplog.at_level(logging.WARNING):
-            assert resumed(checkpointer) == expected
+        assert resumed(checkpointer) == expected
         (record,) = caplog.records
         assert "model_final.pth" in record.message
         assert f"from {tmp_path}/model_000000{expected}.pth, the newest whole" in record.message

@@ -263,7 +263,7 @@ def test_warns_of_usual_mistakes(score, detections: str, warnings: list[str]) ->
     assert all(line.startswith("warning: ") for line in err.splitlines())
 
 
-def test_names_that_the_locale_lacks_are_printed_as_escapes(tmp_path, monkeypatch):
+def test_names_that_the_locale_lacks_are_printed_in_utf_8(tmp_path, monkeypatch):
     (tmp_path / "m.txt").write_text("1: d\u00e9j\u00e0\n", encoding="utf-8")
     (tmp_path / "g.csv").write_text("v\u00e9,1,0,0,1,1,1,0\n", encoding="utf-8")
     terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
@@ -271,4 +271,4 @@ def test_names_that_the_locale_lacks_are_printed_as_escapes(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     assert get_ava_performance.main(["-l", "m.txt", "-g", "g.csv", "-d", "g.csv"]) == 0
     terminal.seek(0)
-    assert "d\\xe9j\\xe0" in terminal.read()
+    assert "d\u00e9j\u00e0" in terminal.read()

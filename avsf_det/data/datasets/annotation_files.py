@@ -170,7 +170,7 @@ def strip_extension(path: str) -> str:
 
 def first_few(items: Sequence) -> str:
     """Format at most five items for a message, with "..." if there are more."""
-    return ", ".join(one_line(str(item), 80) for item in items[:5]) + (
+    return ", ".join(one_line(str(item), 75) for item in items[:5]) + (
         ", ..." if len(items) > 5 else ""
     )
 

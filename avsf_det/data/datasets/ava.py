@@ -17,7 +17,7 @@ from detectron2.structures import BoxMode
 from ...structures import ActionBoxes, AnnotationError, Keyframe
 from ...structures.ava_csv import read_action_boxes, read_excluded_keyframes
 from ...structures.label_map import read_label_map
-from ..video.formats import describe_endings
+from ..video.formats import count_endings
 from .annotation_files import check_present, find_videos, first_few, without_garbage_collection
 
 logger = logging.getLogger(__name__)
@@ -302,7 +302,7 @@ def _find_videos(video_dir: str, video_ids: Collection[str], csv_file: str) -> d
     if missing:
         raise AnnotationError(
             f"{csv_file}: {len(missing)} of the {len(video_ids)} videos are not in {video_dir}: "
-            f"{first_few(missing)}. Add <video_id>.mp4, or remove their rows from the csv. "
-            + describe_endings(os.listdir(video_dir))
+            f"{first_few(missing)}. {count_endings(os.listdir(video_dir))}. Add <video_id>.mp4, or "
+            "remove their rows"
         )
     return found

@@ -47,7 +47,7 @@ VIDEO_EXTENSIONS = tuple(f".{ending}" for endings in FORMATS.values() for ending
 # no such option.
 _METADATA: dict = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 _ADDRESSES = ("http://", "https://")
-_TIMEOUT_SEC = 30  # until a server answers
+_TIMEOUT_SEC = 20  # until a server answers
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a named pipe",
@@ -90,12 +90,16 @@ def open_input(path: str) -> av.container.InputContainer:
         raise OSError(None, problem) from error
 
 
-def describe_endings(names: Iterable[str]) -> str:
-    """Return which endings were looked for and which some names have, for a message."""
+def count_endings(names: Iterable[str]) -> str:
+    """Return the most frequent endings of names with their numbers, for a message."""
     counts = Counter(os.path.splitext(name)[1] or "without an ending" for name in names)
     there = ", ".join(f"{count} {ending}" for ending, count in counts.most_common(5))
-    looked_for = " ".join(VIDEO_EXTENSIONS).replace(".", "")
-    return f"There {f'are {there}' if there else 'is nothing'}; videos end in {looked_for}."
+    return f"There {f'are {there}' if there else 'is nothing'}"
+
+
+def describe_endings(names: Iterable[str]) -> str:
+    """Return which endings some names have and which were looked for, for a message."""
+    return f"{count_endings(names)}; videos end in {' '.join(VIDEO_EXTENSIONS).replace('.', '')}."
 
 
 def printable(path: str) -> str:

@@ -61,9 +61,9 @@ class LoadReport:
         parts = Counter(".".join(name.split(".")[:3]) for name in not_loaded)
         listed = ", ".join(f"{part} ({count})" for part, count in parts.most_common(3))
         raise CheckpointError(
-            f"{source}: fills {loaded / total:.1%} of the backbone's tensors, {min_matched:.1%} are "
-            "required (MODEL.WEIGHTS_MIN_MATCHED, --min-matched); missing or of another shape: "
-            f"{listed}"
+            f"{source}: fills {loaded / total:.1%} of the backbone's tensors, {min_matched:.1%} "
+            "are required (MODEL.WEIGHTS_MIN_MATCHED, --min-matched); missing or of another "
+            f"shape: {listed}"
         )
 
     def not_loaded(self, *, without: Sequence[str] = ()) -> list[str]:

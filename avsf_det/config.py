@@ -122,6 +122,9 @@ def _add_heads(cfg: CfgNode) -> None:
     cfg.MODEL.ROI_ACTION_HEAD.POOLER_SAMPLING_RATIO = 0  # points per position; 0: adaptive
     cfg.MODEL.ROI_ACTION_HEAD.POOLER_TYPE = "ROIAlignV2"  # "ROIAlign" for Caffe2 weights
     cfg.MODEL.ROI_ACTION_HEAD.DROPOUT = 0.5  # probability, 0..1
+    # Whether training boxes of DATASETS.PROPOSAL_FILES_TRAIN that match no ground-truth box are
+    # kept, as persons without actions (PySlowFast does so); else they are left out.
+    cfg.MODEL.ROI_ACTION_HEAD.KEEP_UNMATCHED = False
 
     # Person detector for videos without boxes: any of Detectron2's detectors whose category 0 is
     # the person. CONFIG_FILE is a path, or a name in Detectron2's model zoo.

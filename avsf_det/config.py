@@ -102,7 +102,7 @@ def _add_audio(cfg: CfgNode) -> None:
     cfg.MODEL.AUDIO.BETA_INV = 2  # 1 / beta_A: Slow channels per Audio channel
     cfg.MODEL.AUDIO.ALPHA = 32  # alpha_A: time steps of the spectrogram per Slow frame
     cfg.MODEL.AUDIO.STRIDES = [1, 2, 2, 2]  # stride in time and frequency of res2..res5
-    cfg.MODEL.AUDIO.BLOCK = "v1"  # block of res2, res3: "v1" as evaluated, "v2" as in Table 1
+    cfg.MODEL.AUDIO.BLOCK = "v1"  # block of res2, res3: "v1" as evaluated, "v2" of Table 1, "3x3"
     # Where audio is fused: any of pool1, res2, res3, res4 (laterals), pool5 (in the classifier).
     cfg.MODEL.AUDIO.FUSION_STAGES = ["res3", "res4", "pool5"]
     cfg.MODEL.AUDIO.FUSION_TYPE = "a_fs"  # laterals: "a_fs", "a_f_s", "av_nonlocal" (Table 5a)

@@ -1,8 +1,11 @@
 """Hooks of Detectron2's training loop."""
 
 import logging
+from typing import Any
 
+import torch
 from detectron2.engine import HookBase
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 
@@ -24,12 +27,34 @@ class NegativeCurriculumHook(HookBase):
     def before_step(self) -> None:
         """Set the ratio of the iteration, and log it when it changes."""
         # The first step sets the ratio of a resumed training, too.
-        model = self.trainer.model
-        if isinstance(model, DistributedDataParallel):
-            model = model.module
+        model = _unwrap(self.trainer.model)
         ratio = self.easy_ratio if self.trainer.iter >= self.hard_after else 1.0
         if ratio != model.avsync_head.easy_ratio:
             logging.getLogger(__name__).info(
                 f"From iteration {self.trainer.iter} on, {ratio:.0%} of the negatives are easy"
             )
             model.avsync_head.easy_ratio = ratio
+
+
+class FractionLogger(HookBase):
+    """Log the fractions of a model every ``period`` iterations; see :meth:`ClipModel.fractions`.
+
+    Reading them makes a GPU wait for the step, which happens in these iterations only.
+    """
+
+    def __init__(self, period: int = 20) -> None:
+        self.period = period
+
+    def after_step(self) -> None:
+        """Log the fraction of correct clips, of those that count, under each name."""
+        if (self.trainer.iter + 1) % self.period:
+            return
+        found = _unwrap(self.trainer.model).fractions()
+        counts = torch.stack([torch.stack(pair) for pair in found.values()]).tolist()
+        for name, (correct, total) in zip(found, counts, strict=True):
+            if total:
+                self.trainer.storage.put_scalar(name, correct / total)
+
+
+def _unwrap(model: nn.Module) -> Any:
+    return model.module if isinstance(model, DistributedDataParallel) else model

@@ -24,7 +24,7 @@ from avsf_det.evaluation import (
 )
 from avsf_det.layers import fold_batch_norms
 
-from .hooks import NegativeCurriculumHook
+from .hooks import FractionLogger, NegativeCurriculumHook
 
 
 class Trainer(DefaultTrainer):
@@ -110,6 +110,8 @@ class Trainer(DefaultTrainer):
         if sync.ENABLED:
             hard_after = round(sync.HARD_AFTER * self.cfg.SOLVER.MAX_ITER)
             built.insert(0, NegativeCurriculumHook(hard_after, sync.EASY_RATIO))
+        if sync.ENABLED or self.cfg.MODEL.META_ARCHITECTURE == "AVPretrainer":
+            built.insert(0, FractionLogger())
         return built
 
     def state_dict(self) -> dict:

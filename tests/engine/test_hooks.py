@@ -1,8 +1,10 @@
 import pytest
+import torch
 from detectron2.engine import TrainerBase
 from torch import nn
 
 from avsf_det.engine import NegativeCurriculumHook
+from avsf_det.engine.hooks import FractionLogger
 
 
 class Recorder(TrainerBase):
@@ -35,3 +37,27 @@ def test_resuming_changes_nothing(start):
     """A new process, a new model: the hook knows nothing but the iteration."""
     everything = run(0, 5)
     assert run(start, 5) == {i: everything[i] for i in range(start, 5)}
+
+
+class Counting(TrainerBase):
+    """Counts one correct clip of two in each step; the second fraction has none to count."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = nn.Module()
+        self.model.fractions = lambda: {
+            "avs/a": (torch.tensor(1.0), torch.tensor(2.0)),
+            "avs/b": (torch.tensor(0.0), torch.tensor(0.0)),
+        }
+
+    def run_step(self):
+        pass
+
+
+def test_fractions_are_logged_every_few_iterations():
+    trainer = Counting()
+    trainer.register_hooks([FractionLogger(period=3)])
+    trainer.train(0, 8)
+    history = trainer.storage.history("avs/a").values()
+    assert history == [(0.5, 2), (0.5, 5)]
+    assert "avs/b" not in trainer.storage.histories()

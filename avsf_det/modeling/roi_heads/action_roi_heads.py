@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec, cat
-from detectron2.modeling.poolers import ROIPooler, convert_boxes_to_pooler_format
+from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.proposal_generator.proposal_utils import add_ground_truth_to_proposals
 from detectron2.modeling.roi_heads import ROI_HEADS_REGISTRY, ROIHeads
 from detectron2.structures import Boxes, ImageList, Instances
@@ -170,7 +170,9 @@ class ActionROIHeads(ROIHeads):
 
     def box_features(self, features: dict[str, torch.Tensor], boxes: list[Boxes]) -> torch.Tensor:
         """Return the features (R, C) float32 of boxes: channels of Slow, Fast, Audio."""
-        return self.roi_features(features, convert_boxes_to_pooler_format(boxes))
+        # (R, 5); Detectron2's conversion makes a GPU wait for the numbers of boxes.
+        rois = [F.pad(x.tensor, (1, 0), value=float(i)) for i, x in enumerate(boxes)]
+        return self.roi_features(features, cat(rois))
 
     def roi_features(self, features: dict[str, torch.Tensor], rois: torch.Tensor) -> torch.Tensor:
         """Return the features (R, C) of ``rois`` (R, 5): index of the clip, x1, y1, x2, y2."""

@@ -6,6 +6,7 @@ import os
 import sys
 
 from ava_tools.measurement.clip_results import compare, evaluate, mean_of_splits
+from ava_tools.measurement.epic_submission import write_epic_submission
 from ava_tools.measurement.run_scores import check_same_clips, fuse_scores
 from avsf_det.engine.defaults import make_parser, run_command
 from avsf_det.evaluation import (
@@ -20,6 +21,8 @@ EXAMPLES = """examples (RUN is output/<run>/inference):
   late fusion of two      python ava_tools/evaluate_scores.py slowfast.npz audio.npz --weights 2 1
   EPIC's two models       python ava_tools/evaluate_scores.py verb.npz noun.npz \\
                               --prior EPIC_100_train.csv
+  file for EPIC's server  python ava_tools/evaluate_scores.py verb.npz noun.npz \\
+                              --submission test.json --sls 2 3 3
   mean of three splits    python ava_tools/evaluate_scores.py --mean-of-splits 1.npz 2.npz 3.npz
   effect of audio         python ava_tools/evaluate_scores.py avsf.npz --compare slowfast.npz \\
                               --output output/compare
@@ -40,6 +43,10 @@ def run(args: argparse.Namespace) -> None:
         os.makedirs(args.output, exist_ok=True)
         if len(runs) > 1:
             write_scores(scores, os.path.join(args.output, "scores.npz"))
+    if args.submission:
+        write_epic_submission(scores, args.submission, args.sls)
+        print(f"{args.submission}: {len(scores.clip_ids)} clips")
+        return
     tasks = evaluate(scores, args.classes, args.prior)
     print(format_results(tasks))
     if args.output:
@@ -65,6 +72,10 @@ def main(argv: list[str] | None = None) -> int:
     add("--classes", metavar="FILE", help="count clips of these classes only")
     prior = "EPIC: also rank actions with P(noun | verb) of this file"
     add("--prior", metavar="TRAIN.csv", help=prior)
+    server = "EPIC: write the result file of the test server instead, whose labels are not public"
+    add("--submission", metavar="FILE.json", help=server)
+    levels = "EPIC-100: supervision levels of pretraining, labels and data, 0 to 5, for that file"
+    add("--sls", nargs=3, type=int, choices=range(6), metavar=("PT", "TL", "TD"), help=levels)
     add("--output", metavar="DIR", help="write tables and fused scores here")
     args = parser.parse_args(argv)
     if args.mean_of_splits and (args.weights or args.compare or args.output):

@@ -102,7 +102,7 @@ def _add_audio(cfg: CfgNode) -> None:
     cfg.MODEL.AUDIO.BETA_INV = 2  # 1 / beta_A: Slow channels per Audio channel
     cfg.MODEL.AUDIO.ALPHA = 32  # alpha_A: time steps of the spectrogram per Slow frame
     cfg.MODEL.AUDIO.STRIDES = [1, 2, 2, 2]  # stride in time and frequency of res2..res5
-    cfg.MODEL.AUDIO.BLOCK = "v1"  # block of res2, res3: "v1" as evaluated, "v2" as in Table 1
+    cfg.MODEL.AUDIO.BLOCK = "v1"  # block of res2, res3: "v1" as evaluated, "v2" of Table 1, "3x3"
     # Where audio is fused: any of pool1, res2, res3, res4 (laterals), pool5 (in the classifier).
     cfg.MODEL.AUDIO.FUSION_STAGES = ["res3", "res4", "pool5"]
     cfg.MODEL.AUDIO.FUSION_TYPE = "a_fs"  # laterals: "a_fs", "a_f_s", "av_nonlocal" (Table 5a)
@@ -122,6 +122,9 @@ def _add_heads(cfg: CfgNode) -> None:
     cfg.MODEL.ROI_ACTION_HEAD.POOLER_SAMPLING_RATIO = 0  # points per position; 0: adaptive
     cfg.MODEL.ROI_ACTION_HEAD.POOLER_TYPE = "ROIAlignV2"  # "ROIAlign" for Caffe2 weights
     cfg.MODEL.ROI_ACTION_HEAD.DROPOUT = 0.5  # probability, 0..1
+    # Whether training boxes of DATASETS.PROPOSAL_FILES_TRAIN that match no ground-truth box are
+    # kept, as persons without actions (PySlowFast does so); else they are left out.
+    cfg.MODEL.ROI_ACTION_HEAD.KEEP_UNMATCHED = False
 
     # Person detector for videos without boxes: any of Detectron2's detectors whose category 0 is
     # the person. CONFIG_FILE is a path, or a name in Detectron2's model zoo.
@@ -183,6 +186,9 @@ def _add_data(cfg: CfgNode) -> None:
     cfg.TEST.VIEWS = CfgNode()
     cfg.TEST.VIEWS.TEMPORAL = 10  # times
     cfg.TEST.VIEWS.SPATIAL = 3  # crops at each time
+    # Precise batch-norm statistics: whether DropPathway is off meanwhile, as at test. False: as in
+    # training, whose statistics mix steps with and without audio.
+    cfg.TEST.PRECISE_BN.KEEP_AUDIO = False
     # EPIC-Kitchens: score actions also with the training set's P(noun | verb).
     cfg.TEST.EPIC_PRIOR = False
     # Audio at test: "normal", "mute" (silence), "swap" (audio of another clip).

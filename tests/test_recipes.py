@@ -17,7 +17,7 @@ from avsf_det import add_avsf_config
 from avsf_det.layers import BatchNormBase
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-FOLDERS = ("Kinetics", "EPIC", "Charades", "SSL", "UCF101", "HMDB51")
+FOLDERS = ("AVA", "Kinetics", "EPIC", "Charades", "SSL", "UCF101", "HMDB51")
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Recipe:
     jitter: tuple[int, int] = (256, 320)
     norm: str = "BN"
     halves: tuple[str, str] = ("train", "val")
+    weight_decay: float = 1e-4
 
 
 KINETICS = {
@@ -75,13 +76,33 @@ SSL = {
     "warmup": (10_000, 0.001 / 1.6),
     "views": (1, 1),
 }
-ALL_LAYERS = {"batch": 16, "clips": 8, "epochs": 134.3}
+AVA = {
+    "epoch": 210_795,
+    "epochs": 63.2,
+    "batch": 256,
+    "lr": 0.4,
+    "iterations": 52_000,
+    "clips": 2,
+    "classes": 80,
+    "steps": (0.5, 0.75),
+    "warmup": (1000, 0.001),
+    "weight_decay": 1e-7,
+}
+ALL_LAYERS = {"batch": 16, "clips": 2, "epochs": 134.3}
 LINEAR = {"batch": 64, "clips": 8, "lr": 0.01, "iterations": 320_000}
 
-# Appendices A.4 (Kinetics), A.5 (EPIC), A.6 (Charades) and A.8 (SSL, UCF101, HMDB51) of the paper.
+# Appendices of the paper: A.7 (AVA), A.4 (Kinetics), A.5 (EPIC), A.6 (Charades), A.8 (SSL, UCF101,
+# HMDB51).
 RECIPES = [
+    Recipe("AVA/*_*_*[x0-9][68].yaml", data="ava_v2.2", **AVA),
+    Recipe("AVA/*_v21.yaml", data="ava_v2.1", **AVA),
     Recipe("Kinetics/**/*_4x16*.yaml", iterations=60_000, epochs=256, **KINETICS),
-    Recipe("Kinetics/audio_r50.yaml", iterations=60_000, epochs=256, **KINETICS),
+    Recipe(
+        "Kinetics/audio_r50.yaml",
+        iterations=16_400,
+        epochs=70,
+        **{**KINETICS, "warmup": (2200, 0.1), "views": (10, 1)},
+    ),
     Recipe("Kinetics/*_r50_8x8.yaml", iterations=46_000, epochs=196, **KINETICS),
     Recipe("Kinetics/*_r101_*.yaml", iterations=46_000, epochs=196, jitter=(256, 340), **KINETICS),
     Recipe("EPIC/*_verb.yaml", iterations=24_000, epochs=33.1, classes=125, **VERB, **EPIC55),
@@ -148,15 +169,20 @@ def test_recipe_has_the_published_numbers(recipe):
         assert recipe.iterations * recipe.batch / recipe.epoch == pytest.approx(
             recipe.epochs, rel=0.005
         )
-        assert solver.WEIGHT_DECAY == 1e-4 and solver.WEIGHT_DECAY_NORM == 0
+        assert solver.WEIGHT_DECAY == recipe.weight_decay and solver.WEIGHT_DECAY_NORM == 0
         assert solver.NESTEROV and solver.MOMENTUM == 0.9
-        assert (head.DROPOUT, head.LOSS) == (recipe.dropout, recipe.loss)
-        assert (views.TEMPORAL, views.SPATIAL) == recipe.views
+        has_precise_bn = recipe.norm != "FrozenBN"
+        if path.parent.name == "AVA":
+            assert cfg.MODEL.ROI_ACTION_HEAD.DROPOUT == recipe.dropout
+            has_precise_bn = path.name.startswith("avsf")
+        else:
+            assert (head.DROPOUT, head.LOSS) == (recipe.dropout, recipe.loss)
+            assert (views.TEMPORAL, views.SPATIAL) == recipe.views
         assert cfg.INPUT.MIN_SIZE_TRAIN == recipe.jitter
         assert cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING == "range"
         assert (cfg.INPUT.CROP.SIZE, cfg.INPUT.MIN_SIZE_TEST) == ([224, 224], 256)
         assert cfg.MODEL.SLOWFAST.NORM == recipe.norm
-        assert cfg.TEST.PRECISE_BN.ENABLED == (recipe.norm != "FrozenBN")
+        assert cfg.TEST.PRECISE_BN.ENABLED == has_precise_bn
         assert cfg.TEST.PRECISE_BN.NUM_ITER == 200
 
 
@@ -168,7 +194,10 @@ def test_recipe_names_its_task_and_registered_data(recipe):
         cfg = load(path)
         assert (cfg.DATASETS.TRAIN, cfg.DATASETS.TEST) == ((train,), (test,)), path
         head = cfg.MODEL.CLIP_HEAD
-        if recipe.task is None:
+        if path.parent.name == "AVA":
+            assert cfg.MODEL.META_ARCHITECTURE == "ActionDetector"
+            assert cfg.MODEL.ROI_ACTION_HEAD.NUM_CLASSES == recipe.classes
+        elif recipe.task is None:
             assert cfg.MODEL.META_ARCHITECTURE == "AVPretrainer"
             assert (head.TASKS, head.NUM_CLASSES) == ([], [])
         else:
@@ -224,7 +253,7 @@ def backbone_shapes(config: str) -> dict[str, torch.Size]:
 @pytest.mark.parametrize(
     "pretrained, fine_tuned",
     [
-        ("Kinetics/avsf_r50_4x16.yaml", "AVA/avsf_r50_4x16.yaml"),
+        ("Kinetics/avsf_r50_4x16_40mels.yaml", "AVA/avsf_r50_4x16.yaml"),
         ("SSL/avsf_r50_4x16.yaml", "UCF101/avsf_r50_4x16_linear.yaml"),
         ("SSL/avsf_r50_16x4.yaml", "HMDB51/avsf_r50_16x4.yaml"),
         ("SSL/slowfast_r50_4x16.yaml", "HMDB51/slowfast_r50_4x16_linear.yaml"),
@@ -236,12 +265,22 @@ def backbone_shapes(config: str) -> dict[str, torch.Size]:
 )
 def test_pretraining_fits_what_is_fine_tuned(pretrained, fine_tuned):
     assert backbone_shapes(pretrained) == backbone_shapes(fine_tuned)
+    mels = {load(path).INPUT.AUDIO.NUM_MELS for path in (pretrained, fine_tuned)}
+    assert len(mels) == 1 or "slowfast" in pretrained
 
 
 @pytest.mark.parametrize("model", ["slowfast", "avsf"])
-def test_detector_adds_only_nonlocal_blocks_to_its_pretraining(model):
-    pretrained = backbone_shapes(f"Kinetics/{model}_r101_8x8.yaml")
-    fine_tuned = backbone_shapes(f"AVA/{model}_r101_8x8.yaml")
+@pytest.mark.parametrize(
+    "counterpart, with_blocks",
+    [("Kinetics/{}_r101_8x8", "AVA/{}_r101_8x8"), ("Kinetics/{}_r101_16x8",) * 2],
+)
+def test_models_with_nonlocal_blocks_add_them_to_their_counterparts(
+    model, counterpart, with_blocks
+):
+    """Appendix A.4: they start from models without."""
+    suffix = "_nl" if counterpart == with_blocks else ""
+    pretrained = backbone_shapes(counterpart.format(model) + ".yaml")
+    fine_tuned = backbone_shapes(with_blocks.format(model) + suffix + ".yaml")
     added = fine_tuned.keys() - pretrained.keys()
     assert pretrained.items() <= fine_tuned.items()
     assert added and all(".nonlocal" in name for name in added)

@@ -20,8 +20,13 @@ TRAIN_NET = Path(__file__).resolve().parents[2] / "train_net.py"
 # (metric, variant) -> seed -> percent
 Results = dict[tuple[str, str], dict[str, float]]
 Variants = dict[str, tuple[str, ...]]
+AVS_ON = ("MODEL.AVSYNC.ENABLED", "True", "INPUT.AUDIO.NEGATIVES", "True")
 # Name -> trained variants (config options of each) and fused variants (trained parts of each).
 ABLATIONS: dict[str, tuple[Variants, Variants]] = {
+    "audio_width": (  # beta_A, Table 5b of the paper
+        {f"beta_1/{n}": ("MODEL.AUDIO.BETA_INV", n) for n in ("8", "4", "2", "1")},
+        {},
+    ),
     "avs": (  # AVS beside the loss of a classifier, as in Table 5d of the paper
         {
             f"avs_{on}": ("MODEL.AVSYNC.ENABLED", on, "INPUT.AUDIO.NEGATIVES", on)
@@ -29,18 +34,32 @@ ABLATIONS: dict[str, tuple[Variants, Variants]] = {
         },
         {},
     ),
+    "avs_levels": (  # levels of the loss, Table 5d
+        {
+            f"avs_{'_'.join(levels)}": (*AVS_ON, "MODEL.AVSYNC.LEVELS", str([*levels]))
+            for levels in (("res5",), ("res4", "res5"), ("res3", "res4", "res5"))
+        },
+        {},
+    ),
+    "connection": (  # of audio and visual features, Table 5a
+        {name: ("MODEL.AUDIO.FUSION_TYPE", name) for name in ("a_f_s", "a_fs", "av_nonlocal")},
+        {},
+    ),
     "curriculum": (  # of an AVPretrainer: easy negatives first, or the final mix from the start
         {"easy_first": (), "mixed": ("MODEL.AVSYNC.HARD_AFTER", "0.0")},
         {},
     ),
     "drop_pathway": (  # Table 5c of the paper
-        {f"drop_{p}": ("MODEL.AUDIO.DROP_PATHWAY", p) for p in ("0.8", "0.5", "0.0")},
+        {f"drop_{p}": ("MODEL.AUDIO.DROP_PATHWAY", p) for p in ("0.8", "0.5", "0.2", "0.0")},
         {},
     ),
     "fusion": (  # "late" is the row "SlowFast+Audio" of Table 6
         {
             "hierarchical": (),
-            "pool5": ("MODEL.AUDIO.FUSION_STAGES", "['pool5']"),
+            "pool5": (  # as configs/Kinetics/ablations/avsf_r50_4x16_pool5.yaml: no laterals
+                *("MODEL.AUDIO.FUSION_STAGES", "['pool5']"),
+                *("MODEL.SLOWFAST.FUSION_STAGES", "[]"),
+            ),
             "slowfast": (
                 *("MODEL.BACKBONE.NAME", "build_slowfast_backbone"),
                 *("MODEL.SLOWFAST.FUSION_STAGES", "['pool1', 'res2', 'res3', 'res4']"),

@@ -163,14 +163,15 @@ class FeatureExtractor:
     @torch.no_grad()
     def _extract(self, clips: list[dict]) -> dict[str, np.ndarray]:
         # The hooks store the layers of this batch while the backbone runs.
-        _, x = self.model.preprocess(clips)
-        features, _ = self.model.extract(x)
-        if HEAD in self.layers and self.detects:
-            boxes = [clip["proposals"].proposal_boxes.to(self.model.device) for clip in clips]
-            self._found[HEAD] = self.model.roi_heads.box_features(features, boxes)
-        elif HEAD in self.layers:
-            # (W, positions, C): the head's windows over the map, as for scores.
-            self._found[HEAD] = self.model.head.pool(features).mean(dim=1)
+        with self.model.autocast():
+            _, x = self.model.preprocess(clips)
+            features, _ = self.model.extract(x)
+            if HEAD in self.layers and self.detects:
+                boxes = [clip["proposals"].proposal_boxes.to(self.model.device) for clip in clips]
+                self._found[HEAD] = self.model.roi_heads.box_features(features, boxes)
+            elif HEAD in self.layers:
+                # (W, positions, C): the head's windows over the map, as for scores.
+                self._found[HEAD] = self.model.head.pool(features).mean(dim=1)
         found = {layer: self._found[layer].float().cpu().numpy() for layer in self.layers}
         return {**found, "has_audio": np.array([clip["has_audio"] for clip in clips])}
 

@@ -3,10 +3,13 @@
 import logging
 import os
 import re
+from typing import Any
 
+import torch
 import torch.distributed as dist
 from detectron2.engine import HookBase, hooks
 from detectron2.utils import comm
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from avsf_det.data.samplers import derive_seed
@@ -30,9 +33,7 @@ class NegativeCurriculumHook(HookBase):
     def before_step(self) -> None:
         """Set the ratio of the iteration, and log it when it changes."""
         # The first step sets the ratio of a resumed training, too.
-        model = self.trainer.model
-        if isinstance(model, DistributedDataParallel):
-            model = model.module
+        model = _unwrap(self.trainer.model)
         ratio = self.easy_ratio if self.trainer.iter >= self.hard_after else 1.0
         if ratio != model.avsync_head.easy_ratio:
             logging.getLogger(__name__).info(
@@ -46,10 +47,27 @@ class ResumablePreciseBN(hooks.PreciseBN):
 
     Detectron2's hook continues one loader over all evaluations, whose position is in no checkpoint.
     Here the data loader must be a ``TrainLoader`` of its own; its workers run only meanwhile.
+
+    Args:
+        *args: arguments of Detectron2's hook.
+        keep_audio: whether DropPathway is off meanwhile, as at test.
     """
+
+    def __init__(self, *args: Any, keep_audio: bool = False) -> None:
+        super().__init__(*args)
+        self.keep_audio = keep_audio
 
     def update_stats(self) -> None:
         """Update the statistics, see the base class."""
+        drop_pathway = getattr(_unwrap(self.trainer.model).backbone, "drop_pathway", None)
+        rate = drop_pathway.rate if drop_pathway else 0.0
+        if drop_pathway and self.keep_audio:
+            drop_pathway.rate = 0.0
+        self._update_stats()
+        if drop_pathway:
+            drop_pathway.rate = rate
+
+    def _update_stats(self) -> None:
         if not self._disabled:
             loader, iteration = self._data_loader, self.trainer.iter
             loader.seed = derive_seed(self.trainer.data_loader.seed, iteration)
@@ -58,19 +76,32 @@ class ResumablePreciseBN(hooks.PreciseBN):
         self._data_iter = None
 
 
-class SharedMeansHook(HookBase):
-    """Give all processes the running means that DropPathway fills in (DROP_FILL "mean").
+class BufferAverager(HookBase):
+    """Give all processes the mean of their batch-norm statistics and other buffers after each step.
 
-    These buffers enter the training, but a checkpoint has those of the main process only.
+    DistributedDataParallel synchronises gradients alone, so each process would evaluate with
+    statistics of its own, and the checkpoint would have those of the main process. As means of
+    exponential averages are exponential averages of means, averaging in each step equals averaging
+    at the end; and whenever a training is interrupted, one process's buffers are those of all.
+
+    Put the hook after those that change buffers, and before the checkpoint and the evaluation.
     """
 
-    def before_step(self) -> None:
-        """Copy the means of the main process to the others."""
-        if comm.get_world_size() == 1:
+    def before_train(self) -> None:
+        """Find the buffers."""
+        buffers = dict(_unwrap(self.trainer.model).named_buffers())
+        state = _unwrap(self.trainer.model).state_dict()  # without constants such as the pixel mean
+        self.buffers = [x for n, x in buffers.items() if n in state and x.is_floating_point()]
+
+    def after_step(self) -> None:
+        """Average the buffers by one collective operation."""
+        if comm.get_world_size() == 1 or not self.buffers:
             return
-        for module in self.trainer.model.modules():
-            for stage in getattr(module, "filled_stages", ()):
-                dist.broadcast(module.get_buffer(f"mean_{stage}"), 0)
+        flat = torch.cat([x.flatten() for x in self.buffers]) / comm.get_world_size()
+        dist.all_reduce(flat)
+        parts = flat.split([x.numel() for x in self.buffers])
+        for buffer, part in zip(self.buffers, parts, strict=True):
+            buffer.copy_(part.view_as(buffer))
 
 
 def cut_metrics(path: str, start_iter: int) -> None:
@@ -90,3 +121,27 @@ def cut_metrics(path: str, start_iter: int) -> None:
         file.seek(0)
         file.writelines(kept)
         file.truncate()
+
+
+class FractionLogger(HookBase):
+    """Log the fractions of a model every ``period`` iterations; see :meth:`ClipModel.fractions`.
+
+    Reading them makes a GPU wait for the step, which happens in these iterations only.
+    """
+
+    def __init__(self, period: int = 20) -> None:
+        self.period = period
+
+    def after_step(self) -> None:
+        """Log the fraction of correct clips, of those that count, under each name."""
+        if (self.trainer.iter + 1) % self.period:
+            return
+        found = _unwrap(self.trainer.model).fractions()
+        counts = torch.stack([torch.stack(pair) for pair in found.values()]).tolist()
+        for name, (correct, total) in zip(found, counts, strict=True):
+            if total:
+                self.trainer.storage.put_scalar(name, correct / total)
+
+
+def _unwrap(model: nn.Module) -> Any:
+    return model.module if isinstance(model, DistributedDataParallel) else model

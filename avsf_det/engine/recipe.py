@@ -65,6 +65,9 @@ class Recipe:
         for key in self._fixed:
             group, name = key.split(".")
             scaled[group][name] = cfg[group][name]
+        # On one GPU the same number of clips would be days of work that a crash loses.
+        period = min(scaled.SOLVER.CHECKPOINT_PERIOD, cfg.SOLVER.CHECKPOINT_PERIOD)
+        scaled.SOLVER.CHECKPOINT_PERIOD = period
         # Rounding down to 0 would divide by it.
         for name in ("MAX_ITER", "CHECKPOINT_PERIOD"):
             scaled.SOLVER[name] = max(1, scaled.SOLVER[name])

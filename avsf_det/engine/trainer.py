@@ -31,7 +31,13 @@ from avsf_det.layers import fold_batch_norms
 from avsf_det.structures import AVSFError, ConfigError
 
 from .finite_loss import FiniteLossAMPTrainer, FiniteLossTrainer
-from .hooks import NegativeCurriculumHook, ResumablePreciseBN, SharedMeansHook, cut_metrics
+from .hooks import (
+    BufferAverager,
+    FractionLogger,
+    NegativeCurriculumHook,
+    ResumablePreciseBN,
+    cut_metrics,
+)
 from .interruption import StopHook
 
 # What gloo and NCCL raise in a process whose partner has ended.
@@ -132,16 +138,22 @@ class Trainer(DefaultTrainer):
                 # Ours reads with as many workers as training, instead of none.
                 loader = self.build_train_loader(self.cfg)
                 num_iter = test.PRECISE_BN.NUM_ITER
-                built[i] = ResumablePreciseBN(test.EVAL_PERIOD, self.model, loader, num_iter)
+                built[i] = ResumablePreciseBN(
+                    *(test.EVAL_PERIOD, self.model, loader, num_iter),
+                    keep_audio=test.PRECISE_BN.KEEP_AUDIO,
+                )
         # After the hooks that change the model or save it, before a long evaluation.
         place = next((i for i, h in enumerate(built) if isinstance(h, hooks.EvalHook)), len(built))
         built.insert(place, StopHook(self.checkpointer))
-        if self.cfg.MODEL.AUDIO.DROP_FILL == "mean":
-            built.insert(0, SharedMeansHook())
+        saving = hooks.PeriodicCheckpointer, StopHook  # the former in the main process alone
+        place = next(i for i, h in enumerate(built) if isinstance(h, saving))
+        built.insert(place, BufferAverager())
         sync = self.cfg.MODEL.AVSYNC
         if sync.ENABLED:
             hard_after = round(sync.HARD_AFTER * self.cfg.SOLVER.MAX_ITER)
             built.insert(0, NegativeCurriculumHook(hard_after, sync.EASY_RATIO))
+        if sync.ENABLED or self.cfg.MODEL.META_ARCHITECTURE == "AVPretrainer":
+            built.insert(0, FractionLogger())
         return built
 
     def train(self) -> dict | None:

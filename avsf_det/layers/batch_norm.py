@@ -51,40 +51,59 @@ class FrozenBatchNorm3d(FrozenBatchNorm2d):
         return module
 
 
-class SubBatchNorm(BatchNormBase):
+class SubBatchNorm(nn.BatchNorm3d):
     """Batch norm whose training statistics come from groups of ``clips`` neighbouring clips.
 
     One process with a large batch then trains as several processes with small ones (paper,
     appendix A.4: statistics over 8 clips). A batch of fewer clips is one group. Maps have any rank
-    (N, C, ...).
+    (N, C, ...); the parent is the class that Detectron2 and fvcore know as a norm.
 
     Running statistics are those of the whole batch, as the batch norm without groups keeps them.
 
+    Args:
+        num_features: number of channels, C.
+        clips: number of clips of a group.
+        stacked: number of maps of each clip in a batch: 2 for (clips, their negatives), which are
+            in one group.
+        eps: added to the variance.
+        momentum: weight of a batch in the running statistics.
+
     Raises:
-        ValueError: in training, N is larger than ``clips`` and not a multiple of it.
+        ValueError: in training, there are more than ``clips`` clips and not a multiple of it.
     """
 
+    # Never None here; for mypy.
     running_mean: torch.Tensor
     running_var: torch.Tensor
     num_batches_tracked: torch.Tensor
     momentum: float
 
     def __init__(
-        self, num_features: int, *, clips: int, eps: float = 1e-5, momentum: float = 0.1
+        self,
+        num_features: int,
+        *,
+        clips: int,
+        stacked: int = 1,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
     ) -> None:
         super().__init__(num_features, eps, momentum)
-        self.clips = clips
+        self.clips, self.stacked = clips, stacked
 
     def _check_input_dim(self, x: torch.Tensor) -> None:
         """Accept any rank; called by the parent."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalise (N, C, ...), keeping the shape."""
-        if not self.training or len(x) <= self.clips:
+        """Normalise (N * stacked, C, ...), keeping the shape."""
+        if not self.training or len(x) <= self.clips * self.stacked:
             return super().forward(x)
         if len(x) % self.clips:
             raise ValueError(f"a batch of {len(x)} clips has no groups of {self.clips} clips")
-        groups = x.split(self.clips)
+        # The Audio pathway also runs without negatives, on silence, where groups do not matter.
+        stacked = self.stacked if len(x) % (self.stacked * self.clips) == 0 else 1
+        # (stacked, N, C, ...) in groups of neighbouring clips, each (stacked * clips, C, ...)
+        parts = x.unflatten(0, (stacked, -1)).split(self.clips, dim=1)
+        groups = [part.flatten(0, 1) for part in parts]
         means = x.new_zeros(len(groups), self.num_features, dtype=self.running_mean.dtype)
         variances = torch.zeros_like(means)
         normalized = [
@@ -97,11 +116,12 @@ class SubBatchNorm(BatchNormBase):
         self.running_mean.lerp_(means.mean(0), self.momentum)
         total = variances.mean(0) + means.var(0, unbiased=False)
         self.running_var.lerp_(total, self.momentum)
-        return torch.cat(normalized)
+        stacks = [y.unflatten(0, (stacked, self.clips)) for y in normalized]
+        return torch.cat(stacks, dim=1).flatten(0, 1)
 
     def extra_repr(self) -> str:
         """Describe the settings, for ``repr``."""
-        return f"{super().extra_repr()}, clips={self.clips}"
+        return f"{super().extra_repr()}, clips={self.clips}, stacked={self.stacked}"
 
 
 def get_norm(norm: Norm, out_channels: int) -> nn.Module | None:

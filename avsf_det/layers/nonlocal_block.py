@@ -55,11 +55,11 @@ class NonLocalAttention(nn.Module):
         pooled = max_pool3d(x, self.pool)  # (N, C, T / t, H / h, W / w)
         query = self.theta(queries)
         q, k, v = query.flatten(2), self.phi(pooled).flatten(2), self.g(pooled).flatten(2)
-        affinity = q.transpose(1, 2) @ k  # (N, P, S), P positions attend to S
+        # Scaled before the product, whose sums over D channels would overflow in float16.
+        scale = q.shape[1] ** -0.5 if self.attention == "softmax" else 1 / k.shape[2]
+        affinity = (q * scale).transpose(1, 2) @ k  # (N, P, S), P positions attend to S
         if self.attention == "softmax":
-            affinity = (affinity * q.shape[1] ** -0.5).softmax(dim=2)
-        else:
-            affinity = affinity / k.shape[2]
+            affinity = affinity.softmax(dim=2)
         return self.out((v @ affinity.transpose(1, 2)).view(query.shape))
 
 

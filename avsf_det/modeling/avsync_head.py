@@ -11,7 +11,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
-from detectron2.utils.events import get_event_storage
 from torch import nn
 
 from ..structures import ConfigError
@@ -59,6 +58,9 @@ class AVSyncHead(nn.Module):
         levels: names of the levels.
         easy_ratio: fraction of a batch, from its start, with easy negatives (rounded down). A
             curriculum may change it between steps.
+        fractions: of the last training step, see :meth:`forward`: name to the number of correct
+            clips and the number of clips that count, float32 scalars on the device. A hook logs
+            them now and then, as reading them makes a GPU wait.
     """
 
     @configurable
@@ -82,6 +84,7 @@ class AVSyncHead(nn.Module):
         self.margin, self.weight = margin, weight
         self.min_variance, self.max_similarity = min_variance, max_similarity
         self.easy_ratio = 1.0
+        self.fractions: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         self.f2s, self.a2fs = f2s, a2fs
         for level, (visual, audio) in channels.items():
             layers = {"visual": nn.Linear(visual, dim), "audio": nn.Linear(audio, dim)}
@@ -128,14 +131,14 @@ class AVSyncHead(nn.Module):
             **laterals,
         }
 
-    def is_easy(self, num_clips: int) -> torch.Tensor:
+    def is_easy(self, num_clips: int, device: torch.device | None = None) -> torch.Tensor:
         """Return which of N clips have easy negatives, (N,) bool; a single clip has none."""
         num_easy = math.floor(self.easy_ratio * num_clips) if num_clips > 1 else 0
-        return torch.arange(num_clips) < num_easy
+        return torch.arange(num_clips, device=device) < num_easy
 
     def choose_negatives(self, x: Mapping[str, Any]) -> dict[str, Any]:
         """Return the inputs of a backbone with easy negatives for the clips of :meth:`is_easy`."""
-        easy = self.is_easy(len(x["audio"])).to(x["audio"].device)
+        easy = self.is_easy(len(x["audio"]), x["audio"].device)
         hard, has_hard = x["audio_negative"], x["has_audio_negative"]
         # A video that is too short for a hard negative gives its own audio to the next clip.
         given = torch.where(has_hard.view(-1, 1, 1, 1), hard, x["audio"])
@@ -183,8 +186,8 @@ class AVSyncHead(nn.Module):
     def forward(self, taps: Mapping[str, SyncTap], x: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         """Compute the losses.
 
-        "avs/<level>_acc_easy" and "_acc_hard" go into Detectron2's event storage: the fraction of
-        clips, of those that count, that are closer to their own audio than to that negative.
+        ``fractions`` gets "avs/<level>_acc_easy" and "_acc_hard": the clips, of those that count,
+        that are closer to their own audio than to that negative.
 
         Args:
             taps: taps of N clips with negatives by stage; see :class:`SlowFast`.
@@ -194,7 +197,7 @@ class AVSyncHead(nn.Module):
             "loss_avs_<level>" of each level.
         """
         valid = self.is_valid(x)
-        easy = self.is_easy(len(valid)).to(valid.device)
+        easy = self.is_easy(len(valid), valid.device)
         losses = {}
         for level, (visual, audio) in self.embed(taps).items():
             positive, negative = (pair_distances(visual, part) for part in audio.chunk(2))  # (N,)
@@ -209,7 +212,9 @@ class AVSyncHead(nn.Module):
                 loss = margin_contrastive_loss(positive, negative, mask, self.margin)
             losses[f"loss_avs_{level}"] = self.weight * loss
             for kind, chosen in (("easy", easy), ("hard", ~easy)):
-                _log_fraction(f"avs/{level}_acc_{kind}", positive < negative, mask * chosen)
+                counted = (mask * chosen).detach()
+                correct = (counted * (positive < negative)).sum(), counted.sum()
+                self.fractions[f"avs/{level}_acc_{kind}"] = correct
         return losses
 
 
@@ -217,10 +222,3 @@ def _sync_logits(layer: nn.Linear, distances: torch.Tensor) -> torch.Tensor:
     """Return the logits (N,) of "in sync" from the cosines of pairs of embeddings."""
     # The cosine of two vectors of length 0.5 is 1 - 2 * distance^2.
     return layer(1 - 2 * distances.square().unsqueeze(1)).squeeze(1).float()
-
-
-def _log_fraction(name: str, correct: torch.Tensor, mask: torch.Tensor) -> None:
-    """Log the fraction of the clips with ``mask`` (N,) 1 that is ``correct`` (N,), if any."""
-    total = mask.sum().item()
-    if total:
-        get_event_storage().put_scalar(name, (mask * correct).sum().item() / total)

@@ -30,7 +30,7 @@ def margin_contrastive_loss(
         margin: distance from which a negative pair has no loss.
     """
     pairs = positive.square() + (margin - negative).clamp(min=0).square()
-    return (mask * pairs).sum() / (2 * len(mask))
+    return _masked_mean(pairs, mask)
 
 
 def sync_classification_loss(
@@ -41,7 +41,12 @@ def sync_classification_loss(
     ``positive`` and ``negative`` are logits (N,), ``mask`` that of :func:`margin_contrastive_loss`.
     """
     pairs = F.softplus(-positive) + F.softplus(negative)
-    return (mask * pairs).sum() / (2 * len(mask))
+    return _masked_mean(pairs, mask)
+
+
+def _masked_mean(pairs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Return the sum of ``pairs`` (N,) with ``mask`` 1, over 2N; the others may be infinite."""
+    return torch.where(mask > 0, pairs, 0).sum() / (2 * len(mask))
 
 
 def are_distinct(

@@ -1,6 +1,7 @@
 """The tool that scores, fuses and compares runs from their files."""
 
 import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 
 from ava_tools import evaluate_scores as tool
+from ava_tools.measurement.epic_submission import epic_submission
 from ava_tools.measurement.run_scores import fuse_scores
 from avsf_det.evaluation import (
+    ClipEvaluationError,
     ClipScores,
     read_scores,
     score_clips,
@@ -105,6 +108,45 @@ def test_epic_from_two_models_with_the_prior(tmp_path: Path, capsys):
     assert last_row(capsys.readouterr().out)[:3] == ["action_prior", "40", f"{top1:.2f}"]
     assert tool.main([verb, "--prior", str(train)]) == 1
     assert "Give the scores of the verb and of the noun model" in capsys.readouterr().err
+
+
+def test_file_for_the_server_of_epic(tmp_path: Path, capsys):
+    """The servers rank pairs by what the file says: verb x noun, best first."""
+    no_label = {"labels": {"verb": np.full(2, -1)}}
+    verb = make_scores(2, num_classes=97, task="verb", **no_label)
+    noun = make_scores(2, num_classes=300, seed=1, task="noun", labels={"noun": np.full(2, -1)})
+    files = [save(tmp_path / "verb.npz", verb), save(tmp_path / "noun.npz", noun)]
+    output = tmp_path / "test.json"
+    assert tool.main([*files, "--submission", str(output), "--sls", "2", "3", "4"]) == 0
+    content = json.loads(output.read_text())
+    results = content.pop("results")
+    head = {"version": "0.2", "challenge": "action_recognition"}
+    assert content == {**head, "sls_pt": 2, "sls_tl": 3, "sls_td": 4}
+    assert list(results) == verb.clip_ids
+    for i, clip in enumerate(results.values()):
+        assert clip["verb"] == {str(k): float(x) for k, x in enumerate(verb.scores["verb"][i])}
+        assert len(clip["noun"]) == 300 and len(clip["action"]) == 100
+        best = [*clip["action"].values()]
+        v, n = map(int, next(iter(clip["action"])).split(","))
+        assert (v, n) == (verb.scores["verb"][i].argmax(), noun.scores["noun"][i].argmax())
+        assert best == sorted(best, reverse=True)
+        assert best[0] == float(verb.scores["verb"][i, v]) * float(noun.scores["noun"][i, n])
+
+    for options, message in (
+        ([*files, "--submission", str(output)], "needs --sls PT TL TD"),
+        ([files[0], "--submission", str(output)], "no scores of noun"),
+    ):
+        assert tool.main(options) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_epic_55_has_no_supervision_levels():
+    verb = make_scores(2, num_classes=125, task="verb")
+    noun = make_scores(2, num_classes=352, seed=1, task="noun")
+    content = epic_submission(fuse_scores([verb, noun]))
+    assert list(content) == ["version", "challenge", "results"] and content["version"] == "0.1"
+    with pytest.raises(ClipEvaluationError, match="leave out --sls"):
+        epic_submission(fuse_scores([verb, noun]), [2, 3, 4])
 
 
 def test_errors_are_one_line(files, tmp_path: Path, capsys):

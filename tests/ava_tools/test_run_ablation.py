@@ -198,14 +198,20 @@ def test_variants_are_the_models_of_their_names():
     fusion, _ = ablation.ABLATIONS["fusion"]
     hierarchical = {"slow", "fast", "f2s", "audio", "a2fs"}
     assert built(fusion["hierarchical"])[:2] == (hierarchical, {"res3", "res4", "pool5"})
-    assert built(fusion["pool5"])[:2] == (hierarchical - {"a2fs"}, {"pool5"})
+    assert built(fusion["pool5"])[:2] == (hierarchical - {"a2fs", "f2s"}, {"pool5"})
     assert built(fusion["slowfast"])[0] == {"slow", "fast", "f2s"}
     assert built(fusion["audio"])[0] == {"audio"}
     rates = [built(options)[2] for options in ablation.ABLATIONS["drop_pathway"][0].values()]
-    assert rates == [0.8, 0.5, 0.0]
-    for name, key, values in (
-        ("avs", "ENABLED", [True, False]),
-        ("curriculum", "HARD_AFTER", [0.4, 0.0]),
+    assert rates == [0.8, 0.5, 0.2, 0.0]
+    for options in ablation.ABLATIONS["connection"][0].values():
+        assert built(options)[0] == hierarchical
+    levels = [["res5"], ["res4", "res5"], ["res3", "res4", "res5"]]
+    for name, section, key, values in (
+        ("avs", "AVSYNC", "ENABLED", [True, False]),
+        ("avs_levels", "AVSYNC", "LEVELS", levels),
+        ("audio_width", "AUDIO", "BETA_INV", [8, 4, 2, 1]),
+        ("connection", "AUDIO", "FUSION_TYPE", ["a_f_s", "a_fs", "av_nonlocal"]),
+        ("curriculum", "AVSYNC", "HARD_AFTER", [0.4, 0.0]),
     ):
         found = []
         for options in ablation.ABLATIONS[name][0].values():
@@ -213,7 +219,7 @@ def test_variants_are_the_models_of_their_names():
             add_avsf_config(cfg)
             cfg.merge_from_file(CONFIG.replace("kinetics", "ssl"))
             cfg.merge_from_list(list(options))
-            found.append(cfg.MODEL.AVSYNC[key])
+            found.append(cfg.MODEL[section][key])
         assert found == values
 
 

@@ -1,8 +1,12 @@
 import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from detectron2.engine import TrainerBase
 from torch import nn
 
 from avsf_det.engine import NegativeCurriculumHook
+from avsf_det.engine.hooks import BufferAverager, FractionLogger
 
 
 class Recorder(TrainerBase):
@@ -35,3 +39,50 @@ def test_resuming_changes_nothing(start):
     """A new process, a new model: the hook knows nothing but the iteration."""
     everything = run(0, 5)
     assert run(start, 5) == {i: everything[i] for i in range(start, 5)}
+
+
+class Counting(TrainerBase):
+    """Counts one correct clip of two in each step; the second fraction has none to count."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = nn.Module()
+        self.model.fractions = lambda: {
+            "avs/a": (torch.tensor(1.0), torch.tensor(2.0)),
+            "avs/b": (torch.tensor(0.0), torch.tensor(0.0)),
+        }
+
+    def run_step(self):
+        pass
+
+
+def test_fractions_are_logged_every_few_iterations():
+    trainer = Counting()
+    trainer.register_hooks([FractionLogger(period=3)])
+    trainer.train(0, 8)
+    history = trainer.storage.history("avs/a").values()
+    assert history == [(0.5, 2), (0.5, 5)]
+    assert "avs/b" not in trainer.storage.histories()
+
+
+def average_buffers(rank: int, folder: str) -> None:
+    """One of two processes, whose statistics differ until the step has ended."""
+    dist.init_process_group("gloo", f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    trainer = Counting()
+    trainer.model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    trainer.model.register_buffer("constant", torch.tensor(float(rank)), persistent=False)
+    trainer.model[1].running_mean.fill_(rank)
+    trainer.model[1].running_var.fill_(2 + 4 * rank)
+    trainer.register_hooks([BufferAverager()])
+    trainer.train(0, 1)
+    torch.save(dict(trainer.model.named_buffers()), f"{folder}/{rank}.pth")
+    dist.destroy_process_group()
+
+
+def test_all_processes_get_the_mean_of_their_buffers(tmp_path):
+    mp.spawn(average_buffers, args=(str(tmp_path),), nprocs=2)
+    for rank in (0, 1):
+        found = torch.load(tmp_path / f"{rank}.pth")
+        assert found["1.running_mean"].tolist() == [0.5] * 3
+        assert found["1.running_var"].tolist() == [4.0] * 3
+        assert found["constant"] == rank  # not part of a checkpoint

@@ -20,9 +20,10 @@ def numbers(cfg):
 def test_a_recipe_is_scaled_and_says_before_and_after():
     notes = []
     cfg = load_config(RECIPE, num_processes=1, notes=notes)
-    assert numbers(cfg) == (16, 0.025, 832_000, 1)
-    assert "IMS_PER_BATCH 256" in notes[-1] and "IMS_PER_BATCH 16" in notes[-1]
-    assert numbers(load_config(RECIPE, num_processes=16)) == (256, 0.4, 52_000, 16)
+    assert numbers(cfg) == (2, 0.003125, 6_656_000, 1)
+    assert "IMS_PER_BATCH 256" in notes[-1] and "IMS_PER_BATCH 2," in notes[-1]
+    assert cfg.SOLVER.CHECKPOINT_PERIOD == 2000  # not 128 times as many
+    assert numbers(load_config(RECIPE, num_processes=128)) == (256, 0.4, 52_000, 128)
     # Numbers in three files of ours.
     assert numbers(load_config(NOUN, num_processes=4)) == (16, 0.0003, 174_000, 4)
 
@@ -59,7 +60,7 @@ def test_a_copied_recipe_is_scaled_and_so_are_numbers_with_their_world_size(tmp_
         copy.parent.mkdir(exist_ok=True)
         copy.write_text(source.read_text())
     copied = load_config(tmp_path / "AVA" / RECIPE.name, num_processes=1)
-    assert numbers(copied) == (16, 0.025, 832_000, 1)
+    assert numbers(copied) == (2, 0.003125, 6_656_000, 1)
     options = ["SOLVER.IMS_PER_BATCH", 8, "SOLVER.REFERENCE_WORLD_SIZE", 1]
     assert numbers(load_config(RECIPE, options, num_processes=2))[0] == 16
 
@@ -68,7 +69,7 @@ def test_periods_that_a_user_wrote_are_used_while_the_rest_is_scaled():
     options = ["SOLVER.CHECKPOINT_PERIOD", 10, "TEST.EVAL_PERIOD", 20]
     cfg = load_config(RECIPE, options, num_processes=1)
     assert (cfg.SOLVER.CHECKPOINT_PERIOD, cfg.TEST.EVAL_PERIOD) == (10, 20)
-    assert numbers(cfg) == (16, 0.025, 832_000, 1)
+    assert numbers(cfg) == (2, 0.003125, 6_656_000, 1)
 
 
 def test_a_world_size_that_does_not_divide_is_named():

@@ -8,7 +8,7 @@ from torch import nn
 
 from avsf_det import add_avsf_config
 from avsf_det.engine import Trainer
-from avsf_det.engine.hooks import ResumablePreciseBN
+from avsf_det.engine.hooks import BufferAverager, ResumablePreciseBN
 from avsf_det.engine.interruption import StopHook
 
 
@@ -47,8 +47,9 @@ def test_precise_bn_reads_with_the_workers_of_training(monkeypatch):
     upstream = [timer, hooks.PreciseBN(0, trainer.model, None, 1), None]
     monkeypatch.setattr(DefaultTrainer, "build_hooks", lambda self: upstream)
     trainer.checkpointer = None
-    first, precise_bn, none, stop = trainer.build_hooks()
+    first, precise_bn, none, averager, stop = trainer.build_hooks()
     assert (first, none) == (timer, None)
     assert isinstance(precise_bn, ResumablePreciseBN)
+    assert isinstance(averager, BufferAverager)  # before a checkpoint is written
     assert isinstance(stop, StopHook)
     assert workers == [3]

@@ -2,6 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from detectron2.layers import Conv2d
+from detectron2.solver.build import get_default_optimizer_params
+from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
 from torch import nn
 
 from avsf_det.layers import (
@@ -95,6 +97,35 @@ def test_sub_batch_norm_of_one_group_or_in_eval_is_batch_norm():
 def test_sub_batch_norm_names_a_batch_that_has_no_such_groups():
     with pytest.raises(ValueError, match="a batch of 5 clips has no groups of 2"):
         SubBatchNorm(3, clips=2)(torch.randn(5, 3, 2, 3, 3))
+
+
+def test_groups_hold_clips_and_their_negatives():
+    """Eight maps of four clips and their negatives, as two processes of two clips each."""
+    torch.manual_seed(0)
+    x = torch.randn(8, 3, 4, 5) * torch.arange(1.0, 9).view(8, 1, 1, 1)
+    order = [0, 1, 4, 5], [2, 3, 6, 7]  # clips, then their negatives
+    expected = torch.empty_like(x)
+    for rows in order:
+        expected[rows] = nn.BatchNorm2d(3)(x[rows])
+    norm = SubBatchNorm(3, clips=2, stacked=2)
+    assert torch.allclose(norm(x), expected, atol=1e-6)
+    assert torch.allclose(norm(x[:6]), SubBatchNorm(3, clips=2)(x[:6]))  # without negatives
+
+
+def test_precise_statistics_and_optimizer_find_every_norm():
+    """fvcore's precise BN and Detectron2's weight decay know norms by their class."""
+    torch.manual_seed(0)
+    norms = [nn.BatchNorm3d(3), SubBatchNorm(3, clips=2), nn.BatchNorm2d(3), nn.SyncBatchNorm(3)]
+    model = nn.Sequential(*norms)
+    assert get_bn_modules(model) == norms
+    groups = get_default_optimizer_params(model, weight_decay=0.1, weight_decay_norm=0.0)
+    assert sum(len(group["params"]) for group in groups) == 8
+    assert {group["weight_decay"] for group in groups} == {0.0}
+
+    x = torch.randn(8, 3, 4, 16, 16) * 2 + 1
+    update_bn_stats(norm := SubBatchNorm(3, clips=2), [x, x], 2)
+    assert torch.allclose(norm.running_mean, x.mean((0, 2, 3, 4)), atol=1e-5)
+    assert torch.allclose(norm.running_var, x.var((0, 2, 3, 4)), rtol=1e-3)
 
 
 def test_folded_batch_norms_give_the_same():

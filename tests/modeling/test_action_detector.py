@@ -67,8 +67,8 @@ def test_slow_alone_detects_and_audio_alone_cannot():
 
 def test_loss_is_the_mean_over_boxes_and_actions():
     heads = make_heads()
-    labelled = [Instances(SIZE, gt_actions=torch.tensor([[1.0, 0, 0, 0, 1]])), Instances(SIZE)]
-    labelled[1].proposal_boxes = Boxes(torch.zeros(0, 4))
+    actions = torch.tensor([[1.0, 0, 0, 0, 1]])
+    labelled = [Instances(SIZE, gt_actions=actions), Instances(SIZE, gt_actions=actions[:0])]
     logits = torch.tensor([[math.log(3), math.log(3), 0, 0, 0]])  # probabilities 3/4, 1/2
     expected = -(math.log(3 / 4) + math.log(1 / 4) + 3 * math.log(1 / 2)) / 5
     assert heads.loss(logits, labelled).item() == pytest.approx(expected)
@@ -92,6 +92,23 @@ def test_training_keeps_proposals_that_match_a_ground_truth_box():
     for x in (alone, alone_bare):
         assert torch.equal(x.proposal_boxes.tensor, true)
         assert torch.equal(x.gt_actions, target.gt_actions)
+
+
+def test_proposals_without_a_match_may_be_kept_as_persons_without_actions():
+    heads = make_heads()
+    heads.keep_unmatched = True
+    (target,) = (x["instances"] for x in make_inputs(num_clips=1))
+    true = target.gt_boxes.tensor
+    boxes = torch.stack([true[1] + 0.5, true[0] + 10.0])  # IoU 0.95, 0.3
+    proposals = Instances(SIZE, proposal_boxes=Boxes(boxes), objectness_logits=torch.ones(2))
+    with EventStorage():
+        kept, alone = heads.label_and_sample_proposals([proposals] * 2, [target, target[:0]])
+    assert torch.equal(kept.proposal_boxes.tensor, torch.cat([boxes, true]))
+    expected = target.gt_actions[[1, 0, 0, 1]] * torch.tensor([1.0, 0, 1, 1]).view(4, 1)
+    assert torch.equal(kept.gt_actions, expected) and expected[1:].any()
+    # No ground truth is left in the clip, for example after cropping.
+    assert torch.equal(alone.proposal_boxes.tensor, boxes)
+    assert torch.equal(alone.gt_actions, torch.zeros(2, 5))
 
 
 def test_hundreds_of_people_are_all_kept():

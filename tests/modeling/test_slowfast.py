@@ -280,6 +280,15 @@ def test_block_of_table_1():
     assert run(backbone.eval(), make_features())["audio_res5"].shape == (2, 128, 4, 1)
 
 
+def test_usual_block_of_section_3():
+    cfg = make_cfg(audio=True)
+    cfg.MODEL.AUDIO.BLOCK = "3x3"
+    backbone = build_backbone(cfg)
+    for blocks in (backbone.audio[stage] for stage in ("res2", "res3", "res4", "res5")):
+        assert {tuple(block.conv2.kernel_size) for block in blocks} == {(3, 3)}
+    assert run(backbone.eval(), make_features())["audio_res5"].shape == (2, 128, 4, 1)
+
+
 def test_strides_of_the_audio_pathway():
     cfg = make_cfg(audio=True)
     cfg.MODEL.AUDIO.STRIDES = [2, 2, 2, 2]

@@ -26,11 +26,12 @@ Under ``$DETECTRON2_DATASETS`` (default ``datasets``)::
         {train,val}.csv
         label_map.txt          optional: one class name per line
       videos/{train,val}/      <id>_<start>_<end>.mp4, with or without class folders
-    epic55/                    epic55_{train,val}, divided by participant
+    epic55/                    epic55_{train,val}, divided by participant; epic55_test_{seen,unseen}
       annotations/EPIC_{train_action_labels,verb_classes,noun_classes}.csv
+      annotations/EPIC_test_{s1,s2}_timestamps.csv
       videos/                  <video_id>.MP4, or <participant>/videos/<video_id>.MP4
-    epic100/                   epic100_{train,val}
-      annotations/EPIC_100_{train,validation,verb_classes,noun_classes}.csv
+    epic100/                   epic100_{train,val,test}
+      annotations/EPIC_100_{train,validation,test_timestamps,verb_classes,noun_classes}.csv
       videos/
     charades/                  charades_{train,val}
       annotations/Charades_v1_{train,test}.csv, Charades_v1_classes.txt
@@ -168,17 +169,24 @@ def register_all_kinetics(root: str) -> None:
 
 
 def register_all_epic_kitchens(root: str) -> None:
-    """Register ``epic{55,100,_mini}_{train,val}``."""
+    """Register ``epic{55,100,_mini}_{train,val}`` and the lists of the test servers.
+
+    The latter, ``epic55_test_{seen,unseen}`` and ``epic100_test``, have no labels.
+    """
     labels = "train_action_labels"
-    # Name -> prefix of the files, train and val list, number of verbs and nouns, participants.
-    versions = {
-        "epic55": ("EPIC_", labels, labels, EPIC55_NUM_CLASSES, EPIC55_PARTICIPANTS),
-        "epic100": ("EPIC_100_", "train", "validation", EPIC100_NUM_CLASSES, {}),
-        "epic_mini": ("EPIC_100_", "train", "validation", (None, None), {}),
+    labels_55 = {"train": labels, "val": labels}
+    tests_55 = {"test_seen": "test_s1_timestamps", "test_unseen": "test_s2_timestamps"}
+    lists_100 = {"train": "train", "val": "validation"}
+    test_100 = {"test": "test_timestamps"}
+    # Name -> prefix of the files, split -> list, number of verbs and nouns, participants.
+    versions: dict[str, tuple] = {
+        "epic55": ("EPIC_", labels_55 | tests_55, EPIC55_NUM_CLASSES, EPIC55_PARTICIPANTS),
+        "epic100": ("EPIC_100_", lists_100 | test_100, EPIC100_NUM_CLASSES, {}),
+        "epic_mini": ("EPIC_100_", lists_100, (None, None), {}),
     }
-    for name, (prefix, train, val, (num_verbs, num_nouns), participants) in versions.items():
+    for name, (prefix, lists, (num_verbs, num_nouns), participants) in versions.items():
         path = f"{root}/{name}/annotations/{prefix}"
-        for split, file in (("train", train), ("val", val)):
+        for split, file in lists.items():
             register_epic_kitchens(
                 f"{name}_{split}",
                 f"{path}{file}.csv",
@@ -187,7 +195,7 @@ def register_all_epic_kitchens(root: str) -> None:
                 num_nouns=num_nouns,
                 verb_file=f"{path}verb_classes.csv",
                 noun_file=f"{path}noun_classes.csv",
-                train_csv=f"{path}{train}.csv",
+                train_csv=f"{path}{lists['train']}.csv",
                 participants=participants.get(split),
                 source=_source(name, _EPIC_SITE if num_verbs else ""),
             )

@@ -2,11 +2,13 @@
 
 Shorthands: (N, C, T, F) is clips, channels, time steps, mel bins. Kernels are time x frequency.
 res2 and res3 process time and frequency separately. The paper describes two blocks for that: the
-one that its authors evaluated ("v1", docs/paper.md), and the one of its Table 1 ("v2").
+one that its authors evaluated ("v1", docs/paper.md), and the one of its Table 1 ("v2"). Section 3.4
+compares them with the usual block of 3 x 3 convolutions ("3x3").
 """
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import fvcore.nn.weight_init as weight_init
 import torch
@@ -100,7 +102,7 @@ class TimeFrequencyBlock(nn.Module):
         return F.relu_(self.conv3(x) + shortcut)
 
 
-BLOCKS = ("v1", "v2")
+BLOCKS = ("v1", "v2", "3x3")
 
 
 def make_audio_pathway(
@@ -118,7 +120,7 @@ def make_audio_pathway(
         depth: 50 or 101.
         width: number of channels of the stem; res2..res5 give 4, 8, 16 and 32 times as many.
         strides: strides of res2..res5, in time and in frequency.
-        block: block of res2 and res3, "v1" or "v2".
+        block: block of res2 and res3, "v1", "v2" or "3x3".
         last_stage: "stem", "res2", ..., "res5"; later ones are not built.
         norm: norm of all layers, see :func:`detectron2.layers.get_norm`.
 
@@ -132,7 +134,8 @@ def make_audio_pathway(
         raise ValueError(f"audio block is '{block}'; it can be {', '.join(BLOCKS)}")
     # Time and frequency are separate in the first two stages, joint in the others.
     separable = partial(TimeFrequencyBlock, reduce=block == "v2")
-    classes = (separable, separable, BottleneckBlock, BottleneckBlock)
+    first: Any = BottleneckBlock if block == "3x3" else separable
+    classes = (first, first, BottleneckBlock, BottleneckBlock)
     stages: dict[str, nn.Module] = {"stem": AudioStem(width, norm=norm)}
     channels = width
     for i, name in enumerate(RESIDUAL_STAGES):

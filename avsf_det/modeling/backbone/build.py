@@ -126,7 +126,7 @@ def _make_fusion(
     last_stage: str,
 ) -> dict[str, FusionStage]:
     """Return the fusion stages, by the stage before them, from the laterals by fusion stage."""
-    target, _, _, fuse = _get_fusion_type(fusion_type)
+    target, _, _, fuse, _ = _get_fusion_type(fusion_type)
     # Audio that goes through Fast must be there before Fast goes to Slow.
     order = "f2s_after" if target == "fast" else "f2s_before"
     fusion = {}
@@ -195,7 +195,7 @@ def _make_audio(cfg: CfgNode, last_stage: str) -> nn.ModuleDict:
         strides=c.STRIDES,
         block=c.BLOCK,
         last_stage=last_stage,
-        norm=_norm(cfg),
+        norm=_audio_norm(cfg),
     )
 
 
@@ -210,7 +210,7 @@ def _make_fast_lateral(cfg: CfgNode, name: str) -> FastToSlow:
 def _make_audio_lateral(cfg: CfgNode, name: str, visual_channels: int, fusion_type: str) -> Any:
     """Create the lateral at fusion stage ``name``; ``visual_channels`` are those of its result."""
     c, alpha = cfg.MODEL.AUDIO, cfg.MODEL.SLOWFAST.ALPHA
-    target, lateral, keys, _ = _get_fusion_type(fusion_type)
+    target, lateral, keys, _, has_negatives = _get_fusion_type(fusion_type)
     reduction = math.prod(c.STRIDES[: list(FUSION_STAGES.values()).index(name)])
     reduction *= alpha if target == "fast" else 1  # Fast has alpha_F frames per Slow frame
     if c.ALPHA % reduction:
@@ -224,7 +224,7 @@ def _make_audio_lateral(cfg: CfgNode, name: str, visual_channels: int, fusion_ty
         visual_channels,
         inner_channels=c.FUSION_WIDTH,
         stride=c.ALPHA // reduction,
-        norm=_norm(cfg),
+        norm=_audio_norm(cfg) if has_negatives else _norm(cfg),
         **{name: c[key] for name, key in keys.items()},
     )
 
@@ -236,14 +236,15 @@ class AudioFusionType(NamedTuple):
     lateral: type[nn.Module]
     keys: dict[str, str]  # arguments of the lateral to their keys in MODEL.AUDIO
     fuse: Callable[..., AudioFusion]  # what a fusion stage does with the lateral
+    has_negatives: bool  # whether the lateral processes negatives too
 
 
 KERNEL = {"kernel": "FUSION_KERNEL"}
 ATTENTION = {"pool": "NONLOCAL_POOL", "attention": "NONLOCAL_TYPE"}
 AUDIO_FUSION_TYPES = {
-    "a_fs": AudioFusionType("slow", AudioToVisual, KERNEL, AddAudio),
-    "a_f_s": AudioFusionType("fast", AudioToVisual, KERNEL, AddAudio),
-    "av_nonlocal": AudioFusionType("slow", AudioVisualNonLocal, ATTENTION, AttendToVisual),
+    "a_fs": AudioFusionType("slow", AudioToVisual, KERNEL, AddAudio, True),
+    "a_f_s": AudioFusionType("fast", AudioToVisual, KERNEL, AddAudio, True),
+    "av_nonlocal": AudioFusionType("slow", AudioVisualNonLocal, ATTENTION, AttendToVisual, False),
 }
 
 
@@ -275,6 +276,13 @@ def _norm(cfg: CfgNode) -> Norm:
     """Return MODEL.SLOWFAST.NORM as the layers take it."""
     c = cfg.MODEL.SLOWFAST
     return partial(SubBatchNorm, clips=c.SUBBN_CLIPS) if c.NORM == "SubBN" else c.NORM
+
+
+def _audio_norm(cfg: CfgNode) -> Norm:
+    """Return the norm of layers whose batches hold clips and, with MODEL.AVSYNC, negatives."""
+    norm = _norm(cfg)
+    stacked = {"stacked": 2} if cfg.MODEL.AVSYNC.ENABLED else {}
+    return norm if isinstance(norm, str) else partial(norm, **stacked)
 
 
 def _stage_channels(cfg: CfgNode, pathway: str) -> dict[str, int]:

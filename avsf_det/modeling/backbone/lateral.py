@@ -167,18 +167,20 @@ class DropPathway(nn.Module):
             Tensor of the shape and dtype of ``x``.
         """
         shape = (-1, *[1] * (x.dim() - 1))
-        kept = mask.to(x.dtype).view(shape)
+        is_kept = mask.view(shape) > 0
+        # Not a product: 0 * inf is NaN, and float16 overflows.
         if stage not in self.filled_stages:
-            return x * kept
+            return torch.where(is_kept, x, 0)
         mean = self.get_buffer(f"mean_{stage}")
         if self.training:
             self._update(mean, x.detach(), mask)
-        return x * kept + mean.to(x.dtype).view(1, -1, *shape[2:]) * (1 - kept)
+        return torch.where(is_kept, x, mean.to(x.dtype).view(1, -1, *shape[2:]))
 
     def _update(self, mean: torch.Tensor, x: torch.Tensor, mask: torch.Tensor) -> None:
         """Move ``mean`` (C,) towards the mean of the clips of ``x`` with mask 1, if any."""
         count = mask.sum()
-        now = (mask @ x.flatten(2).mean(dim=2).to(mask.dtype)) / count.clamp(min=1)
+        rows = x.flatten(2).mean(dim=2).to(mask.dtype)  # (N, C)
+        now = torch.where(mask.view(-1, 1) > 0, rows, 0).sum(dim=0) / count.clamp(min=1)
         # A factor instead of a branch: a step that drops everything leaves the mean as it is.
         mean += self.momentum * (count > 0) * (now - mean)
 

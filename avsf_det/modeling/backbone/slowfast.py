@@ -159,9 +159,10 @@ class SlowFast(Backbone):
         num_frames = frames.shape[2]
         if num_frames % self.alpha:
             raise ConfigError(f"{num_frames} frames are not a multiple of alpha_F = {self.alpha}")
-        # On the CPU: CUDA rounds differently, and an integer must not fall below itself.
-        index = torch.linspace(0, num_frames - 1, num_frames // self.alpha)
-        sampled = frames.index_select(2, index.long().to(frames.device))
+        count = num_frames // self.alpha
+        # Integers of Python: an index tensor would have to be copied to the GPU in every step.
+        index = [i * (num_frames - 1) // max(count - 1, 1) for i in range(count)]
+        sampled = torch.stack([frames[:, :, i] for i in index], dim=2)
         if is_channels_last(frames):
             sampled = sampled.contiguous(memory_format=torch.channels_last_3d)
         return sampled

@@ -52,11 +52,13 @@ class ActionDetector(ClipModel):
         clips, x = self.preprocess(batched_inputs)
         proposals = targets = None
         if "proposals" in batched_inputs[0]:
-            proposals = [x["proposals"].to(self.device) for x in batched_inputs]
+            proposals = [x["proposals"] for x in batched_inputs]
         if self.training:
-            targets = [x["instances"].to(self.device) for x in batched_inputs]
+            targets = [x["instances"] for x in batched_inputs]
         elif proposals is None:
             raise ValueError("person boxes are missing: every clip needs 'proposals'")
+        else:
+            proposals = [x.to(self.device) for x in proposals]
         features, sync_losses = self.extract(x)
         # In training proposals may be None; ground-truth boxes replace them.
         results, losses = self.roi_heads(clips, features, proposals, targets)

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
-from detectron2.utils.events import get_event_storage
 
 from ..clip_head import ClipHead
 from .clip_model import ClipModel, in_autocast
@@ -47,6 +46,7 @@ class AVPretrainer(ClipModel):
                 "AVPretrainer needs MODEL.AVSYNC.ENABLED or MODEL.ROTATION.ENABLED, or both"
             )
         self.rotation_head, self.rotation_weight = rotation_head, rotation_weight
+        self._rotation_accuracy: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -87,24 +87,31 @@ class AVPretrainer(ClipModel):
             features, losses = self.extract(x)
         else:
             rotations = torch.randint(NUM_ROTATIONS, (len(batched_inputs),))
-            features, losses = self.extract({**x, "frames": rotate(x["frames"], rotations)})
+            frames = rotate(x["frames"], rotations).contiguous(memory_format=self.memory_format)
+            features, losses = self.extract({**x, "frames": frames})
             losses = losses | self._rotation_loss(
-                self.rotation_head, features, rotations.to(self.device)
+                self.rotation_head, features, self._stack([*rotations.unbind()])
             )
         # DDP requires every parameter in the graph, also of pathways that no head reads.
-        zero = 0 * sum(feature.float().mean() for feature in features.values())
+        total = torch.stack([feature.float().mean() for feature in features.values()]).sum()
+        zero = torch.where(torch.zeros_like(total, dtype=torch.bool), total, 0)
         return {name: loss + zero for name, loss in losses.items()}
+
+    def fractions(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """Return those of :class:`ClipModel`, and the accuracy of the rotation head."""
+        return {**super().fractions(), **self._rotation_accuracy}
 
     def _rotation_loss(
         self, head: ClipHead, features: dict[str, torch.Tensor], rotations: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """Return "loss_rotation", and log the accuracy as "train/rotation_accuracy"."""
+        """Return "loss_rotation", and note the accuracy for :meth:`fractions`."""
         logits = head(_without_audio(features))  # {"rotation": (N, P, 4)}
         predicted = logits["rotation"].mean(dim=1).argmax(dim=1)
-        get_event_storage().put_scalar(
-            "train/rotation_accuracy", (predicted == rotations).float().mean().item()
-        )
-        losses = head.losses(logits, [{"rotation": k} for k in rotations])
+        correct = (predicted == rotations).float()
+        self._rotation_accuracy = {
+            "train/rotation_accuracy": (correct.sum(), torch.ones_like(correct).sum())
+        }
+        losses = head.losses(logits, [{"rotation": k} for k in rotations.unbind()])
         return {name: self.rotation_weight * loss for name, loss in losses.items()}
 
     def inference(self, x: Mapping[str, Any]) -> list[dict]:
@@ -152,7 +159,8 @@ class AVPretrainer(ClipModel):
         """Return the probabilities (N, 4, 4) of the rotations, by clip and its true rotation."""
         rows = []
         for k in range(NUM_ROTATIONS):
-            features = self.backbone({"frames": torch.rot90(frames, k, (3, 4))})
+            turned = torch.rot90(frames, k, (3, 4)).contiguous(memory_format=self.memory_format)
+            features = self.backbone({"frames": turned})
             rows.append(head.scores(head(_without_audio(features)))["rotation"])  # (N, 4)
         return torch.stack(rows, dim=1)
 

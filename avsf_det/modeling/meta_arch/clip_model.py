@@ -108,6 +108,10 @@ class ClipModel(nn.Module):
             "channels_last": cfg.MODEL.CHANNELS_LAST,
         }
 
+    def fractions(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """Return the fractions of the last training step, see :class:`AVSyncHead`."""
+        return {} if self.avsync_head is None else self.avsync_head.fractions
+
     @property
     def device(self) -> torch.device:
         """Device of the model, where :meth:`preprocess` moves its inputs."""
@@ -117,6 +121,13 @@ class ClipModel(nn.Module):
         """Return the context that :meth:`forward` runs in, see :func:`in_autocast`."""
         if self.autocast_dtype is None:
             return nullcontext()
+        # The trainer that scales gradients has turned autocast on already.
+        is_scaled = torch.is_autocast_enabled(self.device.type)
+        if self.training and self.autocast_dtype == torch.float16 and not is_scaled:
+            raise ValueError(
+                "MODEL.AUTOCAST_DTYPE float16 is for inference: small gradients would become 0. "
+                "To train in float16 set SOLVER.AMP.ENABLED True, or use bfloat16."
+            )
         return torch.autocast(self.device.type, self.autocast_dtype)
 
     def preprocess(self, batched_inputs: list[dict]) -> tuple[ImageList | None, dict[str, Any]]:
@@ -142,10 +153,15 @@ class ClipModel(nn.Module):
             raise AVSFError("The batch is empty; a model needs at least one clip")
         clips = frames = None
         if "frames" in batched_inputs[0]:
-            # Normalised before padding, so that padding is the mean colour.
-            raw = [x["frames"].to(self.device) for x in batched_inputs]
-            clips = _pad([(x - self.pixel_mean) / self.pixel_std for x in raw])
-            frames = clips.tensor.contiguous(memory_format=self.memory_format)  # (N, 3, T, H, W)
+            raw = [x["frames"] for x in batched_inputs]
+            sizes = [tuple(x.shape[-2:]) for x in raw]
+            if len(set(sizes)) == 1:
+                frames = self._normalize_frames(self._stack(raw))  # (N, 3, T, H, W)
+            else:
+                # Normalised before padding, so that padding is the mean colour.
+                frames = _pad([self._normalize_frames(self._stack([x]))[0] for x in raw])
+            frames = frames.contiguous(memory_format=self.memory_format)
+            clips = ImageList(frames, sizes)
         x: dict[str, Any] = {"frames": frames, **self._batch_audio(batched_inputs, "audio")}
         if self.avsync_head is not None:
             x |= self._batch_audio(batched_inputs, "audio_negative")
@@ -160,9 +176,20 @@ class ClipModel(nn.Module):
         """Return ``name`` (N, 1, T_a, F), normalised, and has_``name`` (N,) bool, or both None."""
         if name not in batched_inputs[0]:
             return {name: None, f"has_{name}": None}
-        audio = torch.stack([x[name].to(self.device) for x in batched_inputs])
-        has = torch.tensor([x[f"has_{name}"] for x in batched_inputs], device=self.device)
+        audio = self._stack([x[name] for x in batched_inputs])
+        has = self._stack([torch.tensor(x[f"has_{name}"]) for x in batched_inputs])
         return {name: (audio - self.audio_mean) / self.audio_std, f"has_{name}": has}
+
+    def _normalize_frames(self, frames: torch.Tensor) -> torch.Tensor:
+        return (frames - self.pixel_mean) / self.pixel_std
+
+    def _stack(self, tensors: list[torch.Tensor]) -> torch.Tensor:
+        """Stack tensors of one shape, and move them to the device without waiting for it."""
+        if self.device.type != "cuda" or tensors[0].is_cuda:
+            return torch.stack([x.to(self.device) for x in tensors])
+        shape = (len(tensors), *tensors[0].shape)
+        pinned = torch.empty(shape, dtype=tensors[0].dtype, pin_memory=True)
+        return torch.stack(tensors, out=pinned).to(self.device, non_blocking=True)
 
     def extract(self, x: dict[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         """Run the backbone.
@@ -181,12 +208,11 @@ class ClipModel(nn.Module):
         return features, self.avsync_head(taps, x)
 
 
-def _pad(clips: list[torch.Tensor]) -> ImageList:
-    """Pad clips (3, T, H, W) on the right and below to a common size.
+def _pad(clips: list[torch.Tensor]) -> torch.Tensor:
+    """Pad clips (3, T, H, W) on the right and below to a common size, and stack them.
 
     Detectron2's ``ImageList.from_tensors`` does so too, but breaks the graph of torch.compile.
     """
-    sizes = [tuple(clip.shape[-2:]) for clip in clips]
-    height, width = (max(sides) for sides in zip(*sizes, strict=True))
+    height, width = (max(x.shape[i] for x in clips) for i in (-2, -1))
     padded = [F.pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2])) for x in clips]
-    return ImageList(torch.stack(padded), sizes)
+    return torch.stack(padded)

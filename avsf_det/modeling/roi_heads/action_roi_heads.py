@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec, cat
-from detectron2.modeling.poolers import ROIPooler, convert_boxes_to_pooler_format
+from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.proposal_generator.proposal_utils import add_ground_truth_to_proposals
 from detectron2.modeling.roi_heads import ROI_HEADS_REGISTRY, ROIHeads
 from detectron2.structures import Boxes, ImageList, Instances
@@ -32,6 +32,8 @@ class ActionROIHeads(ROIHeads):
         num_actions: number of actions, K.
         pooler: RoIAlign of the visual maps.
         dropout: probability of dropout before the linear layer.
+        keep_unmatched: whether proposals that match no ground-truth box are trained on too, as
+            persons without actions; else they are left out.
         **kwargs: arguments of :class:`detectron2.modeling.ROIHeads`.
     """
 
@@ -44,9 +46,11 @@ class ActionROIHeads(ROIHeads):
         num_actions: int,
         pooler: ROIPooler,
         dropout: float,
+        keep_unmatched: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.keep_unmatched = keep_unmatched
         self.in_features = in_features
         self.pooler = pooler
         self.dropout = nn.Dropout(dropout)
@@ -74,6 +78,7 @@ class ActionROIHeads(ROIHeads):
                 pooler_type=head.POOLER_TYPE,
             ),
             "dropout": head.DROPOUT,
+            "keep_unmatched": head.KEEP_UNMATCHED,
         }
 
     def forward(
@@ -91,14 +96,18 @@ class ActionROIHeads(ROIHeads):
             proposals: proposals of N clips, with "proposal_boxes" and "objectness_logits" (person
                 score). None in training: the ground-truth boxes are the proposals.
             targets: in training, N ground truths with "gt_boxes", "gt_classes" (zeros) and
-                "gt_actions" (M, K).
+                "gt_actions" (M, K); with the proposals on any device.
 
         Returns:
             In training, [] and {"loss_action"}; else the N results of :meth:`inference` and {}.
         """
         if self.training:
             assert targets is not None
-            proposals = self.label_and_sample_proposals(proposals, targets)
+            # Boxes are matched where they lie, on the CPU: sizes depend on data, for which a GPU
+            # would have to wait.
+            labelled = self.label_and_sample_proposals(proposals, targets)
+            device = features[self.in_features[0]].device
+            proposals = [x.to(device) for x in labelled]
         assert proposals is not None
         logits = self.predict(features, [x.proposal_boxes for x in proposals])
         if self.training:
@@ -108,9 +117,10 @@ class ActionROIHeads(ROIHeads):
     def label_and_sample_proposals(
         self, proposals: list[Instances] | None, targets: list[Instances]
     ) -> list[Instances]:
-        """Keep the proposals that match a ground-truth box, and copy its "gt_" fields to them.
+        """Copy the "gt_" fields of the matching ground-truth box to each proposal.
 
-        Unlike in Detectron2, proposals may be missing; see also :meth:`_sample_proposals`.
+        Proposals without one are left out, or have no actions (``keep_unmatched``). Unlike in
+        Detectron2, proposals may be missing.
         """
         if proposals is None:
             # Ground-truth boxes join below: by Detectron2's APPEND_GT, or here if that is off.
@@ -124,14 +134,27 @@ class ActionROIHeads(ROIHeads):
             ]
             if not self.proposal_append_gt:
                 proposals = add_ground_truth_to_proposals(targets, proposals)
-        return super().label_and_sample_proposals(proposals, targets)
+        labelled = super().label_and_sample_proposals(proposals, targets)
+        for x in labelled:
+            # A clip without ground truth has proposals, but no field to copy.
+            actions = x.gt_actions if x.has("gt_actions") else None
+            if actions is None:
+                actions = torch.zeros(len(x), self.predictor.out_features)
+            is_person = x.gt_classes == 0  # 1, the number of categories, is background
+            x.gt_actions = actions.to(is_person.device) * is_person.unsqueeze(1)
+        return labelled
 
     def _sample_proposals(
         self, matched_idxs: torch.Tensor, matched_labels: torch.Tensor, gt_classes: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keep all foreground proposals, in order, and no background: it has no action labels."""
-        sampled = (matched_labels == 1).nonzero().squeeze(1)
-        return sampled, torch.zeros_like(sampled)
+        """Keep all foreground proposals, in order, and background if it is trained on.
+
+        Returns:
+            Indices of the kept proposals, and their categories: 0 person, 1 background.
+        """
+        is_kept = torch.ones_like(matched_labels) if self.keep_unmatched else matched_labels
+        sampled = (is_kept == 1).nonzero().squeeze(1)
+        return sampled, (matched_labels[sampled] != 1).long()
 
     def predict(self, features: dict[str, torch.Tensor], boxes: list[Boxes]) -> torch.Tensor:
         """Compute action logits.
@@ -147,7 +170,9 @@ class ActionROIHeads(ROIHeads):
 
     def box_features(self, features: dict[str, torch.Tensor], boxes: list[Boxes]) -> torch.Tensor:
         """Return the features (R, C) float32 of boxes: channels of Slow, Fast, Audio."""
-        return self.roi_features(features, convert_boxes_to_pooler_format(boxes))
+        # (R, 5); Detectron2's conversion makes a GPU wait for the numbers of boxes.
+        rois = [F.pad(x.tensor, (1, 0), value=float(i)) for i, x in enumerate(boxes)]
+        return self.roi_features(features, cat(rois))
 
     def roi_features(self, features: dict[str, torch.Tensor], rois: torch.Tensor) -> torch.Tensor:
         """Return the features (R, C) of ``rois`` (R, 5): index of the clip, x1, y1, x2, y2."""
@@ -166,10 +191,9 @@ class ActionROIHeads(ROIHeads):
 
         Args:
             logits: (R, K) logits.
-            proposals: labelled proposals of N clips, with "gt_actions" where there is any box.
+            proposals: labelled proposals of N clips, with "gt_actions".
         """
-        actions = [x.gt_actions for x in proposals if len(x)]
-        targets = cat(actions) if actions else torch.zeros_like(logits)
+        targets = cat([x.gt_actions for x in proposals])
         # A sum divided by at least 1: the mean of no boxes would be NaN.
         loss = F.binary_cross_entropy_with_logits(logits, targets, reduction="sum")
         return loss / max(logits.numel(), 1)

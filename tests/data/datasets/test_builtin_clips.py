@@ -31,6 +31,7 @@ SPLITS = {
     )
     for split in ("train", "test")
 }
+SPLITS |= {"epic55_test_seen", "epic55_test_unseen", "epic100_test"}
 
 
 @pytest.fixture
@@ -119,6 +120,13 @@ def test_epic(root):
     metadata = MetadataCatalog.get("epic55_val")
     assert [len(metadata.task_classes[task]) for task in ("verb", "noun")] == [125, 352]
     assert metadata.train_annotation_file == str(csv)
+
+    # The servers' test lists have no classes.
+    columns = "uid,participant_id,video_id,start_timestamp,stop_timestamp,start_frame,stop_frame\n"
+    test = columns + "7,P25,P25_01,00:00:01.0,00:00:02.0,1,2\n"
+    write(root / "epic55" / "annotations" / "EPIC_test_s1_timestamps.csv", test)
+    (clip,) = DatasetCatalog.get("epic55_test_seen")
+    assert (clip["clip_id"], clip["labels"]) == ("7", {})
 
     folder = root / "epic_mini"
     header, row = header.replace("uid", "narration_id"), row.replace("124", "1").replace("351", "0")

@@ -35,7 +35,8 @@ sys.meta_path.append(_MissingDetectron2)
 def __getattr__(name: str) -> object:
     if name != "add_avsf_config":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import data, modeling  # noqa: F401  (they register datasets and models)
+    # These register datasets, models and the addresses of public weights.
+    from . import data, model_zoo, modeling  # noqa: F401
     from .config import add_avsf_config
 
     return add_avsf_config

@@ -15,10 +15,10 @@ LEAVES = {"config", "layers", "structures", "utils"}
 ALLOWED = {
     **{leaf: set() for leaf in LEAVES},
     **dict.fromkeys(("checkpoint", "data", "evaluation", "modeling"), LEAVES - {"config"}),
-    "model_zoo": {"config", "structures"},
-    "engine": {"__init__", "checkpoint", "data", "evaluation", *LEAVES} - {"config"},
+    "model_zoo": {"checkpoint", "config", "structures"},
+    "engine": {"__init__", "checkpoint", "data", "evaluation", "model_zoo", *LEAVES} - {"config"},
     "export": {"modeling", "structures"},
-    "__init__": {"config", "data", "modeling"},
+    "__init__": {"config", "data", "model_zoo", "modeling"},
 }
 # Libraries that only these places may import.
 CONFINED = {

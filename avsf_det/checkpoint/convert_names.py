@@ -135,6 +135,7 @@ SIGNATURES = {
 CAFFE2_IGNORED = r"momentum|lr|model_iter"
 OUR_NAMES = r"(backbone|head\.predictors|roi_heads|avsync_head)\."
 # Modules whose convolutions have kernels (k_t, k_f) here and (1, k_t, k_f) in PySlowFast.
+VISUAL_CONVS = r"backbone\.(slow|fast|f2s)\."
 AUDIO_CONVS = r"(backbone\.(audio|a2fs)|avsync_head\.a2fs)\."
 
 
@@ -171,7 +172,7 @@ def convert_to_avsf(
 ) -> dict[str, torch.Tensor]:
     """Convert weights of another format to this project's names and ranks.
 
-    Kernels of audio convolutions lose their first axis, of length 1; kernels of torchvision get a
+    Kernels of audio convolutions lose their first axis, of length 1; kernels of 2-D networks get a
     time axis. Names that the format's table does not know are kept.
 
     Args:
@@ -193,7 +194,7 @@ def convert_to_avsf(
         value = torch.as_tensor(value)
         if name_format == "PySlowFast" and value.dim() == 5 and re.match(AUDIO_CONVS, new_name):
             value = value.squeeze(2)  # (C_out, C_in, k_t, k_f)
-        if name_format == "torchvision" and value.dim() == 4:
+        if value.dim() == 4 and re.match(VISUAL_CONVS, new_name):
             value = value.unsqueeze(2)  # (C_out, C_in, 1, k_h, k_w)
         converted[new_name] = value
     return converted

@@ -166,7 +166,8 @@ def load_config(
     SOLVER.REFERENCE_WORLD_SIZE means these numbers as they are: the latter becomes 0.
 
     Args:
-        config_file: yaml file; "" for the defaults.
+        config_file: yaml file, or a name in the model zoo such as "AVA/avsf_r101_8x8.yaml"; "" for
+            the defaults.
         options: KEY, VALUE, KEY, VALUE, ... or KEY=VALUE, ...
         num_processes: number of processes to which a recipe is scaled; 0 to leave it as it is.
         notes: takes the lines for the log; None to log them.
@@ -176,7 +177,7 @@ def load_config(
     """
     from detectron2.config import get_cfg
 
-    from avsf_det import add_avsf_config
+    from avsf_det import add_avsf_config, model_zoo
 
     from .config_checks import check_config
     from .config_file import apply_setting, read_config_file, read_options
@@ -185,7 +186,8 @@ def load_config(
 
     cfg = get_cfg()
     add_avsf_config(cfg)
-    sources = read_config_file(str(config_file)) if config_file else []
+    file = model_zoo.find_config_file(str(config_file)) if config_file else ""
+    sources = read_config_file(file) if file else []
     recipe, places = Recipe(), {}
     # Options are read one by one: the first bad one is reported.
     for source in (*sources, read_options(options)):

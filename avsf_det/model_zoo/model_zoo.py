@@ -2,10 +2,15 @@
 
 from pathlib import Path
 
+import torch
 from detectron2.config import CfgNode, get_cfg
+from detectron2.modeling import build_model
+from torch import nn
 
+from ..checkpoint import AVSFCheckpointer
 from ..config import add_avsf_config
 from ..structures import AVSFError
+from .public_weights import get_url
 
 # A wheel holds a copy of the configs beside this file. A checkout has them at its root.
 _FOLDERS = (Path(__file__).parent / "configs", Path(__file__).parents[2] / "configs")
@@ -33,6 +38,48 @@ def get_config_file(config_path: str) -> str:
             f"folder, such as 'AVA/avsf_r101_8x8.yaml'; its groups are {', '.join(groups)}"
         )
     return str(path)
+
+
+def find_config_file(path: str) -> str:
+    """Return a path as it is if there is a file, else that of the config of this name, if any."""
+    folder = next(folder for folder in _FOLDERS if folder.is_dir())
+    is_name = not Path(path).exists() and (folder / path).is_file()
+    return get_config_file(path) if is_name else path
+
+
+def get_checkpoint_url(config_path: str) -> str:
+    """Return the URL of a config's published weights.
+
+    Args:
+        config_path: name as for :func:`get_config_file`.
+
+    Raises:
+        ModelZooError: the config names no weights.
+    """
+    weights = get_config(config_path).MODEL.WEIGHTS
+    if not weights:
+        raise ModelZooError(f"{config_path} has no published weights; those of zoo/ have")
+    return get_url(weights)
+
+
+def get(config_path: str, *, trained: bool = False, device: str | None = None) -> nn.Module:
+    """Build the model of a config, in eval mode.
+
+    Args:
+        config_path: name as for :func:`get_config_file`.
+        trained: whether to load MODEL.WEIGHTS of the config; else weights are random.
+        device: device of the model; None for MODEL.DEVICE, or the CPU where there is no CUDA.
+
+    Raises:
+        CheckpointError: the weights cannot be used, or lack a part of the model.
+    """
+    cfg = get_config(config_path)
+    cfg.MODEL.DEVICE = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    model = build_model(cfg)
+    if trained:
+        get_checkpoint_url(config_path)  # or raises
+        AVSFCheckpointer(model, required="model").load(cfg.MODEL.WEIGHTS)
+    return model.eval()
 
 
 def get_config(config_path: str) -> CfgNode:

@@ -1,4 +1,4 @@
-"""Names of the layers of an R50 in each project, written down layer by layer.
+"""Names of the layers of an R50 or R101 in each project, written down layer by layer.
 
 They share nothing with the tables under test.
 """
@@ -11,6 +11,7 @@ import torch
 STATISTICS = ("weight", "bias", "running_mean", "running_var")
 CAFFE2_SUFFIX = {"weight": "s", "bias": "b", "running_mean": "rm", "running_var": "riv"}
 NUM_BLOCKS = {2: 3, 3: 4, 4: 6, 5: 3}
+NUM_BLOCKS_R101 = {**NUM_BLOCKS, 4: 23}
 PATHWAYS = ("slow", "fast", "audio")
 NONLOCAL = ((3, 1), (4, 2))  # stage, block
 
@@ -35,7 +36,7 @@ class Layer:
         return names + ([f"{norm}.{x}" for x in STATISTICS] if norm else [])
 
 
-def visual_layers(pathways: int = 2) -> Iterator[Layer]:
+def visual_layers(pathways: int = 2, num_blocks_of: dict[int, int] = NUM_BLOCKS) -> Iterator[Layer]:
     """Yield Slow, and with 2 pathways Fast; PyTorchVideo has other names for Slow alone."""
     for p in range(pathways):
         t = ("", "t_")[p]
@@ -48,7 +49,7 @@ def visual_layers(pathways: int = 2) -> Iterator[Layer]:
             (f"blocks.0{path}.conv", f"blocks.0{path}.norm"),
             ("conv1", "bn1"),
         )
-        for stage, num_blocks in NUM_BLOCKS.items():
+        for stage, num_blocks in num_blocks_of.items():
             for block in range(num_blocks):
                 ours = f"backbone.{PATHWAYS[p]}.res{stage}.{block}"
                 pyslowfast = f"s{stage}.pathway{p}_res{block}"
@@ -73,10 +74,10 @@ def visual_layers(pathways: int = 2) -> Iterator[Layer]:
                     )
 
 
-def fast_to_slow_layers(norm: str = "bn") -> Iterator[Layer]:
+def fast_to_slow_layers(norm: str = "bn", *, last_block: int = 5) -> Iterator[Layer]:
     """Yield all four laterals; ``norm`` is "bn_f2s" in the authors' files."""
     caffe2 = ("t_pool1_subsample", "t_res2_2_branch2c_bn_subsample")
-    caffe2 += ("t_res3_3_branch2c_bn_subsample", "t_res4_5_branch2c_bn_subsample")
+    caffe2 += ("t_res3_3_branch2c_bn_subsample", f"t_res4_{last_block}_branch2c_bn_subsample")
     for i, stage in enumerate(("pool1", "res2", "res3", "res4")):
         ours = f"backbone.f2s.{stage}.conv"
         fusion = f"blocks.{i}.multipathway_fusion"
@@ -88,8 +89,8 @@ def fast_to_slow_layers(norm: str = "bn") -> Iterator[Layer]:
         )
 
 
-def nonlocal_layers() -> Iterator[Layer]:
-    for stage, block in NONLOCAL:
+def nonlocal_layers(places: tuple[tuple[int, int], ...] = NONLOCAL) -> Iterator[Layer]:
+    for stage, block in places:
         ours = f"backbone.slow.res{stage}.nonlocal{block}"
         pyslowfast = f"s{stage}.pathway0_nonlocal{block}"
         caffe2 = f"nonlocal_conv{stage}_{block}"

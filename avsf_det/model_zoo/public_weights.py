@@ -1,0 +1,62 @@
+"""Public weights by short addresses, such as ``pyslowfast://model_zoo/ava/C2D_8x8_R50.pkl``.
+
+Importing this module registers the addresses with Detectron2's PathManager, which
+``MODEL.WEIGHTS`` goes through. A file is downloaded once, into iopath's cache.
+"""
+
+import os
+from typing import Any
+from urllib.error import URLError
+from urllib.parse import urlparse
+
+from detectron2.utils.file_io import PathHandler, PathManager
+from iopath.common.file_io import get_cache_dir
+
+from ..structures import AVSFError
+
+_SERVER = "https://dl.fbaipublicfiles.com/"
+PREFIXES = {
+    "pyslowfast://": f"{_SERVER}pyslowfast/",
+    "pytorchvideo://": f"{_SERVER}pytorchvideo/",
+}
+
+
+class DownloadError(AVSFError):
+    """File that cannot be downloaded; the message says where to put it by hand."""
+
+
+def get_url(path: str) -> str:
+    """Return the URL of a short address; other paths stay as they are."""
+    for prefix, url in PREFIXES.items():
+        if path.startswith(prefix):
+            return url + path.removeprefix(prefix)
+    return path
+
+
+class PublicWeightsHandler(PathHandler):
+    """Handler of the short addresses in ``PREFIXES``."""
+
+    def _get_supported_prefixes(self) -> list[str]:
+        return list(PREFIXES)
+
+    def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
+        """Return the path of the cached file, after downloading it if need be.
+
+        Raises:
+            DownloadError: the server cannot be reached, or does not have the file.
+        """
+        url = get_url(path)
+        try:
+            return PathManager.get_local_path(url, force=force, **kwargs)
+        except URLError as error:
+            cached = os.path.join(get_cache_dir(), urlparse(url).path.lstrip("/"))
+            raise DownloadError(
+                f"{url} cannot be downloaded ({error.reason}). Download it elsewhere and put it "
+                f"to {cached}"
+            ) from error
+
+    def _open(self, path: str, mode: str = "r", **kwargs: Any) -> Any:
+        return PathManager.open(self._get_local_path(path), mode, **kwargs)
+
+
+PathManager.register_handler(PublicWeightsHandler())

@@ -84,6 +84,8 @@ def _add_slowfast(cfg: CfgNode) -> None:
     cfg.MODEL.SLOWFAST.SPATIAL_DILATIONS = [1, 1, 1, 1]
     cfg.MODEL.SLOWFAST.NORM = "BN"  # "BN", "SyncBN", "SubBN", "FrozenBN" (fixed affine)
     cfg.MODEL.SLOWFAST.SUBBN_CLIPS = 8  # "SubBN": statistics over groups of this many clips
+    # Whether Slow, Fast and the laterals between them keep their weights and batch-norm statistics.
+    cfg.MODEL.SLOWFAST.FREEZE = False
     # Fast-to-Slow laterals: the stages after which they are, of pool1, res2, res3, res4.
     cfg.MODEL.SLOWFAST.FUSION_STAGES = ["pool1", "res2", "res3", "res4"]
     cfg.MODEL.SLOWFAST.FUSION_KERNEL = 5  # frames
@@ -108,6 +110,10 @@ def _add_audio(cfg: CfgNode) -> None:
     cfg.MODEL.AUDIO.FUSION_TYPE = "a_fs"  # laterals: "a_fs", "a_f_s", "av_nonlocal" (Table 5a)
     cfg.MODEL.AUDIO.FUSION_KERNEL = 5  # time steps of the spectrogram
     cfg.MODEL.AUDIO.FUSION_WIDTH = 64  # channels inside the lateral
+    # "a_fs", "a_f_s": a gain per channel behind the ReLU of each lateral, which starts at 0. So a
+    # model that starts from a SlowFast has the SlowFast's scores.
+    cfg.MODEL.AUDIO.LATERAL_GAIN = False
+    cfg.MODEL.AUDIO.WEIGHTS = ""  # file of the Audio pathway's weights, after MODEL.WEIGHTS
     cfg.MODEL.AUDIO.NONLOCAL_POOL = [1, 2, 2]  # "av_nonlocal": max pool (t, h, w) of the visual map
     cfg.MODEL.AUDIO.NONLOCAL_TYPE = "dot_product"  # "av_nonlocal": or "softmax"
     cfg.MODEL.AUDIO.DROP_PATHWAY = 0.8  # P_d, probability per training step, 0..1

@@ -45,6 +45,7 @@ class AVSFCheckpointer(SafeCheckpointer):
         save_dir: folder of the checkpoints that are saved.
         min_matched: fraction of the backbone's tensors that a file must fill, 0..1, where nothing
             is required.
+        part: prefix of the names that are loaded; "" for all.
         **kwargs: other arguments of :class:`SafeCheckpointer`.
 
     Attributes:
@@ -52,10 +53,16 @@ class AVSFCheckpointer(SafeCheckpointer):
     """
 
     def __init__(
-        self, model: nn.Module, save_dir: str = "", *, min_matched: float = 0.9, **kwargs: Any
+        self,
+        model: nn.Module,
+        save_dir: str = "",
+        *,
+        min_matched: float = 0.9,
+        part: str = "",
+        **kwargs: Any,
     ) -> None:
         super().__init__(model, save_dir, **kwargs)
-        self.min_matched = min_matched
+        self.min_matched, self.part = min_matched, part
         self.report: LoadReport | None = None
 
     def _read(self, filename: str) -> dict:
@@ -66,8 +73,11 @@ class AVSFCheckpointer(SafeCheckpointer):
         """Load the matching weights; None tells the base class that everything is logged."""
         source = checkpoint.pop("__source__")
         # Match and check before anything is loaded, so that an error leaves the model unchanged.
-        model_state = self.model.state_dict()
-        loadable, self.report = match_weights(checkpoint.pop("model"), model_state)
+        state, model_state = checkpoint.pop("model"), self.model.state_dict()
+        if self.part:
+            state = {k: v for k, v in state.items() if k.startswith(self.part)}
+            model_state = {k: v for k, v in model_state.items() if k.startswith(self.part)}
+        loadable, self.report = match_weights(state, model_state)
         self.logger.info(f"Weights of {source}:\n{self.report}")
 
         # A non-local block adds its normalised output to its input: a norm of zeros adds nothing.

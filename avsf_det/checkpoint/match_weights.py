@@ -14,6 +14,7 @@ from .convert_names import FUSION_STAGES
 from .safe_load import CheckpointError
 
 CLASSIFIER = r"(head\.predictors\.\w+|roi_heads\.predictor)\.(?:weight|bias)"
+LAST_AUDIO_CONV = "backbone.audio.res5.0.conv3.weight"  # its outputs are the audio features
 NONLOCAL = r"backbone\.slow\.res\d\.nonlocal\d+"
 # Layers of the Slow pathway whose input has the channels of a lateral appended; group 1 is their
 # stage.
@@ -156,6 +157,7 @@ def match_weights(
       so that a clip of one repeated frame gives the same features.
     - A lateral to Slow that only the file has: the next stage's weights lose its input channels.
       One that only the model has: the weights of these input channels are zero.
+    - A classifier that lacks the columns of the audio features, the last ones: these are zero.
     - If the file has one classifier and the model has one, they match whatever their names are.
       If the shapes differ, weight and bias are both left out.
 
@@ -224,6 +226,13 @@ def _adapt_tensor(
     # Caffe2 stores a 1 x 1 x 1 convolution as (C_out, C_in), here it is (C_out, C_in, 1, 1, 1).
     if x.dim() != len(shape) and _strip_ones(x.shape) == _strip_ones(shape):
         return x.reshape(shape), ["trailing axes of length 1"]
+
+    # The classifier of a SlowFast in an AVSlowFast: audio has no say at first.
+    audio = model_state.get(LAST_AUDIO_CONV)
+    columns = shape[-1] - x.shape[-1] if x.dim() == len(shape) == 2 else 0
+    if re.fullmatch(CLASSIFIER, name) and audio is not None and columns == audio.shape[0]:
+        zeros = x.new_zeros(x.shape[0], columns)
+        return torch.cat([x, zeros], dim=1), ["columns of the audio features set to zero"]
 
     # Only 3-D kernels (C_out, C_in, kt, kh, kw) that differ in C_in and kt have an adaptation.
     if x.dim() != 5 or len(shape) != 5 or x.shape[0] != shape[0] or x.shape[3:] != shape[3:]:

@@ -124,6 +124,13 @@ class Trainer(DefaultTrainer):
                     "'epic', 'clip', 'charades'"
                 )
 
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Resume, or load MODEL.WEIGHTS and then MODEL.AUDIO.WEIGHTS."""
+        super().resume_or_load(resume)
+        audio = self.cfg.MODEL.AUDIO.WEIGHTS
+        if audio and not (resume and self.checkpointer.has_checkpoint()):
+            AVSFCheckpointer(self.model, part="backbone.audio.").load(audio)
+
     def build_hooks(self) -> list[HookBase]:
         """Return Detectron2's hooks and ours; set the checkpointer."""
         # Detectron2 has just built its checkpointer, and its hooks below save with ours.

@@ -10,9 +10,11 @@ from .batch_norm import (
 )
 from .conv3d import Conv3d
 from .cpu_conv import is_channels_last, max_pool3d
+from .linear import AudioVisualLinear
 from .nonlocal_block import NonLocalAttention, NonLocalBlock
 
 __all__ = [
+    "AudioVisualLinear",
     "BatchNormBase",
     "Conv3d",
     "FrozenBatchNorm3d",

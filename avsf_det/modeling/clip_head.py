@@ -5,6 +5,7 @@ the classifier is applied, 1 in training.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from torch import nn
+
+from ..layers import AudioVisualLinear
 
 LOSSES = ("softmax", "sigmoid")
 
@@ -26,6 +29,7 @@ class ClipHead(nn.Module):
 
     Args:
         in_channels: number of channels of all pathways, C.
+        audio_channels: number of channels of the Audio pathway among them, the last ones.
         num_classes: task to its number of classes, K.
         loss: "softmax" (one class per clip) or "sigmoid" (any number of classes).
         dropout: probability of dropout before the linear layers.
@@ -40,6 +44,7 @@ class ClipHead(nn.Module):
         self,
         *,
         in_channels: int,
+        audio_channels: int = 0,
         num_classes: Mapping[str, int],
         loss: str,
         dropout: float,
@@ -51,7 +56,8 @@ class ClipHead(nn.Module):
         self.multi_label = loss == "sigmoid"
         self.window = window
         self.dropout = nn.Dropout(dropout)
-        predictors = {task: nn.Linear(in_channels, k) for task, k in num_classes.items()}
+        linear = partial(AudioVisualLinear, in_channels, audio_features=audio_channels)
+        predictors = {task: linear(k) for task, k in num_classes.items()}
         for predictor in predictors.values():
             nn.init.normal_(predictor.weight, std=0.01)
             nn.init.zeros_(predictor.bias)
@@ -68,6 +74,9 @@ class ClipHead(nn.Module):
             )
         return {
             "in_channels": sum(shape.channels for shape in input_shape.values()),
+            "audio_channels": input_shape["audio_res5"].channels
+            if "audio_res5" in input_shape
+            else 0,
             "num_classes": dict(zip(head.TASKS, head.NUM_CLASSES, strict=True)),
             "loss": head.LOSS,
             "dropout": head.DROPOUT,

@@ -13,7 +13,7 @@ from avsf_det.structures import ConfigError
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 MINI = CONFIGS / "mini" / "avsf_mini.yaml"
-FREE = {"MODEL.PERSON_DETECTOR.WEIGHTS"}  # any text
+FREE = {"MODEL.PERSON_DETECTOR.WEIGHTS", "MODEL.AUDIO.WEIGHTS"}  # any text
 BAD_VALUES = {
     "INPUT.KIND": "videos",
     "INPUT.CLIP.NUM_FRAMES": 0,

@@ -115,6 +115,8 @@ def build_sync_laterals(cfg: CfgNode) -> dict[str, Any]:
     """
     f2s = _make_fast_lateral(cfg, POOLED)
     channels = _stage_channels(cfg, "slow")[POOLED] + f2s.out_channels
+    cfg = cfg.clone()
+    cfg.MODEL.AUDIO.LATERAL_GAIN = False  # nothing is fused, so nothing is to start at zero
     return {"f2s": f2s, "a2fs": _make_audio_lateral(cfg, POOLED, channels, "a_fs")}
 
 
@@ -239,7 +241,7 @@ class AudioFusionType(NamedTuple):
     has_negatives: bool  # whether the lateral processes negatives too
 
 
-KERNEL = {"kernel": "FUSION_KERNEL"}
+KERNEL = {"kernel": "FUSION_KERNEL", "has_gain": "LATERAL_GAIN"}
 ATTENTION = {"pool": "NONLOCAL_POOL", "attention": "NONLOCAL_TYPE"}
 AUDIO_FUSION_TYPES = {
     "a_fs": AudioFusionType("slow", AudioToVisual, KERNEL, AddAudio, True),
@@ -269,6 +271,7 @@ def _shared_args(cfg: CfgNode) -> dict[str, Any]:
         "alpha": c.ALPHA,
         "stride": 4 * math.prod(c.SPATIAL_STRIDES),
         "freeze_at": cfg.MODEL.BACKBONE.FREEZE_AT,
+        "freeze_visual": c.FREEZE,
     }
 
 

@@ -94,10 +94,11 @@ class AddAudio(AudioFusion):
     name: str  # of the fusion stage
 
     def __call__(self, maps: Maps, masks: DropMasks) -> tuple[Maps, Features]:
-        """Return the fused maps, and the two summands before DropPathway."""
+        """Return the fused maps, and the two summands before gain and DropPathway."""
         visual = maps[self.target]  # (N, C, T, H, W)
         audio = self.lateral(maps["audio"])  # (N, C, T, 1, 1), or (2N, ...) with negatives
-        added = self.drop_pathway(audio[: visual.shape[0]], masks.laterals, self.name)
+        scaled = self.lateral.scale(audio[: visual.shape[0]])
+        added = self.drop_pathway(scaled, masks.laterals, self.name)
         return {**maps, self.target: visual + added}, ((visual,), audio)
 
     def tap_channels(self, channels: Mapping[str, int]) -> tuple[int, int]:

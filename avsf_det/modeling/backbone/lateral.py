@@ -51,6 +51,16 @@ class AudioToVisual(nn.Module):
 
     Mean over frequency, then two temporal convolutions, the second strided, each with norm and
     ReLU.
+
+    Args:
+        in_channels: number of channels of the Audio pathway.
+        out_channels: number of channels of the visual map.
+        inner_channels: number of channels between the convolutions.
+        kernel: length of the kernels, in time steps.
+        stride: time steps per frame of the visual map.
+        norm: norm of both convolutions.
+        has_gain: whether :meth:`scale` multiplies each channel by a gain that starts at 0. The gain
+            stands behind the ReLU: a norm of zeros before it would have no gradient.
     """
 
     def __init__(
@@ -62,9 +72,11 @@ class AudioToVisual(nn.Module):
         kernel: int,
         stride: int,
         norm: Norm = "BN",
+        has_gain: bool = False,
     ) -> None:
         super().__init__()
         self.out_channels = out_channels
+        self.gain = nn.Parameter(torch.zeros(out_channels)) if has_gain else None
         window, padding = (kernel, 1), (kernel // 2, 0)
         conv = partial(Conv2d, kernel_size=window, padding=padding, bias=False, activation=F.relu_)
         self.conv1 = conv(in_channels, inner_channels, norm=get_norm_2d(norm, inner_channels))
@@ -78,6 +90,10 @@ class AudioToVisual(nn.Module):
         """Map (N, C_in, T_a, F) to (N, C_out, T_a / stride, 1, 1)."""
         x = audio.mean(dim=3, keepdim=True)  # (N, C_in, T_a, 1)
         return self.conv2(self.conv1(x)).unsqueeze(4)
+
+    def scale(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the features (N, C_out, T, 1, 1) as they are added to a visual map."""
+        return x if self.gain is None else x * self.gain.to(x.dtype).view(1, -1, 1, 1, 1)
 
 
 class AudioVisualNonLocal(NonLocalAttention):

@@ -46,6 +46,8 @@ class SlowFast(Backbone):
         stride: stride of the visual res5, pixels.
         freeze_at: number of stages (1: the stem, 2: also res2, ...) to freeze in all pathways,
             with the laterals that leave them.
+        freeze_visual: whether to freeze Slow, Fast and the laterals between them, so that audio
+            alone is learned.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class SlowFast(Backbone):
         audio_alpha: int = 1,
         stride: int = 32,
         freeze_at: int = 0,
+        freeze_visual: bool = False,
     ) -> None:
         super().__init__()
         self.pathways, self.fusion = pathways, fusion
@@ -70,6 +73,9 @@ class SlowFast(Backbone):
         self.drop_pathway = drop_pathway
         self.alpha, self.audio_alpha = alpha, audio_alpha
         self.stride = stride
+        if freeze_visual:
+            for module in (*(x for name, x in pathways.items() if name != "audio"), self.f2s):
+                freeze(module)
         for stage in STAGES[:freeze_at]:
             for stages in pathways.values():
                 if stage in stages:

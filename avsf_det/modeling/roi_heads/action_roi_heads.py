@@ -15,6 +15,8 @@ from detectron2.modeling.roi_heads import ROI_HEADS_REGISTRY, ROIHeads
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import nn
 
+from ...layers import AudioVisualLinear
+
 
 @ROI_HEADS_REGISTRY.register()
 class ActionROIHeads(ROIHeads):
@@ -29,6 +31,7 @@ class ActionROIHeads(ROIHeads):
     Args:
         in_features: names of the visual maps, of one stride.
         in_channels: number of channels of these and of "audio_res5" if it exists, C.
+        audio_channels: number of channels of "audio_res5"; 0 without.
         num_actions: number of actions, K.
         pooler: RoIAlign of the visual maps.
         dropout: probability of dropout before the linear layer.
@@ -43,6 +46,7 @@ class ActionROIHeads(ROIHeads):
         *,
         in_features: list[str],
         in_channels: int,
+        audio_channels: int = 0,
         num_actions: int,
         pooler: ROIPooler,
         dropout: float,
@@ -54,7 +58,7 @@ class ActionROIHeads(ROIHeads):
         self.in_features = in_features
         self.pooler = pooler
         self.dropout = nn.Dropout(dropout)
-        self.predictor = nn.Linear(in_channels, num_actions)
+        self.predictor = AudioVisualLinear(in_channels, num_actions, audio_features=audio_channels)
         nn.init.normal_(self.predictor.weight, std=0.01)
         nn.init.zeros_(self.predictor.bias)
 
@@ -70,6 +74,7 @@ class ActionROIHeads(ROIHeads):
             "num_classes": 1,  # box categories: person
             "in_features": visual,
             "in_channels": sum(shape.channels for shape in input_shape.values()),
+            "audio_channels": sum(input_shape[x].channels for x in input_shape if x not in visual),
             "num_actions": head.NUM_CLASSES,
             "pooler": ROIPooler(
                 output_size=head.POOLER_RESOLUTION,

@@ -27,6 +27,8 @@ _MIN_GAP_SEC = Fraction(1, 20)
 _CONTEXT_SEC = Fraction(1, 10)
 # Samples lie in -1..1. Float tracks may exceed that; the power of such a sample overflows.
 _MAX_AMPLITUDE = 1e6
+# With more planes, PyAV also reads pointers behind the last one.
+_MAX_PLANES = 8
 NOT_FINITE = "holds NaN, infinity or samples beyond 1,000,000"
 
 
@@ -41,12 +43,16 @@ class MonoFrame:
     @functools.cached_property
     def mono(self) -> np.ndarray:
         """Mean of the channels, float32 (samples,) in -1..1."""
-        if self._frame.format.name == "fltp":  # most codecs; ten times faster than the general way
-            planes = self._frame.planes
+        frame = self._frame
+        count = frame.layout.nb_channels
+        if frame.format.name != "fltp" and frame.format.is_planar and count > _MAX_PLANES:
+            (frame,) = av.AudioResampler("fltp").resample(frame)
+        if frame.format.name == "fltp":  # most codecs; ten times faster than the general way
+            planes = frame.planes[:count]  # PyAV finds more planes where channels exceed 8
             channels = [np.frombuffer(memoryview(p), np.float32, self.samples) for p in planes]
-            return functools.reduce(np.add, channels) / np.float32(len(channels))
-        samples: np.ndarray = self._frame.to_ndarray()
-        if not self._frame.format.is_planar:
+            return functools.reduce(np.add, channels) / np.float32(count)
+        samples: np.ndarray = frame.to_ndarray()
+        if not frame.format.is_planar:
             samples = samples.reshape(self.samples, -1).T
         if samples.dtype.kind != "f":
             half_range = 2 ** (8 * samples.dtype.itemsize - 1)

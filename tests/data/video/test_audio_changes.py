@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from avsf_det.data import VideoReader
 from avsf_det.data.video import SequentialVideoReader
+from avsf_det.data.video.audio_reader import MonoFrame
 from avsf_det.data.video.check import check_video
 from avsf_det.data.video.write import write_video as write_frames
 
@@ -67,3 +69,16 @@ def test_pitch_level_and_time_stay(tmp_path: Path, rates, channels, codec: str):
         part = slice(round(start * 16000), round((start + 0.5) * 16000))
         # Channels are mixed as libav does it: stereo of two equal channels is 3 dB louder as mono.
         assert 0.6 < np.abs(copy[part]).max() / np.abs(whole[part]).max() < 1.6
+
+
+@pytest.mark.parametrize("sample_format", ["fltp", "s16p"])
+def test_frames_of_many_channels(sample_format):
+    """PyAV finds more planes than there are channels, from nine channels on."""
+    frame = av.AudioFrame(format=sample_format, layout="22.2", samples=64)  # 24 channels
+    dtype = np.float32 if sample_format == "fltp" else np.int16
+    for i, plane in enumerate(frame.planes[:24]):
+        values = np.zeros(plane.buffer_size // np.dtype(dtype).itemsize, dtype)
+        values[:64] = i / 32 if sample_format == "fltp" else i * 1024
+        plane.update(values)
+    frame.sample_rate = 48000
+    assert np.allclose(MonoFrame(frame).mono, np.mean(np.arange(24)) / 32, atol=1e-6)

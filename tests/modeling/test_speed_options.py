@@ -149,6 +149,7 @@ def test_the_backbone_compiles_to_one_graph(compile_eagerly, training):
 def test_compiled_models_train_distributed(compile_eagerly, monkeypatch, tmp_path):
     """DistributedDataParallel makes dynamo split the graph by the buckets of gradients."""
     monkeypatch.setitem(BLOCKS_PER_STAGE, 50, (1, 1, 1, 1))
+    monkeypatch.setattr(dist, "_DEFAULT_FIRST_BUCKET_BYTES", 1000)
     options = ("MODEL.AVSYNC.ENABLED", False, "MODEL.BACKBONE.NAME", "build_slow_backbone")
     backbone = make_model("ClipClassifier", *options, "MODEL.COMPILE", True).backbone.train()
     x = {"frames": torch.randn(2, 3, 4, 32, 32)}

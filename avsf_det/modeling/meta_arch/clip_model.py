@@ -96,9 +96,11 @@ class ClipModel(nn.Module):
         """Read MODEL."""
         backbone = build_backbone(cfg)
         if cfg.MODEL.COMPILE:
+            from torch._dynamo import config  # slow to import
+
             # In place, so that names in checkpoints stay; a graph break raises. So would the ninth
             # kind of input (size, mode, taps), by default.
-            torch._dynamo.config.recompile_limit = MAX_COMPILED_GRAPHS
+            config.recompile_limit = MAX_COMPILED_GRAPHS
             backbone.compile(fullgraph=True)
         return {
             "backbone": backbone,

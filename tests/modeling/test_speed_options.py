@@ -107,6 +107,16 @@ def test_a_dtype_that_is_unknown_is_named():
         make_model("ActionDetector", "MODEL.AUTOCAST_DTYPE", "fp8")
 
 
+def test_float16_trains_with_scaled_losses_only():
+    model = make_model("ActionDetector", "MODEL.AUTOCAST_DTYPE", "float16").train()
+    with pytest.raises(ValueError, match=r"gradients would become 0.*SOLVER\.AMP\.ENABLED True"):
+        model(make_clips())
+    with torch.autocast("cpu", torch.float16):  # as the trainer that scales
+        assert isinstance(model.autocast(), torch.autocast)
+    with torch.no_grad():  # precise batch norm
+        assert isinstance(model.autocast(), torch.autocast)
+
+
 @pytest.fixture
 def compile_eagerly(monkeypatch):
     """Let torch.compile trace as usual, and run the trace without a compiler."""

@@ -13,7 +13,8 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 FAST := tests/evaluation tests/layers tests/data/datasets tests/model_zoo tests/test_config.py \
 	tests/test_layering.py tests/test_packaging.py
 
-.PHONY: install demo test test-fast test-wheel test-oldest test-newest test-slim soak audit
+.PHONY: install demo test test-fast test-wheel test-oldest test-newest test-slim soak audit \
+	test-cuda benchmark-cuda wheels
 
 install: $(STAMP)
 
@@ -45,6 +46,19 @@ test-wheel: install
 # Proofs of docs/reliability.md: fuzzers, kills, flat memory. Under 40 minutes on two cores.
 soak: install
 	$(PYTEST) -m soak tests/robustness
+
+# Needs a GPU; without one, all is skipped.
+test-cuda: install
+	$(BIN)/python -m pytest tests/test_cuda.py
+
+# Table of training and testing on a GPU, for docs/performance.md. Minutes.
+benchmark-cuda: install
+	$(BIN)/python ava_tools/benchmark.py cuda --output benchmark_cuda.md
+
+# For a GPU machine without a network: copy the repository with this folder, and there run
+# .ci/run_on_gpu dist/wheels TABLE.md, which does what test-cuda and benchmark-cuda do.
+wheels: install
+	.ci/pack_wheels dist/wheels $(BIN)/python
 
 # The lower bounds of pyproject.toml, and the newest releases of all, in environments of their own.
 test-oldest:

@@ -11,6 +11,7 @@ from importlib import import_module
 
 COMMANDS = {
     "model": "inference and training of a config's model, beside PyTorchVideo's SlowFast",
+    "cuda": "table of training and testing on a GPU, for docs/performance.md",
     "clips": "reading of training clips, beside other readers; whether it bounds a training",
     "videos": "keyframes per second read from whole videos, as for evaluation",
     "growth": "time and memory of the test loader over the length of videos",

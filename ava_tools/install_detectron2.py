@@ -9,6 +9,7 @@ used, and has pip install the result as ``detectron2``. Rotated boxes, deformabl
 the C++ COCO evaluation are not available.
 
 Example: python ava_tools/install_detectron2.py
+For a machine without a network: python ava_tools/install_detectron2.py --wheel FOLDER
 """
 
 import argparse
@@ -166,8 +167,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.parse_args(argv)
-    version = find_installed_version()
+    parser.add_argument("--wheel", metavar="FOLDER", help="build a wheel there, install nothing")
+    folder = parser.parse_args(argv).wheel
+    version = None if folder else find_installed_version()
     if version is not None:
         print(f"Detectron2 {version} is installed: kept.")
         return 0
@@ -176,6 +178,9 @@ def main(argv: list[str] | None = None) -> int:
         for path, content in patch_sources(read_sources(download_sdist(Path(name)))).items():
             (project / path).parent.mkdir(parents=True, exist_ok=True)
             (project / path).write_bytes(content)
+        if folder:
+            run_pip("wheel", "--no-deps", "--wheel-dir", folder, str(project))
+            return 0
         run_pip("install", str(project))
     print(f"Installed Detectron2 {find_installed_version()} (pure Python).")
     return 0

@@ -62,8 +62,8 @@ def _add_backbone(cfg: CfgNode) -> None:
     cfg.MODEL.AUTOCAST_DTYPE = ""
     # Store frames as (N, T, H, W, C) in memory: faster with 16 bits, hardly or not with 32.
     cfg.MODEL.CHANNELS_LAST = False
-    # torch.compile of the backbone. It takes a minute or more for every new size of frames, so it
-    # is for long trainings with one crop size, and for many clips of one size.
+    # torch.compile of the backbone. It takes a minute or more per size of frames, so it is for
+    # long trainings with one crop size; their evaluations are not compiled.
     cfg.MODEL.COMPILE = False
 
     # MODEL.BACKBONE.NAME picks the pathways: build_{slow,slowfast,audio,avslowfast}_backbone.

@@ -9,15 +9,16 @@ import torch
 from avsf_det.export import export_onnx, export_program, make_inputs
 from avsf_det.layers import fold_batch_norms
 
-from .model_variants import BFLOAT16, Bench, Variant, name_of
+from .model_variants import Bench, Variant, autocast_options, name_of
 
 
 def export_variants(bench: Bench, folder: Path) -> Iterator[tuple[str, Variant]]:
     """Yield name and variant of the model with folded batch norms, for each installed runtime."""
-    inputs = make_inputs(bench.cfg, tuple(bench.batch), (bench.crop, bench.crop))
+    example = make_inputs(bench.cfg, tuple(bench.batch), (bench.crop, bench.crop))
+    inputs = {name: x.to(bench.device) for name, x in example.items()}
     for dtype in bench.rates:
         name = name_of(dtype)
-        model = bench.build(*(BFLOAT16 if dtype == torch.bfloat16 else ()))
+        model = bench.build(*autocast_options(dtype))
         fold_batch_norms(model.model)
         program = export_program(model, inputs)
         yield f"AOTInductor {name}", _ahead_of_time(program, folder, dtype, bench.batch)

@@ -3,8 +3,8 @@
 Measured are inference and a training step (forward and backward), interleaved; the median counts.
 Ratios are to PyTorchVideo's model as it comes, float32 and eager, or to this model in float32 where
 PyTorchVideo has no such model. "fraction" is of the rate at which the same device multiplies two
-2048 x 2048 matrices in the same number format. Weights are random, and the same for all variants
-but the peer; "difference" is of scores, to float32.
+square matrices in the same number format (float32 is TF32 on a GPU). Weights are random, and the
+same for all variants but the peer; "difference" is of scores, to float32.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from avsf_det.engine.defaults import add_config_arguments, at_least, load_config
 from .display import Panel, format_table, plot_growth
 from .exported_models import export_variants
 from .measure import describe_hardware, time_interleaved
-from .model_variants import BFLOAT16, PEER, Bench, Variant, name_of
+from .model_variants import PEER, Bench, Variant, autocast_options, name_of
 
 CONFIG = "Kinetics/slowfast_r50_4x16.yaml"
 CHANNELS_LAST = ("MODEL.CHANNELS_LAST", True)
@@ -120,7 +120,7 @@ def _options(bench: Bench, compile_: bool) -> dict[str, tuple]:
     """Return config options by the name of the variant."""
     variants: dict[str, tuple] = {}
     for dtype in bench.rates:
-        autocast = BFLOAT16 if dtype == torch.bfloat16 else ()
+        autocast = autocast_options(dtype)
         name = name_of(dtype)
         variants[name] = autocast
         variants[f"{name}, channels last"] = autocast + CHANNELS_LAST

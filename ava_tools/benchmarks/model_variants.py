@@ -19,8 +19,7 @@ from avsf_det.layers import fold_batch_norms
 from .measure import time_interleaved
 
 PEER = "PyTorchVideo"
-BFLOAT16 = ("MODEL.AUTOCAST_DTYPE", "bfloat16")
-MATRIX, SMALL_MATRIX = 2048, 256
+MATRIX, SMALL_MATRIX, CUDA_MATRIX = 2048, 256, 8192
 
 
 def name_of(dtype: torch.dtype) -> str:
@@ -28,9 +27,15 @@ def name_of(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+def autocast_options(dtype: torch.dtype) -> tuple:
+    """Return the config options of a number format."""
+    return () if dtype == torch.float32 else ("MODEL.AUTOCAST_DTYPE", name_of(dtype))
+
+
 def dtype_of(options: tuple) -> torch.dtype:
     """Return the number format that config options ask for."""
-    return torch.bfloat16 if "bfloat16" in options else torch.float32
+    asked = [dtype for dtype in (torch.bfloat16, torch.float16) if name_of(dtype) in options]
+    return asked[0] if asked else torch.float32
 
 
 class Variant(NamedTuple):
@@ -55,7 +60,7 @@ class Bench:
         batch: model inputs by name.
         macs: multiply-adds of one inference of the batch.
         rates: multiply-adds per second of a matrix product, by dtype; only dtypes that are no
-            slower than float32.
+            slower than float32, and float16 on a GPU alone. There float32 is TF32.
 
     Args:
         cfg: config of a detector or classifier.
@@ -67,14 +72,27 @@ class Bench:
     def __init__(self, cfg: CfgNode, crop: int, clips: int, boxes: int) -> None:
         self.cfg, self.crop, self.clips = cfg, crop, clips
         self.device = torch.device(cfg.MODEL.DEVICE)
+        dtypes = [torch.bfloat16]
+        if self.device.type == "cuda":
+            dtypes.append(torch.float16)
+            # TF32 in matrix products too, as it is cuDNN's default: rates compare like with like.
+            torch.set_float32_matmul_precision("high")
         self.weights: dict[str, torch.Tensor] = {}
         self.weights = self.build().model.state_dict()
         self.batch = self._make_batch(boxes * clips)
         self.macs = analyze_model(cfg, (crop, crop))["gflops"] * 1e9 * clips
         self.rates = {torch.float32: self._matmul_rate(torch.float32)}
-        rate = self._matmul_rate(torch.bfloat16, SMALL_MATRIX)  # emulation would take minutes
-        if rate > self._matmul_rate(torch.float32, SMALL_MATRIX):
-            self.rates[torch.bfloat16] = self._matmul_rate(torch.bfloat16)
+        for dtype in dtypes:
+            rate = self._matmul_rate(dtype, SMALL_MATRIX)  # emulation would take minutes
+            if self.device.type == "cuda" or rate > self._matmul_rate(torch.float32, SMALL_MATRIX):
+                self.rates[dtype] = self._matmul_rate(dtype)
+
+    def resize(self, clips: int) -> None:
+        """Change the number of clips in the batch; each keeps its number of boxes."""
+        num_boxes = len(self.batch.get("boxes", ())) * clips // self.clips
+        self.macs = self.macs * clips / self.clips
+        self.clips = clips
+        self.batch = self._make_batch(num_boxes)
 
     def build(self, *options: object) -> TensorModel:
         """Build the model with KEY, VALUE, ... options, always with the same weights."""
@@ -93,6 +111,8 @@ class Bench:
 
     @torch.no_grad()
     def _matmul_rate(self, dtype: torch.dtype, size: int = MATRIX) -> float:
+        if self.device.type == "cuda":
+            size = CUDA_MATRIX  # launching smaller products takes longer than computing them
         a, b = (torch.randn(size, size, device=self.device).to(dtype) for _ in range(2))
         return size**3 / time_interleaved({"product": lambda: a @ b}, 5)["product"]
 
@@ -111,25 +131,29 @@ class Bench:
     def training(self, options: tuple = ()) -> Variant:
         """Return a training step (forward and backward) with config options."""
         model = self.build(*options).model.train()
-        clips = self._labelled_clips()
+        clips, dtype = self._labelled_clips(), dtype_of(options)
+        is_half = dtype == torch.float16
+        scaler = torch.amp.GradScaler(self.device.type, enabled=is_half)
 
         def step() -> None:
             model.zero_grad()
-            with EventStorage():
-                sum(model(clips).values()).backward()
+            with EventStorage(), torch.autocast(self.device.type, dtype, enabled=is_half):
+                losses = model(clips)
+            scaler.scale(sum(losses.values())).backward()
 
-        return Variant(dtype_of(options), step)
+        return Variant(dtype, step)
 
     def _labelled_clips(self) -> list[dict]:
-        """Return the batch as the training loader gives it."""
-        clips = []
+        """Return the batch as the training loader gives it, on the CPU."""
+        clips, batch = [], {name: x.cpu() for name, x in self.batch.items()}
         for i in range(self.clips):
-            clip: dict = {name: x[i] for name, x in self.batch.items() if name != "boxes"}
+            clip: dict = {name: x[i] for name, x in batch.items() if name != "boxes"}
             if "audio" in clip:
+                clip["has_audio"] = bool(clip["has_audio"])
                 clip |= {"audio_negative": clip["audio"], "has_audio_negative": True}
             clip["labels"] = {task: torch.tensor(0) for task in self.cfg.MODEL.CLIP_HEAD.TASKS}
-            if "boxes" in self.batch:
-                boxes = self.batch["boxes"]
+            if "boxes" in batch:
+                boxes = batch["boxes"]
                 persons = Boxes(boxes[boxes[:, 0] == i, 1:])
                 actions = torch.zeros(len(persons), self.cfg.MODEL.ROI_ACTION_HEAD.NUM_CLASSES)
                 clip["instances"] = Instances(
@@ -169,17 +193,25 @@ class Bench:
         fast = self.batch["frames"].float() / 255
         return [fast[:, :, :: self.cfg.MODEL.SLOWFAST.ALPHA].contiguous(), fast]
 
-    def peer_inference(self, peer: nn.Module) -> Variant:
+    def peer_inference(self, peer: nn.Module, dtype: torch.dtype = torch.float32) -> Variant:
         """Return inference of PyTorchVideo's model on the batch."""
         peer, pathways = peer.eval(), self._peer_input()
-        return Variant(torch.float32, torch.no_grad()(lambda: peer(list(pathways))))
 
-    def peer_training(self, peer: nn.Module) -> Variant:
+        @torch.no_grad()
+        def scores() -> torch.Tensor:
+            with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
+                return peer(list(pathways))
+
+        return Variant(dtype, scores)
+
+    def peer_training(self, peer: nn.Module, dtype: torch.dtype = torch.float32) -> Variant:
         """Return a training step of PyTorchVideo's model on the batch."""
         pathways, labels = self._peer_input(), torch.zeros(self.clips, dtype=torch.int64)
 
         def step() -> None:
             peer.zero_grad()
-            F.cross_entropy(peer.train()(list(pathways)), labels.to(self.device)).backward()
+            with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
+                scores = peer.train()(list(pathways))
+            F.cross_entropy(scores.float(), labels.to(self.device)).backward()
 
-        return Variant(torch.float32, step)
+        return Variant(dtype, step)

@@ -11,11 +11,12 @@ import torch
 from detectron2.engine import AMPTrainer, SimpleTrainer
 from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
+from detectron2.utils.events import get_event_storage
 
 from avsf_det.structures import AVSFError
 from avsf_det.utils.atomic import atomic_path
 
-from .interruption import max_over_ranks
+from .interruption import gather_from_ranks
 
 MAX_NAMED_CLIPS = 8
 
@@ -33,16 +34,26 @@ class FiniteLossTrainer(SimpleTrainer):
 
     output_dir = "."
 
-    def _write_metrics(self, loss_dict: Mapping[str, torch.Tensor], *args: Any, **kw: Any) -> None:
-        # Detectron2 calls this between backward pass and step, and copies the losses to the CPU
-        # itself: this is no further synchronisation with the GPU.
-        losses = {name: loss.detach().cpu() for name, loss in loss_dict.items()}
-        bad = {name: float(loss) for name, loss in losses.items() if not math.isfinite(loss)}
-        if max_over_ranks(int(bool(bad))):
+    def _write_metrics(
+        self, loss_dict: Mapping[str, torch.Tensor], data_time: float, *args: Any, **kw: Any
+    ) -> None:
+        # Detectron2 calls this between backward pass and step. Its own method copies each loss to
+        # the CPU, and gathers them by pickle. Here one copy is all that waits for the GPU, and one
+        # collective of the CPUs serves both the check and the log.
+        values = torch.stack([loss.detach().float() for loss in loss_dict.values()]).cpu().tolist()
+        bad = {n: x for n, x in zip(loss_dict, values, strict=True) if not math.isfinite(x)}
+        rows = gather_from_ranks([data_time, *values])  # (processes, 1 + losses)
+        if not rows.isfinite().all():
             # Each process raises the message of the bad one, whichever is reported first.
             messages = comm.all_gather(self._report(bad) if bad else "")
             raise NonFiniteLossError(next(message for message in messages if message))
-        super()._write_metrics(losses, *args, **kw)
+        if comm.is_main_process():
+            means = dict(zip(loss_dict, rows[:, 1:].mean(dim=0).tolist(), strict=True))
+            slowest = float(rows[:, 0].max())  # the process that all others wait for
+            storage = get_event_storage()
+            storage.put_scalars(data_time=slowest, total_loss=sum(means.values()))
+            if len(means) > 1:
+                storage.put_scalars(**means)
 
     def _report(self, bad: Mapping[str, float]) -> str:
         """Save the batch; return the message about the bad losses of this process."""

@@ -25,16 +25,17 @@ SAME_SIGNAL_SEC = 1.0
 logger = logging.getLogger(__name__)
 
 
-def max_over_ranks(value: int) -> int:
-    """Return the largest value of all processes; all of them must call this.
+def gather_from_ranks(values: list[float]) -> torch.Tensor:
+    """Return the values of all processes, (processes, values) float64; all of them must call this.
 
     The values are on the CPU: the GPU is not waited for.
     """
-    if comm.get_world_size() == 1:
-        return value
-    largest = torch.tensor(value)
-    dist.all_reduce(largest, dist.ReduceOp.MAX, group=_gloo_group())
-    return int(largest)
+    row = torch.tensor(values, dtype=torch.float64)
+    rows = [torch.empty_like(row) for _ in range(comm.get_world_size())]
+    if len(rows) == 1:
+        return row.unsqueeze(0)
+    dist.all_gather(rows, row, group=_gloo_group())
+    return torch.stack(rows)
 
 
 @lru_cache
@@ -73,7 +74,7 @@ class StopHook(HookBase):
 
     def after_step(self) -> None:
         """Stop if any process has received a signal."""
-        if received := max_over_ranks(self.received):
+        if received := int(gather_from_ranks([self.received]).max()):
             self.stop(received)
         self.in_iteration = False
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
+import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultTrainer, HookBase, hooks
@@ -88,12 +89,15 @@ class Trainer(DefaultTrainer):
         """Evaluate a copy of the model whose batch norms are folded, on all of DATASETS.TEST."""
         if isinstance(model, DistributedDataParallel):
             model = model.module
-        # A copy, because the training goes on with the norms.
+        # A copy, because the training goes on with the norms. It is not compiled: each video can
+        # have another size, for which cuDNN's search for the fastest kernels is off, too.
         folded: Any = copy.deepcopy(model).eval()
         fold_batch_norms(folded)
-        if cfg.MODEL.COMPILE:
-            folded.backbone.compile(fullgraph=True)  # a copy is not compiled
-        return super().test(cfg, folded, evaluators)
+        searches, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
+        try:
+            return super().test(cfg, folded, evaluators)
+        finally:
+            torch.backends.cudnn.benchmark = searches
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:

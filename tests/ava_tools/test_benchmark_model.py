@@ -8,6 +8,7 @@ from ava_tools.benchmark import main
 from ava_tools.benchmarks import model, model_variants
 from ava_tools.benchmarks.model_variants import PEER, Bench
 from avsf_det import add_avsf_config
+from avsf_det.modeling.backbone.resnet3d import BLOCKS_PER_STAGE
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -63,3 +64,23 @@ def test_every_variant_has_the_same_weights():
     plain, folded = bench.inference(fold=False), bench.inference()
     assert torch.allclose(plain.output(), folded.output(), atol=1e-5)
     assert len(plain.output()) == 2
+
+
+def test_table_of_a_gpu_on_a_cpu(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(BLOCKS_PER_STAGE, 50, (1, 1, 1, 1))
+    table = tmp_path / "table.md"
+    sizes = ("--crop", "32", "--clips", "1", "--repeats", "1", "--output", str(table))
+    assert main(["cuda", "--configs", "mini/avsf_mini.yaml", *sizes]) == 0
+    text = table.read_text()
+    assert text in capsys.readouterr().out
+    rows = [line.split("|") for line in text.splitlines() if "mini/avsf_mini" in line]
+    assert [row[2].strip() for row in rows[:2]] == ["float32", "float32, channels last"]
+    assert all(float(row[3]) > 0 and float(row[6]) > 0 for row in rows)
+
+
+def test_float16_trains_with_scaled_losses():
+    bench = Bench(read_config("mini/slowfast_kinetics_mini.yaml"), crop=32, clips=1, boxes=0)
+    bench.resize(2)
+    step = bench.training(("MODEL.AUTOCAST_DTYPE", "float16"))
+    step.call()
+    assert step.dtype == torch.float16 and bench.batch["frames"].shape[0] == 2

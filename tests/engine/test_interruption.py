@@ -154,3 +154,26 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(tmp_path):
     assert [clip.get("image_id") for clip in saved["batch"]] == ["b,900", None]
     assert saved["batch"][0]["instances"]["gt_boxes"].tolist() == [[1, 1, 1, 1]]
     assert saved["lr"] == 0.25
+
+
+def test_a_step_waits_for_the_gpu_once(monkeypatch):
+    """However many losses there are; the log has their values."""
+    reads = []
+    for name in ("cpu", "item", "tolist", "__float__", "__bool__"):
+        read = getattr(torch.Tensor, name)
+
+        def record(x, *args, name=name, read=read):
+            # float64 tensors are the values that are on the CPU already.
+            reads.extend([name] if x.requires_grad or x.dtype == torch.float32 else [])
+            return read(x, *args)
+
+        monkeypatch.setattr(torch.Tensor, name, record)
+    model = Model()
+    loader = [[{"factor": 3.0}]]
+    trainer = FiniteLossTrainer(model, loader, torch.optim.SGD(model.parameters(), lr=0.25))
+    with EventStorage() as storage:
+        trainer.run_step()
+    assert reads == ["cpu", "tolist"]  # the second of what the first gave
+    logged = {name: value for name, (value, _) in storage.latest().items()}
+    assert logged.pop("data_time") < 10
+    assert logged == {"loss_a": 6, "loss_b": 2, "total_loss": 8}

@@ -1,10 +1,16 @@
 """Number format, memory format and compilation change the speed of a model and not its results."""
 
+import copy
+
 import pytest
 import torch
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
+from torch import distributed as dist
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from avsf_det.modeling.backbone.resnet3d import BLOCKS_PER_STAGE
 
 from .builders import SIZE, add_negatives, make_cfg, make_features, make_inputs, randomize
 
@@ -101,6 +107,16 @@ def test_a_dtype_that_is_unknown_is_named():
         make_model("ActionDetector", "MODEL.AUTOCAST_DTYPE", "fp8")
 
 
+def test_float16_trains_with_scaled_losses_only():
+    model = make_model("ActionDetector", "MODEL.AUTOCAST_DTYPE", "float16").train()
+    with pytest.raises(ValueError, match=r"gradients would become 0.*SOLVER\.AMP\.ENABLED True"):
+        model(make_clips())
+    with torch.autocast("cpu", torch.float16):  # as the trainer that scales
+        assert isinstance(model.autocast(), torch.autocast)
+    with torch.no_grad():  # precise batch norm
+        assert isinstance(model.autocast(), torch.autocast)
+
+
 @pytest.fixture
 def compile_eagerly(monkeypatch):
     """Let torch.compile trace as usual, and run the trace without a compiler."""
@@ -129,6 +145,7 @@ def test_the_backbone_compiles_to_one_graph(compile_eagerly, training):
     plain = make_model("ActionDetector").backbone.train(training)
     compiled = make_model("ActionDetector", "MODEL.COMPILE", True).backbone.train(training)
     assert compiled._compiled_call_impl is not None
+    assert torch._dynamo.config.recompile_limit > 100  # by default, a ninth size raises
     x = add_negatives(make_features())
     torch.manual_seed(0)
     expected, expected_taps = plain(x, with_taps=True)
@@ -137,3 +154,22 @@ def test_the_backbone_compiles_to_one_graph(compile_eagerly, training):
     for name in ("slow_res5", "fast_res5"):
         assert torch.allclose(found[name], expected[name], atol=1e-2 if training else 1e-4)
     assert taps.keys() == expected_taps.keys()
+
+
+def test_compiled_models_train_distributed(compile_eagerly, monkeypatch, tmp_path):
+    """DistributedDataParallel makes dynamo split the graph by the buckets of gradients."""
+    monkeypatch.setitem(BLOCKS_PER_STAGE, 50, (1, 1, 1, 1))
+    monkeypatch.setattr(dist, "_DEFAULT_FIRST_BUCKET_BYTES", 1000)
+    options = ("MODEL.AVSYNC.ENABLED", False, "MODEL.BACKBONE.NAME", "build_slow_backbone")
+    backbone = make_model("ClipClassifier", *options, "MODEL.COMPILE", True).backbone.train()
+    x = {"frames": torch.randn(2, 3, 4, 32, 32)}
+    plain = copy.deepcopy(backbone)  # a copy is not compiled
+    plain(x)["slow_res5"].square().mean().backward()
+    dist.init_process_group("gloo", f"file://{tmp_path}/meeting", rank=0, world_size=1)
+    try:
+        model = DistributedDataParallel(backbone, broadcast_buffers=False, bucket_cap_mb=0.1)
+        model(x)["slow_res5"].square().mean().backward()
+    finally:
+        dist.destroy_process_group()
+    for ours, expected in zip(backbone.parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(ours.grad, expected.grad, rtol=1e-3, atol=1e-6)

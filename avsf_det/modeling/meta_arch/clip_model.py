@@ -20,6 +20,7 @@ from ...structures import AVSFError
 from ..avsync_head import AVSyncHead
 
 AUTOCAST_DTYPES = {"": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+MAX_COMPILED_GRAPHS = 256
 
 
 def in_autocast(forward: Callable) -> Callable:
@@ -95,7 +96,11 @@ class ClipModel(nn.Module):
         """Read MODEL."""
         backbone = build_backbone(cfg)
         if cfg.MODEL.COMPILE:
-            # In place, so that names in checkpoints stay; a graph break raises.
+            from torch._dynamo import config  # slow to import
+
+            # In place, so that names in checkpoints stay; a graph break raises. So would the ninth
+            # kind of input (size, mode, taps), by default.
+            config.recompile_limit = MAX_COMPILED_GRAPHS
             backbone.compile(fullgraph=True)
         return {
             "backbone": backbone,
@@ -121,8 +126,9 @@ class ClipModel(nn.Module):
         """Return the context that :meth:`forward` runs in, see :func:`in_autocast`."""
         if self.autocast_dtype is None:
             return nullcontext()
-        # The trainer that scales gradients has turned autocast on already.
-        is_scaled = torch.is_autocast_enabled(self.device.type)
+        # The trainer that scales gradients has turned autocast on already; precise batch norm runs
+        # the model in training mode without gradients.
+        is_scaled = torch.is_autocast_enabled(self.device.type) or not torch.is_grad_enabled()
         if self.training and self.autocast_dtype == torch.float16 and not is_scaled:
             raise ValueError(
                 "MODEL.AUTOCAST_DTYPE float16 is for inference: small gradients would become 0. "

@@ -4,17 +4,15 @@ import os
 
 import numpy as np
 import pytest
-import torch
-import torch.multiprocessing as mp
 from detectron2.utils import comm
 
 from ava_tools import check_videos, detect_persons
 from ava_tools.inference.feature_files import write_features
 from ava_tools.support.ranks import in_ranks, take_share
 from avsf_det.data import VideoDecodeError
-from avsf_det.engine.ranks import SLURM
 
 from ...media import write_video
+from ...ranks import run_two
 from ..inference.test_feature_files import Fake
 from ..test_detect_persons import NumberReader
 
@@ -27,21 +25,6 @@ def test_shares_are_balanced_and_complete(monkeypatch):
         monkeypatch.setattr(comm, "get_rank", lambda rank=rank: rank)
         shares.append(take_share([*sizes], sizes.get))
     assert shares == [["b", "d"], ["a", "c", "e"]]
-
-
-def run_two(function, folder) -> list:
-    """Return what ``function(rank)`` returns in two processes of srun."""
-    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    port = store.port
-    del store
-
-    def run(rank):
-        os.environ |= dict(zip(SLURM, (str(rank), str(rank), "2", "2"), strict=True))
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        torch.save(function(rank), f"{folder}/{rank}.result")
-
-    mp.start_processes(run, nprocs=2, start_method="fork")
-    return [torch.load(f"{folder}/{rank}.result") for rank in range(2)]
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import sys
 
 from ava_tools.preparation.video_lists import videos_in, videos_of
 from ava_tools.preparation.video_table import check_videos, print_problems
+from ava_tools.support.ranks import in_ranks
 from avsf_det.data.video.check import PROBLEMS
 from avsf_det.engine.defaults import (
     add_config_options,
@@ -39,6 +40,7 @@ def clip_seconds(config_file: str, options: list[str]) -> float:
     return clip.NUM_FRAMES * clip.STRIDE / clip.FPS
 
 
+@in_ranks
 def run(args: argparse.Namespace) -> int:
     """Return 1 if a video has a problem."""
     min_sec = clip_seconds(args.config_file, args.opts) if args.config_file else 0.0

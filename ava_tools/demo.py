@@ -17,6 +17,7 @@ from pathlib import Path
 from ava_tools.action_demo.demo import ActionDemo
 from ava_tools.action_demo.webcam import draw_webcam
 from ava_tools.inference.person_boxes import videos_of_path
+from ava_tools.support.ranks import file_size, gather, in_ranks, take_share
 from avsf_det.data import VideoDecodeError
 from avsf_det.engine.defaults import (
     add_config_arguments,
@@ -36,6 +37,7 @@ EXAMPLES = """examples:
       --output drawn/ --boxes boxes.csv --json MODEL.WEIGHTS output/demo/avsf/model_final.pth"""
 
 
+@in_ranks
 def run(args: argparse.Namespace) -> int:
     """Return 1 if a video is bad; the others are drawn all the same."""
     set_up_loggers()
@@ -52,8 +54,8 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.webcam is not None:
         draw_webcam(demo, args.webcam, args.output, args.show)
-    has_failed = False
-    for video in videos:
+    failed = []
+    for video in take_share(videos, lambda video: file_size(video.path)):
         output = Path(args.output)
         if Path(args.input).is_dir():
             output = (output / Path(video.path).relative_to(args.input)).with_suffix(".mp4")
@@ -61,12 +63,12 @@ def run(args: argparse.Namespace) -> int:
         try:
             if args.boxes and video.video_id not in boxes_of:
                 raise PredictorError(f"{args.boxes}: no boxes of video '{video.video_id}'")
-            boxes = boxes_of.get(video.video_id)
-            print(demo.run(video.path, output, boxes, args.offset), flush=True)
+            done = demo.run(video.path, output, boxes_of.get(video.video_id), args.offset)
+            print(done, flush=True)
         except (VideoDecodeError, PredictorError) as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
-            has_failed = True
-    return int(has_failed)
+            failed.append(video.video_id)
+    return int(bool(gather(failed)))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -89,8 +91,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--show", action="store_true", help="show the camera's frames in a window; q ends")
     add_config_arguments(parser, required=True)
     args = parser.parse_args(argv)
-    in_folder = args.input is not None and Path(args.input).is_dir()
-    if not in_folder and not args.output.endswith(".mp4"):
+    if not (args.input and Path(args.input).is_dir()) and not args.output.endswith(".mp4"):
         parser.error("--output must end in .mp4")
     return run_command(run, args)
 

@@ -20,6 +20,7 @@ from ava_tools.inference.person_boxes import (
     videos_of_path,
     write_person_boxes,
 )
+from ava_tools.support.ranks import in_ranks, print_once
 from avsf_det.data.checks import check_datasets
 from avsf_det.engine.defaults import (
     add_config_arguments,
@@ -55,6 +56,7 @@ def describe_quality(found: dict[Keyframe, np.ndarray], dataset_name: str) -> st
     )
 
 
+@in_ranks
 def run(args: argparse.Namespace) -> int:
     """Return 1 if a video is bad; the boxes of the others are written all the same."""
     set_up_loggers()
@@ -70,13 +72,13 @@ def run(args: argparse.Namespace) -> int:
     }
     sizes = {"rate": args.rate, "batch_size": args.batch_size}
     found, bad = write_person_boxes(detector, videos, args.output, settings=settings, **sizes)
-    print(f"{args.output}: {sum(map(len, found.values()))} persons in {len(found)} keyframes")
+    print_once(f"{args.output}: {sum(map(len, found.values()))} persons in {len(found)} keyframes")
     if args.dataset:
-        print(describe_quality(found, args.dataset))
+        print_once(describe_quality(found, args.dataset))
     if bad:
         title = f"error: {len(bad)} of {len(videos)} videos could not be read to their end:"
         kept = f"The boxes before the damage are in {args.output}; the same command tries again."
-        print(title, *bad, kept, sep="\n  ", file=sys.stderr)
+        print_once(title, *bad, kept, sep="\n  ", file=sys.stderr)
     return int(bool(bad))
 
 
@@ -86,12 +88,10 @@ def main(argv: list[str] | None = None) -> int:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--dataset", metavar="NAME", help="a registered dataset; its keyframes")
     source.add_argument("--input", help="a video, or a folder of videos")
-    parser.add_argument("--output", required=True, metavar="FILE.csv", help="csv of the boxes")
-    rate = "keyframes per second, for --input (1.0)"
-    parser.add_argument("--rate", type=positive, default=1.0, metavar="HZ", help=rate)
-    parser.add_argument(
-        "--batch-size", type=at_least(1), default=4, metavar="N", help="frames at once (4)"
-    )
+    add = parser.add_argument
+    add("--output", required=True, metavar="FILE.csv", help="csv of the boxes")
+    add("--rate", type=positive, default=1.0, metavar="HZ", help="keyframes/s of --input (1.0)")
+    add("--batch-size", type=at_least(1), default=4, metavar="N", help="frames at once (4)")
     add_config_arguments(parser, help="config of an action model")
     return run_command(run, parser.parse_args(argv))
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ava_tools.inference.feature_files import write_features
 from ava_tools.preparation.video_lists import videos_in, videos_of
+from ava_tools.support.ranks import in_ranks, print_once
 from avsf_det.data.video.formats import VIDEO_EXTENSIONS
 from avsf_det.engine.defaults import (
     add_config_arguments,
@@ -53,6 +54,7 @@ def find_videos(source: str) -> dict[str, str | None]:
     return videos_of(source, str(path.parent))
 
 
+@in_ranks
 def run(args: argparse.Namespace) -> int:
     """Return 1 if a video is bad; the features of the others are written all the same."""
     set_up_loggers()
@@ -64,9 +66,9 @@ def run(args: argparse.Namespace) -> int:
     extractor = FeatureExtractor(cfg, args.layers.split(","), batch_size=args.batch_size)
     done = write_features(extractor, videos, args.output, hop=args.hop, persons=persons)
     counts = ", ".join(f"{len(files)} {what}" for what, files in done.items())
-    print(f"{args.output}: of {len(videos)} videos {counts}")
+    print_once(f"{args.output}: of {len(videos)} videos {counts}")
     if done["bad"]:
-        print("error: bad videos:", *done["bad"], sep="\n  ", file=sys.stderr)
+        print_once("error: bad videos:", *done["bad"], sep="\n  ", file=sys.stderr)
     return int(bool(done["bad"]))
 
 

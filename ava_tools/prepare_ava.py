@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ava_tools.preparation.ava_cuts import prepare
 from ava_tools.preparation.video_lists import read_video_ids
+from ava_tools.support.ranks import in_ranks, print_once
 from avsf_det.data.datasets import AnnotationError
 from avsf_det.engine.defaults import at_least, make_parser, run_command
 
@@ -31,6 +32,7 @@ def ava_folder() -> Path:
     return Path(os.path.expanduser(os.environ.get("DETECTRON2_DATASETS", "datasets")), "ava")
 
 
+@in_ranks
 def run(args: argparse.Namespace) -> int:
     """Return 1 if a video has a problem."""
     folder = ava_folder() / "annotations"
@@ -47,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         dry_run=args.dry_run,
     )
     for video_id, problem in problems.items():
-        print(f"{video_id}: {problem}")
+        print_once(f"{video_id}: {problem}")
     return int(bool(problems))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from ava_tools.support.ranks import file_size, gather, take_share
 from avsf_det.data import VideoDecodeError
 from avsf_det.data.video.formats import VIDEO_EXTENSIONS
 from avsf_det.engine.feature_extractor import FeatureError, FeatureExtractor, Persons
@@ -26,7 +27,7 @@ def write_features(
     hop: float = 1.0,
     persons: Mapping[str, Persons] | None = None,
 ) -> dict[str, list[str]]:
-    """Write the features of each video to an npz; existing files are kept.
+    """Write the features of each video to an npz; existing files are kept, processes share them.
 
     An npz holds the arrays of :class:`FeatureExtractor`, its settings, "hop" (0 with persons) and
     "video", the path of the file.
@@ -40,7 +41,8 @@ def write_features(
         persons: person boxes by the file's name without extension; other videos are left out.
 
     Returns:
-        the npz files "written", "kept" and "left out"; and under "bad" the errors of bad videos.
+        of all processes, sorted: the npz files "written", "kept" and "left out"; and under "bad"
+        the errors of bad videos.
 
     Raises:
         FeatureError: two videos have the same npz, or one outside of ``output``; an existing npz
@@ -48,7 +50,8 @@ def write_features(
     """
     settings = {**extractor.settings, "hop": hop if persons is None else 0.0}
     done: dict[str, list[str]] = {"written": [], "kept": [], "left out": [], "bad": []}
-    for file, path in tqdm(_name_files(videos, output).items(), "videos", mininterval=2):
+    files = take_share([*_name_files(videos, output).items()], lambda item: file_size(item[1]))
+    for file, path in tqdm(files, "videos", mininterval=2):
         if path is None:
             done["bad"].append(f"{file}: there is no video for it")
             continue
@@ -69,6 +72,7 @@ def write_features(
                 with atomic_path(file) as temporary:
                     np.savez(temporary, **contents)
                 done["written"].append(file)
+    done = {what: sorted(gather(files)) for what, files in done.items()}
     if len(done["left out"]) == len(videos):
         named = ", ".join(list(persons or {})[:3])
         raise FeatureError(f"there are boxes of {named}, ...: of no video")

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.utils import comm
 from tqdm import tqdm
 
 from ava_tools.preparation.video_lists import videos_in
+from ava_tools.support.ranks import all_logs, file_size, gather, own_log, take_share
 from avsf_det.data import AnnotationError, VideoDecodeError
 from avsf_det.data.video import SequentialVideoReader
 from avsf_det.engine.predictor import FindPersons, keyframe_seconds
@@ -85,6 +87,8 @@ def videos_of_path(path: Path) -> list[Video]:
 class PartialResults:
     """Boxes of finished batches, kept in a log whose first line holds the settings.
 
+    Several processes write a log each, and read those of all.
+
     Args:
         path: log to continue, or to create.
         settings: everything that the boxes depend on.
@@ -97,9 +101,16 @@ class PartialResults:
     """
 
     def __init__(self, path: str, settings: dict) -> None:
-        self._log = JsonLinesLog(path)
+        self.batches: dict[tuple[str, int], list] = {}
+        for log in all_logs(path):
+            self._read(log, settings)
+        self._log = JsonLinesLog(own_log(path))
+        if next(iter(self._log), None) is None:
+            self._log.append(settings)
+
+    def _read(self, path: str, settings: dict) -> None:
         try:
-            before, *records = [*self._log] or [None]
+            before, *records = [*JsonLinesLog(path)] or [None]
         except ValueError as error:  # a line that is not JSON
             raise AnnotationError(str(error)) from None
         if before is not None and before != settings:
@@ -107,7 +118,6 @@ class PartialResults:
                 f"{path}: was made with {json.dumps(before)}. Use the same settings, or delete it "
                 "to start again"
             )
-        self.batches: dict[tuple[str, int], list] = {}
         for number, record in enumerate(records, 2):
             try:
                 video_id, k, found = record
@@ -118,8 +128,6 @@ class PartialResults:
                 raise AnnotationError(
                     f"{path}:{number}: not a line of boxes. Delete the file to start again"
                 ) from None
-        if before is None:
-            self._log.append(settings)
 
     def add(self, video_id: str, batch: int, found: list) -> None:
         """Keep a batch: a list of [second, boxes]."""
@@ -140,7 +148,7 @@ def write_person_boxes(
     rate: float = 1.0,
     batch_size: int = 4,
 ) -> tuple[dict[Keyframe, np.ndarray], list[VideoDecodeError]]:
-    """Detect the persons at all keyframes, and write ``output`` at the end.
+    """Detect the persons at all keyframes, and write ``output`` at the end; processes share videos.
 
     Until then, and if there is a bad video, ``output`` + ".partial" holds the finished batches. A
     call with the same arguments resumes from it, and writes the same bytes as an unbroken run.
@@ -161,12 +169,13 @@ def write_person_boxes(
         AnnotationError: ``output`` exists, or the log was made with other settings.
     """
     partial_file = f"{output}.partial"
-    if os.path.exists(output) and not os.path.exists(partial_file):
+    if os.path.exists(output) and not all_logs(partial_file):
         raise AnnotationError(f"{output}: is there already. Delete it, or name another file")
     partial = PartialResults(partial_file, {**settings, "rate": rate, "batch_size": batch_size})
     found: dict[Keyframe, np.ndarray] = {}
     bad: list[VideoDecodeError] = []
-    for video in tqdm(videos, "videos", mininterval=2):
+    mine = take_share(videos, lambda video: file_size(video.path))
+    for video in tqdm(mine, "videos", mininterval=2):
         try:
             for second, boxes in _detect(detector, video, partial, rate, batch_size):
                 found[video.video_id, second] = np.array(boxes, np.float32).reshape(-1, 5)
@@ -174,10 +183,14 @@ def write_person_boxes(
             logger.error(error)
             bad.append(error)
     partial.close()
-    with open_atomic(output) as file:
-        ava_csv.write_person_boxes(file, ((k, boxes.tolist()) for k, boxes in found.items()))
-    if not bad:
-        os.remove(partial_file)
+    order = {video.video_id: i for i, video in enumerate(videos)}
+    found = dict(sorted(gather([*found.items()]), key=lambda item: order[item[0][0]]))
+    bad = gather(bad)
+    if comm.is_main_process():
+        with open_atomic(output) as file:
+            ava_csv.write_person_boxes(file, ((k, boxes.tolist()) for k, boxes in found.items()))
+        for log in [] if bad else all_logs(partial_file):
+            os.remove(log)
     return found, bad
 
 

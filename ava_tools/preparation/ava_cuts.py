@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from detectron2.utils import comm
+
 from ava_tools.support.parallel import in_parallel
+from ava_tools.support.ranks import file_size, gather, print_once, take_share
 from avsf_det.data import VideoDecodeError, VideoReader
 from avsf_det.data.datasets.annotation_files import find_videos
 from avsf_det.data.datasets.builtin_meta import AVA_CUT_SECOND, AVA_VALID_SECONDS
@@ -81,7 +84,7 @@ def prepare(
     workers: int = 2,
     dry_run: bool = False,
 ) -> dict[str, str]:
-    """Inspect and cut videos.
+    """Inspect and cut videos, which processes share.
 
     Args:
         video_ids: ids in the annotations.
@@ -100,11 +103,12 @@ def prepare(
     """
     found = find_videos(video_dir, ("*", "*/*"), video_ids)
     videos = [SourceVideo(name, found.get(name), output / f"{name}.mp4") for name in video_ids]
-    videos = [inspected for _, inspected in in_parallel(inspect, videos, workers, "inspect")]
+    mine = take_share(videos, lambda video: file_size(video.file))
+    videos = gather([result for _, result in in_parallel(inspect, mine, workers, "inspect")])
     problems = {video.video_id: video.problem for video in videos if video.problem}
     todo = [video for video in videos if video.num_bytes]
     size = sum(video.num_bytes for video in todo)
-    print(
+    print_once(
         f"{len(videos)} videos in the annotations: {len(found)} in {video_dir}, "
         f"{sum(video.target.exists() for video in videos)} cut in {output}, {len(todo)} to cut, "
         f"about {size / 1e9:.2f} GB"
@@ -115,10 +119,12 @@ def prepare(
         output.mkdir(parents=True, exist_ok=True)
         if size > (free := shutil.disk_usage(output).free):
             raise OSError(f"{output}: only {free / 1e9:.2f} GB are free")
-        for video, problem in in_parallel(partial(cut, gop=gop), todo, workers, "cut"):
-            if problem:
-                problems[video.video_id] = problem
+        comm.synchronize()  # all have looked at the disk before one writes
+        mine = take_share(todo, lambda video: video.num_bytes)
+        done = in_parallel(partial(cut, gop=gop), mine, workers, "cut")
+        problems |= gather([(video.video_id, problem) for video, problem in done if problem])
         table = io.StringIO(newline="")
         csv.writer(table).writerows([("video", "problem"), *sorted(problems.items())])
-        write_atomic(output / "problems.csv", table.getvalue())
+        if comm.is_main_process():
+            write_atomic(output / "problems.csv", table.getvalue())
     return dict(sorted(problems.items()))

@@ -7,9 +7,18 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 
+from detectron2.utils import comm
 from tabulate import tabulate
 
 from ava_tools.support.parallel import in_parallel
+from ava_tools.support.ranks import (
+    all_logs,
+    file_size,
+    gather,
+    own_log,
+    print_once,
+    take_share,
+)
 from avsf_det.data.datasets import AnnotationError
 from avsf_det.data.video.check import NOTES, PROBLEMS, VideoCheck, check_video
 from avsf_det.data.video.formats import printable
@@ -24,7 +33,7 @@ COLUMNS = (
 def check_videos(
     videos: Mapping[str, str | None], output: str, *, min_sec: float, max_gap: float, workers: int
 ) -> dict[str, dict]:
-    """Check videos, except those with a result in ``output``.
+    """Check videos, except those with a result in ``output``; processes share them.
 
     Args:
         videos: name to path, None where the file is missing.
@@ -45,21 +54,27 @@ def check_videos(
     asked = f"{min_sec:g} s, gap {max_gap:g} s"
     rows = {
         row["video"]: row
-        for row in _read(output)
+        for log in all_logs(output)
+        for row in _read(log)
         if (sizes.get(row["video"]), asked) == (row["bytes"], row["asked"]) and row["bytes"]
     }
-    todo = [name for name in videos if name not in rows]
-    _write(output, rows.values())
+    mine = take_share(list(videos), lambda name: file_size(videos[name]))
+    todo = [name for name in mine if name not in rows]
+    _write(own_log(output), rows.values())
 
     check = partial(check_video, min_sec=min_sec, max_gap=max_gap)
-    with open(output, "a", encoding="utf-8", newline="") as file:
+    with open(own_log(output), "a", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         for name, result in in_parallel(lambda n: check(videos[n]), todo, workers, "videos"):
             rows[name] = {"video": name, "bytes": sizes[name], "asked": asked, **_to_row(result)}
             writer.writerow(rows[name])
             file.flush()
+    rows = dict(gather([(name, rows[name]) for name in mine]))
     rows = {name: rows[name] for name in videos}
-    _write(output, rows.values())
+    if comm.is_main_process():
+        _write(output, rows.values())
+        for log in all_logs(output)[1:]:
+            os.remove(log)
     return rows
 
 
@@ -80,14 +95,16 @@ def print_problems(rows: Mapping[str, dict], ignore: Collection[str] = ()) -> in
         counts.update(p.split(":")[0] for p in problems)
         table += [(name, row["seconds"], "\n".join(problems))] if problems else []
     if table:
-        print(tabulate(table, ("video", "seconds", "problems"), disable_numparse=True))
+        print_once(tabulate(table, ("video", "seconds", "problems"), disable_numparse=True))
     notes = Counter(
         note.split(":")[0] for row in rows.values() for note in row["notes"].split("; ")
     )
     if noted := ", ".join(f"{notes[kind]} {kind}" for kind in NOTES if notes[kind]):
-        print(f"no problem, but noted in the table: {noted}")
+        print_once(f"no problem, but noted in the table: {noted}")
     numbers = ", ".join(f"{counts[kind]} {kind}" for kind in PROBLEMS if counts[kind])
-    print(f"{len(rows) - len(table)} of {len(rows)} videos are good" + (numbers and f": {numbers}"))
+    print_once(
+        f"{len(rows) - len(table)} of {len(rows)} videos are good" + (numbers and f": {numbers}")
+    )
     return len(table)
 
 
@@ -110,14 +127,13 @@ def _size(file: str | None) -> str:
 
 
 def _read(output: str) -> list[dict]:
-    """Return the complete rows of an earlier run."""
-    if not os.path.exists(output):
-        return []
+    """Return the complete rows of a log."""
     with open(output, encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
+        # A killed run, or a process that goes on writing, may leave half a row at the end.
+        reader = csv.DictReader(line for line in file if line.endswith("\n"))
         if tuple(reader.fieldnames or ()) not in ((), COLUMNS):
             raise AnnotationError(f"{output}: is another file; choose another --output")
-        return [row for row in reader if row["notes"] is not None]
+        return list(reader)
 
 
 def _write(output: str, rows: Iterable[dict]) -> None:

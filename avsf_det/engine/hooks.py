@@ -88,19 +88,22 @@ class BufferAverager(HookBase):
     """
 
     def before_train(self) -> None:
-        """Find the buffers."""
-        buffers = dict(_unwrap(self.trainer.model).named_buffers())
-        state = _unwrap(self.trainer.model).state_dict()  # without constants such as the pixel mean
-        self.buffers = [x for n, x in buffers.items() if n in state and x.is_floating_point()]
+        """Find the names of the buffers."""
+        model = _unwrap(self.trainer.model)
+        state = model.state_dict()  # without constants such as the pixel mean
+        self.names = [n for n, x in model.named_buffers() if n in state and x.is_floating_point()]
 
     def after_step(self) -> None:
         """Average the buffers by one collective operation."""
-        if comm.get_world_size() == 1 or not self.buffers:
+        if comm.get_world_size() == 1 or not self.names:
             return
-        flat = torch.cat([x.flatten() for x in self.buffers]) / comm.get_world_size()
+        # By name, because precise BN puts new tensors in their place.
+        model = _unwrap(self.trainer.model)
+        buffers = [model.get_buffer(name) for name in self.names]
+        flat = torch.cat([x.flatten() for x in buffers]) / comm.get_world_size()
         dist.all_reduce(flat)
-        parts = flat.split([x.numel() for x in self.buffers])
-        for buffer, part in zip(self.buffers, parts, strict=True):
+        parts = flat.split([x.numel() for x in buffers])
+        for buffer, part in zip(buffers, parts, strict=True):
             buffer.copy_(part.view_as(buffer))
 
 

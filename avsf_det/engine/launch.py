@@ -1,15 +1,15 @@
-"""Start the processes of a training: this one alone, several on a machine, or those of torchrun.
+"""Start the processes of a training, or join those that torchrun or srun has started.
 
 On GPUs they talk by NCCL, on the CPU by gloo.
 """
 
 import functools
-import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -19,24 +19,7 @@ from detectron2.utils import comm
 
 from avsf_det.structures import AVSFError, ConfigError
 
-TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
-
-
-@dataclass(frozen=True)
-class Group:
-    """All processes of a training.
-
-    Attributes:
-        size: number of processes on all machines.
-        local_size: number of processes on each machine.
-        url: address or file where they meet, see torch.distributed.init_process_group.
-        on_cpu: whether they have no GPU.
-    """
-
-    size: int
-    local_size: int
-    url: str
-    on_cpu: bool
+from .ranks import Ranks, read_ranks
 
 
 def launch(
@@ -63,15 +46,16 @@ def launch(
         ConfigError: the machine lacks the GPUs, or the numbers contradict each other.
         AVSFError: a process has failed; the others are ended.
     """
-    given = _read_torchrun()
-    if given["WORLD_SIZE"] > 1:
+    given = read_ranks()
+    # One process of srun on each machine may start the others there.
+    if given.size > 1 and (given.local_size > 1 or num_machines != given.size):
         if num_gpus > 1 or num_machines > 1:
-            raise ConfigError("torchrun starts the processes: leave out --num-gpus, --num-machines")
-        rank, local_rank, size, local_size = (given[name] for name in TORCHRUN)
-        _check_gpus(local_size, on_cpu)
-        _join(rank, local_rank, Group(size, local_size, "env://", on_cpu))
-        function(*args)
-        dist.destroy_process_group()
+            raise ConfigError(
+                "torchrun or srun starts the processes: leave out --num-gpus, --num-machines"
+            )
+        _check_gpus(given.local_size, on_cpu)
+        with joined(given, on_cpu):
+            function(*args)
         return
     if max(num_gpus, 1) * num_machines == 1:
         function(*args)
@@ -85,18 +69,12 @@ def launch(
                 raise ConfigError("--num-machines needs --dist-url tcp://HOST:PORT of machine 0")
             # A file, because a port that is free now may be taken by another training.
             dist_url = f"file://{folder}/rendezvous"
-        group = Group(num_gpus * num_machines, num_gpus, dist_url, on_cpu)
-        _spawn(group, machine_rank * num_gpus, function, args)
-
-
-def _read_torchrun() -> dict[str, int]:
-    """Return the numbers that torchrun gives to its processes."""
-    if any(name not in os.environ for name in TORCHRUN):
-        return {"WORLD_SIZE": 1}
-    for name in TORCHRUN:
-        if not os.environ[name].isdecimal():
-            raise ConfigError(f"the environment's {name} is '{os.environ[name]}', no whole number")
-    return {name: int(os.environ[name]) for name in TORCHRUN}
+        first = machine_rank * num_gpus
+        group = [
+            Ranks(first + i, i, num_gpus * num_machines, num_gpus, dist_url)
+            for i in range(num_gpus)
+        ]
+        _spawn(group, on_cpu, function, args)
 
 
 def _check_gpus(number: int, on_cpu: bool) -> None:
@@ -108,58 +86,66 @@ def _check_gpus(number: int, on_cpu: bool) -> None:
         )
 
 
-def _spawn(group: Group, first_rank: int, function: Callable, args: tuple) -> None:
+def _spawn(group: list[Ranks], on_cpu: bool, function: Callable, args: tuple) -> None:
     errors = mp.get_context("spawn").SimpleQueue()
     try:
-        mp.spawn(_work, (group, first_rank, function, args, errors), nprocs=group.local_size)
+        mp.spawn(_work, (group, on_cpu, function, args, errors), nprocs=len(group))
     except mp.ProcessExitedException as error:
         if not errors.empty():
             raise AVSFError(errors.get()) from None
         if error.exit_code > 0:
             sys.exit(error.exit_code)
         raise AVSFError(
-            f"process {error.error_index} of {group.local_size} was ended by "
+            f"process {error.error_index} of {len(group)} was ended by "
             f"{signal.Signals(-error.exit_code).name}; SIGKILL often means too little memory"
         ) from None
 
 
 def _work(
     local_rank: int,
-    group: Group,
-    first_rank: int,
+    group: list[Ranks],
+    on_cpu: bool,
     function: Callable,
     args: tuple,
     errors: "mp.SimpleQueue",
 ) -> None:
     """Run one of the spawned processes."""
     try:
-        _join(first_rank + local_rank, local_rank, group)
-        function(*args)
+        with joined(group[local_rank], on_cpu):
+            function(*args)
     except (AVSFError, OSError) as error:
         errors.put(str(error))  # printed once, by the process that has started this one
         sys.exit(1)
-    dist.destroy_process_group()
 
 
-def _join(rank: int, local_rank: int, group: Group) -> None:
-    """Let this process be one of a group, on its own GPU."""
+@contextmanager
+def joined(ranks: Ranks, on_cpu: bool, timeout: timedelta = DEFAULT_TIMEOUT) -> Iterator[None]:
+    """Let this process be one of a group, on its own GPU if there are any.
+
+    Args:
+        ranks: place of the process.
+        on_cpu: whether the processes talk by gloo instead of NCCL.
+        timeout: longest time that a process waits for the others.
+    """
     dist.init_process_group(
-        "gloo" if group.on_cpu else "nccl",
-        init_method=group.url,
-        world_size=group.size,
-        rank=rank,
-        timeout=DEFAULT_TIMEOUT,
+        "gloo" if on_cpu else "nccl",
+        init_method=ranks.url,
+        world_size=ranks.size,
+        rank=ranks.rank,
+        timeout=timeout,
     )
     # Processes of one machine. All processes take part in making each of the groups.
-    for first in range(0, group.size, group.local_size):
-        ranks = [*range(first, first + group.local_size)]
-        local = dist.new_group(ranks)
-        if rank in ranks:
+    for first in range(0, ranks.size, ranks.local_size):
+        local = dist.new_group([*range(first, first + ranks.local_size)])
+        if first <= ranks.rank < first + ranks.local_size:
             vars(comm)["_LOCAL_PROCESS_GROUP"] = local  # 0.6 has no function for it
-    if group.on_cpu:
+    if on_cpu:
         # Detectron2 passes the rank as GPU, which DistributedDataParallel refuses on a CPU.
         vars(defaults)["create_ddp_model"] = functools.partial(create_ddp_model, device_ids=None)
-        torch.set_num_threads(max(1, torch.get_num_threads() // group.local_size))
-    else:
-        torch.cuda.set_device(local_rank)
+        torch.set_num_threads(max(1, torch.get_num_threads() // ranks.local_size))
+    if torch.cuda.is_available():
+        # Tools that share videos talk by gloo, and use the GPUs all the same.
+        torch.cuda.set_device(ranks.local_rank % torch.cuda.device_count())
     comm.synchronize()
+    yield
+    dist.destroy_process_group()  # not after an error, where it may wait for the others

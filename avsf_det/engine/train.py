@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import os
 
 import torch
 from detectron2.config import CfgNode
@@ -28,6 +27,7 @@ from .defaults import (
 from .interruption import handled_signals
 from .launch import launch
 from .machine import check_shared_memory
+from .ranks import read_ranks
 from .trainer import Trainer
 
 EXAMPLES = """examples:
@@ -82,12 +82,12 @@ def train(args: argparse.Namespace) -> dict | None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run :func:`train` in ``args.num_gpus`` processes on each machine, or in those of torchrun."""
+    """Run :func:`train` in ``args.num_gpus`` processes on each machine, or in those given."""
     device = load_config(args.config_file, args.opts, notes=[]).MODEL.DEVICE
     number = args.num_gpus
     # A config for the CPU does not say that several processes share it; the command line does.
     on_cpu = device == "cpu" and (
-        "LOCAL_RANK" in os.environ
+        read_ranks().size > 1
         or any(setting.key == "MODEL.DEVICE" for setting in read_options(args.opts))
     )
     if number > 1 and not on_cpu and device != "cuda" and torch.cuda.is_available():

@@ -1,12 +1,13 @@
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from detectron2.engine import TrainerBase
 from torch import nn
 
 from avsf_det.engine import NegativeCurriculumHook
 from avsf_det.engine.hooks import BufferAverager, FractionLogger
+from avsf_det.engine.launch import launch
+
+from ..ranks import run_two
 
 
 class Recorder(TrainerBase):
@@ -65,24 +66,20 @@ def test_fractions_are_logged_every_few_iterations():
     assert "avs/b" not in trainer.storage.histories()
 
 
-def average_buffers(rank: int, folder: str) -> None:
+def average_buffers(rank: int) -> dict[str, torch.Tensor]:
     """One of two processes, whose statistics differ until the step has ended."""
-    dist.init_process_group("gloo", f"file://{folder}/rendezvous", rank=rank, world_size=2)
     trainer = Counting()
     trainer.model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
     trainer.model.register_buffer("constant", torch.tensor(float(rank)), persistent=False)
     trainer.model[1].running_mean.fill_(rank)
     trainer.model[1].running_var.fill_(2 + 4 * rank)
     trainer.register_hooks([BufferAverager()])
-    trainer.train(0, 1)
-    torch.save(dict(trainer.model.named_buffers()), f"{folder}/{rank}.pth")
-    dist.destroy_process_group()
+    launch(trainer.train, 0, 1, num_gpus=1, on_cpu=True)
+    return dict(trainer.model.named_buffers())
 
 
 def test_all_processes_get_the_mean_of_their_buffers(tmp_path):
-    mp.spawn(average_buffers, args=(str(tmp_path),), nprocs=2)
-    for rank in (0, 1):
-        found = torch.load(tmp_path / f"{rank}.pth")
+    for rank, found in enumerate(run_two(average_buffers, tmp_path)):
         assert found["1.running_mean"].tolist() == [0.5] * 3
         assert found["1.running_var"].tolist() == [4.0] * 3
         assert found["constant"] == rank  # not part of a checkpoint

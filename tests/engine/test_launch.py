@@ -10,8 +10,8 @@ import torch.multiprocessing as mp
 from detectron2.engine import defaults
 from detectron2.utils import comm
 
-from avsf_det.engine import launch as module
 from avsf_det.engine.launch import launch
+from avsf_det.engine.ranks import SLURM, TORCHRUN, Ranks, read_ranks
 from avsf_det.structures import AVSFError, ConfigError
 
 
@@ -63,19 +63,20 @@ def test_an_error_of_one_process_is_the_error_of_the_run(tmp_path, forks):
     assert end.value.code == 143
 
 
-def test_processes_of_torchrun_join_one_group(tmp_path):
+@pytest.mark.parametrize("names", [TORCHRUN, SLURM])
+def test_processes_of_torchrun_or_srun_join_one_group(tmp_path, monkeypatch, names):
     def run(rank):
-        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
-        os.environ |= {"LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        os.environ |= dict(zip(names, (str(rank), str(rank), "2", "2"), strict=True))
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         launch(record, tmp_path, num_gpus=1, on_cpu=True)
 
     store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     port = str(store.port)
-    os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "True"  # the store of torchrun is there already
-    try:
-        mp.start_processes(run, nprocs=2, start_method="fork")
-    finally:
-        del os.environ["TORCHELASTIC_USE_AGENT_STORE"]
+    if names == TORCHRUN:  # whose store is there already
+        monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    else:
+        del store
+    mp.start_processes(run, nprocs=2, start_method="fork")
     assert (tmp_path / "1").read_text() == "2 1 2 3.0"
 
 
@@ -94,12 +95,52 @@ def test_bad_numbers_of_processes_are_named(monkeypatch, arguments, message):
 
 
 @pytest.mark.parametrize(
-    ("rank", "arguments", "message"),
-    [("0", {"num_gpus": 2}, "leave out --num-gpus"), ("x", {"num_gpus": 1}, "RANK is 'x'")],
+    ("numbers", "arguments", "message"),
+    [
+        ("0 0 2 2", {"num_gpus": 2}, "leave out --num-gpus"),
+        ("x 0 2 2", {"num_gpus": 1}, "RANK is 'x'"),
+        ("1 0 2 2", {"num_gpus": 1}, "process 1 of 2 is number 0 of 2 on its machine"),
+        ("0 0 3 2", {"num_gpus": 1}, "each machine needs as many processes"),
+    ],
 )
-def test_torchrun_excludes_num_gpus(monkeypatch, rank, arguments, message):
-    for name in module.TORCHRUN:
-        monkeypatch.setenv(name, "2")
-    monkeypatch.setenv("RANK", rank)
+def test_torchrun_excludes_num_gpus_and_bad_numbers(monkeypatch, numbers, arguments, message):
+    for name, number in zip(TORCHRUN, numbers.split(), strict=True):
+        monkeypatch.setenv(name, number)
     with pytest.raises(ConfigError, match=message):
         launch(print, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [
+        ("gpu[003-005,9],gpu2", "gpu003"),
+        ("gpu[7,9]", "gpu7"),
+        ("a-1.cluster,b", "a-1.cluster"),
+        ("rack[1-2]-x", "rack1-x"),
+    ],
+)
+def test_numbers_and_address_of_srun(monkeypatch, nodes, first):
+    for name, number in zip(SLURM, ("9", "1", "16", "8(x2)"), strict=True):
+        monkeypatch.setenv(name, number)
+    monkeypatch.setenv("SLURM_STEP_NODELIST", nodes)
+    monkeypatch.setenv("SLURM_JOB_ID", "12345")
+    monkeypatch.setenv("SLURM_STEP_ID", "2")
+    assert read_ranks() == Ranks(9, 1, 16, 8, f"tcp://{first}:20539")
+    monkeypatch.setenv("SLURM_STEP_TASKS_PER_NODE", "8(x2),4")
+    with pytest.raises(ConfigError, match=r"TASKS_PER_NODE is '8\(x2\),4'"):
+        read_ranks()
+
+
+def test_a_batch_script_without_srun_is_one_process(monkeypatch):
+    for name in ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS"):
+        monkeypatch.setenv(name, "0")
+    assert read_ranks() == Ranks()
+
+
+def test_one_process_of_srun_on_each_machine_may_start_the_others(monkeypatch, tmp_path):
+    for name, number in zip(SLURM, ("0", "0", "2", "1(x2)"), strict=True):
+        monkeypatch.setenv(name, number)
+    with pytest.raises(ConfigError, match="needs --dist-url"):
+        launch(print, num_gpus=2, num_machines=2, on_cpu=True)
+    with pytest.raises(ConfigError, match="leave out --num-gpus"):
+        launch(print, num_gpus=2, on_cpu=True)

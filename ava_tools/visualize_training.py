@@ -33,21 +33,20 @@ def read_run(folder: Path, task: str, num_clips: int) -> tuple[Curve, Curve]:
     Raises:
         TrainingRunError: the run has not been evaluated, or has no such task.
     """
+    top1 = read_curve(folder, f"{task}/top1")
+    # Detectron2 writes the parts of the loss only if there are several.
+    loss = read_curve(folder, f"loss_{task}") or read_curve(folder, "total_loss")
+    if not top1 or not loss:
+        raise TrainingRunError(
+            f"{folder / 'metrics.json'} has no '{task}/top1' or no loss; train with "
+            "TEST.EVAL_PERIOD, and give a --task of the model"
+        )
     scale = 1.0
     if num_clips:
         config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
         scale = config["SOLVER"]["IMS_PER_BATCH"] / num_clips
-    curves = []
-    for metric in (f"{task}/top1", f"loss_{task}"):
-        found = read_curve(folder, metric)
-        if not found:
-            raise TrainingRunError(
-                f"{folder / 'metrics.json'} has no '{metric}'; train with TEST.EVAL_PERIOD, and "
-                "give a --task of the model"
-            )
-        curves.append(Curve([i * scale for i in found], [*found.values()]))
-    accuracy, loss = curves
-    return Curve(accuracy.x, [100 - percent for percent in accuracy.y]), loss
+    error = Curve([i * scale for i in top1], [100 - percent for percent in top1.values()])
+    return error, Curve([i * scale for i in loss], [*loss.values()])
 
 
 def run(args: argparse.Namespace) -> None:

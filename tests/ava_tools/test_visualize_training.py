@@ -29,6 +29,9 @@ def test_error_and_loss_over_iterations_and_epochs(tmp_path):
     assert loss == ([19, 39], [3.05, 2.05])
     error, loss = tool.read_run(folder, "action", 80)
     assert error.x == pytest.approx([3.9, 6]) and loss.x == pytest.approx([1.9, 3.9])
+    text = (folder / "metrics.json").read_text()  # of a model with a single loss
+    (folder / "metrics.json").write_text(text.replace("loss_action", "other"))
+    assert tool.read_run(folder, "action", 0)[1].y == [9, 9]
 
 
 def test_several_runs_are_drawn(tmp_path, capsys):
@@ -44,8 +47,8 @@ def test_several_runs_are_drawn(tmp_path, capsys):
     "arguments, message",
     [
         (["--run", "a={run}", "--run", "a={run}"], "two runs have the same name"),
-        (["--run", "a={run}"], "has no 'action/top1'; train with TEST.EVAL_PERIOD"),
-        (["--run", "a={run}/missing", "--clips", "8"], "No such file"),
+        (["--run", "a={run}"], "has no 'action/top1' or no loss; train with TEST.EVAL_PERIOD"),
+        (["--run", "a={run}/missing"], "has no 'action/top1'"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, capsys, arguments, message):

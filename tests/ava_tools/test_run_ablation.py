@@ -147,7 +147,7 @@ def test_variant_and_seed_come_after_the_users_options(tmp_path, commands):
             *("MODEL.AUDIO.DROP_PATHWAY", "0.1", "MODEL.AUDIO.DROP_PATHWAY", rate),
             *("SEED", "7", "OUTPUT_DIR", str(tmp_path / "drop_pathway" / f"drop_{rate}_seed7")),
         ]
-        for rate in ("0.8", "0.5", "0.0")
+        for rate in ("0.8", "0.5", "0.2", "0.0")
     ]
 
 
@@ -170,18 +170,18 @@ def test_finished_runs_are_kept_and_others_continued(tmp_path, commands, monkeyp
     (tmp_path / "drop_pathway" / "drop_0.8_seed1" / "inference" / "scores.npz").unlink()
     (tmp_path / "drop_pathway" / "drop_0.8_seed1" / "inference").rmdir()
     first = run(tmp_path, "drop_pathway", "--seeds", "1")
-    assert len(commands) == 1 + 3
+    assert len(commands) == 1 + 4
     assert run(tmp_path, "drop_pathway", "--seeds", "1") == first
-    assert len(commands) == 1 + 3
+    assert len(commands) == 1 + 4
     run(tmp_path, "drop_pathway", "--seeds", "2", "1")
-    assert len(commands) == 1 + 3 + 3
+    assert len(commands) == 1 + 4 + 4
 
 
 def test_a_folder_of_other_options_is_refused(tmp_path, commands, capsys):
     run(tmp_path, "drop_pathway", "--seeds", "1")
     assert call(tmp_path, "drop_pathway", "--seeds", "1", "--opts", "SOLVER.MAX_ITER", "9") == 1
     assert "other arguments: give another --output" in capsys.readouterr().err
-    assert len(commands) == 3
+    assert len(commands) == 4
 
 
 def built(options: tuple[str, ...]) -> tuple[set[str], set[str], float]:

@@ -16,6 +16,7 @@ from ava_tools.report_page.sources import (
     evaluated_dataset_of_arguments,
     read_run,
 )
+from ava_tools.support.arguments import join_runs, named_path
 from avsf_det.engine.defaults import at_least, make_parser, run_command
 from avsf_det.evaluation.ava_results import PROTOCOLS
 from avsf_det.utils.atomic import write_atomic
@@ -34,9 +35,7 @@ def run(args: argparse.Namespace) -> int:
     if args.max_clips < 0:
         raise ReportError(f"--max-clips is {args.max_clips}; it must be 0 or more")
     evaluated = evaluated_dataset_of_arguments(args)
-    paths = dict(text.split("=", 1) for text in args.run)
-    if len(paths) < len(args.run):
-        raise ReportError("two runs have the same name; give each --run a name of its own")
+    paths = join_runs(args.run)
     detections = {name: read_run(path, evaluated.name) for name, path in paths.items()}
     html, problems = build_report(
         evaluated,
@@ -52,14 +51,6 @@ def run(args: argparse.Namespace) -> int:
     return int(bool(problems))
 
 
-def named_run(text: str) -> str:
-    """Return the value of --run if it is NAME=PATH."""
-    name, equals, path = text.partition("=")
-    if not (name and equals and path):
-        raise argparse.ArgumentTypeError(f"'{text}' is not NAME=PATH")
-    return text
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = make_parser(__doc__, EXAMPLE)
@@ -67,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
         "--run",
         action="append",
         required=True,
-        type=named_run,
+        type=named_path,
         metavar="NAME=PATH",
         help="detections csv, or OUTPUT_DIR of an evaluation; repeat it for runs to compare with",
     )

@@ -44,6 +44,8 @@ def _add_input(cfg: CfgNode) -> None:
     cfg.INPUT.AUDIO.HOP_SEC = 0.016  # seconds
     cfg.INPUT.AUDIO.NUM_MELS = 80  # frequency bins F
     cfg.INPUT.AUDIO.NUM_FRAMES = 128  # time steps T_a that are picked from the span
+    # Seconds by which all audio is taken later than the frames, to misalign the two on purpose.
+    cfg.INPUT.AUDIO.OFFSET_SEC = 0.0
     # Whether training clips have a second spectrogram of another time of the same video: the hard
     # negatives that MODEL.AVSYNC needs. TEST.AUDIO_NEGATIVES is the same at test.
     cfg.INPUT.AUDIO.NEGATIVES = False
@@ -192,6 +194,11 @@ def _add_data(cfg: CfgNode) -> None:
     cfg.TEST.VIEWS = CfgNode()
     cfg.TEST.VIEWS.TEMPORAL = 10  # times
     cfg.TEST.VIEWS.SPATIAL = 3  # crops at each time
+    # Evaluations before the last iteration (TEST.EVAL_PERIOD): number of times, with the centre
+    # crop alone; 0: the views of TEST.VIEWS.
+    cfg.TEST.VIEWS_IN_TRAINING = 1
+    # Keyframes, or times of clips, in a forward of each process. All crops of a time go together.
+    cfg.TEST.BATCH_SIZE = 1
     # Precise batch-norm statistics: whether DropPathway is off meanwhile, as at test. False: as in
     # training, whose statistics mix steps with and without audio.
     cfg.TEST.PRECISE_BN.KEEP_AUDIO = False

@@ -92,7 +92,7 @@ def test_kinetics_pretraining_then_ava_fine_tuning_by_weights_alone(datasets, pr
 
 
 def test_views_give_the_same_scores_in_whatever_batches_and_processes(datasets, pretrained):
-    """3 x 2 views by the command; and by hand in batches of 4, in another order."""
+    """3 x 2 views by the command, 4 times a batch; by hand in batches of 4, in another order."""
     from detectron2.config import get_cfg
     from detectron2.data import DatasetCatalog, MetadataCatalog
     from detectron2.modeling import build_model
@@ -105,7 +105,7 @@ def test_views_give_the_same_scores_in_whatever_batches_and_processes(datasets, 
     options = ["MODEL.WEIGHTS", str(pretrained / "model_final.pth"), "OUTPUT_DIR", str(output)]
     views = ["TEST.VIEWS.TEMPORAL", "3", "TEST.VIEWS.SPATIAL", "2"]
     config = "configs/mini/avsf_kinetics_mini.yaml"
-    workers = ["DATALOADER.NUM_WORKERS", "2"]
+    workers = ["DATALOADER.NUM_WORKERS", "2", "TEST.BATCH_SIZE", "4"]
     arguments = ["--config-file", config, "--eval-only", *TINY, *options, *views, *workers]
     run("train_net.py", *arguments, datasets=datasets)
     scores = read_scores(str(output / "inference" / "scores.npz"))

@@ -42,7 +42,9 @@ def read_model_inputs(cfg: CfgNode, split: str, num: int, seed: int) -> list[dic
         clips, mapper = keyframes_to_test(cfg, name), KeyframeMapper(cfg, is_train=False)
         return [mapper(clips[i]) for i in sorted(rng.permutation(len(clips))[:num])]
     dataset: Any = build_clip_test_loader(cfg, name).dataset
-    return [dataset[i] for i in sorted(rng.permutation(len(dataset))[:num].tolist())]
+    crops = cfg.TEST.VIEWS.SPATIAL  # of each item
+    views = sorted(rng.permutation(len(dataset) * crops)[:num].tolist())
+    return [dataset[i // crops][i % crops] for i in views]
 
 
 def draw_model_input(clip: dict, dataset_name: str) -> Item:

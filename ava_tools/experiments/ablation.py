@@ -68,6 +68,17 @@ ABLATIONS: dict[str, tuple[Variants, Variants]] = {
         },
         {"late": ("slowfast", "audio")},
     ),
+    "misalignment": (  # tolerance of misaligned audio, which the paper claims for A->FS
+        {
+            f"{connection}_{seconds}s": (
+                *("MODEL.AUDIO.FUSION_TYPE", connection),
+                *("INPUT.AUDIO.OFFSET_SEC", seconds),
+            )
+            for seconds in ("0.0", "0.5", "1.0")
+            for connection in ("a_fs", "a_f_s")
+        },
+        {},
+    ),
 }
 
 

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -60,13 +60,25 @@ def read_metrics(folder: Path) -> dict[str, float]:
 
     Detectron2 writes every 20 iterations. "iteration" is the iteration of the losses.
     """
-    path = folder / "metrics.json"
     metrics: dict[str, float] = {}
+    for row in _read_rows(folder):
+        if "total_loss" not in row:  # rows of a test have a higher iteration
+            row.pop("iteration", None)
+        metrics |= row
+    return metrics
+
+
+def read_curve(folder: Path, metric: str) -> dict[int, float]:
+    """Return iteration to value of a metric, in ascending order; {} if there is none."""
+    # A resumed run may have written an iteration twice: the later counts.
+    found = {row["iteration"]: row[metric] for row in _read_rows(folder) if metric in row}
+    return dict(sorted(found.items()))
+
+
+def _read_rows(folder: Path) -> Iterator[dict]:
+    """Yield the rows of Detectron2's ``metrics.json`` that are whole."""
+    path = folder / "metrics.json"
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         # A killed run leaves half a line, and the next one goes on in the same line.
         with suppress(ValueError):
-            row = json.loads(line)
-            if "total_loss" not in row:  # rows of a test have a higher iteration
-                row.pop("iteration", None)
-            metrics |= row
-    return metrics
+            yield json.loads(line)

@@ -220,11 +220,12 @@ class BadClipReplacer:
 
 @without_garbage_collection()
 def build_clip_test_loader(cfg: CfgNode, dataset_name: str) -> ClipLoader:
-    """Build the test loader of one dataset: one clip a batch, each once over all processes.
+    """Build the test loader of one dataset: batches of TEST.BATCH_SIZE, each clip once over all.
 
-    Keyframes are read in one pass through each video, clips in ``TEST.VIEWS``.
+    Keyframes are read in one pass through each video, clips in ``TEST.VIEWS``: a batch has all
+    crops of its times.
     """
-    workers = cfg.DATALOADER.NUM_WORKERS
+    workers, batch_size = cfg.DATALOADER.NUM_WORKERS, cfg.TEST.BATCH_SIZE
     board, timeout = WorkerBoard(workers), cfg.DATALOADER.TIMEOUT_SEC
     mapper: KeyframeMapper | SegmentMapper
     if has_keyframes(cfg, dataset_name):
@@ -232,32 +233,37 @@ def build_clip_test_loader(cfg: CfgNode, dataset_name: str) -> ClipLoader:
         source = SequentialReader(build_clip_augmentations(cfg, is_train=False))
         mapper = KeyframeMapper(cfg, is_train=False, source=source)
         clips = DatasetFromList(dicts, copy=False)
-        stream = ClipStream(VideoOrderSampler(dicts), clips, mapper, board)
-        return ClipLoader(stream, num_workers=workers, timeout=timeout)
+        stream = ClipStream(VideoOrderSampler(dicts, batch_size), clips, mapper, board)
+        return ClipLoader(stream, batch_size=None, num_workers=workers, timeout=timeout)
     dicts = DatasetCatalog.get(dataset_name)
     check_not_empty(dicts, dataset_name, "clips")
     check_tasks(cfg, dataset_name)
     if cfg.TEST.AUDIO_MODE == "swap":
         swap_audio(dicts)
     mapper = SegmentMapper(cfg, is_train=False)
-    views = ViewDataset(dicts, cfg.TEST.VIEWS.TEMPORAL * cfg.TEST.VIEWS.SPATIAL)
-    items, sampler = ClipItems(views, mapper, board), InferenceSampler(len(views))
-    return ClipLoader(items, sampler=sampler, num_workers=workers, timeout=timeout)
+    times = TimeDataset(dicts, cfg.TEST.VIEWS.TEMPORAL, cfg.TEST.VIEWS.SPATIAL)
+    return ClipLoader(
+        ClipItems(times, mapper.read_crops, board),
+        sampler=InferenceSampler(len(times)),
+        batch_size=batch_size,
+        num_workers=workers,
+        timeout=timeout,
+    )
 
 
-class ViewDataset(Dataset):
-    """Every clip ``num_views`` times in a row, with the index of its ``view``."""
+class TimeDataset(Dataset):
+    """Every clip once for each of its times, with the index of the first ``view`` at that time."""
 
-    def __init__(self, dicts: list[dict], num_views: int) -> None:
+    def __init__(self, dicts: list[dict], temporal: int, spatial: int) -> None:
         self.clips = DatasetFromList(dicts, copy=False)
-        self.num_views = num_views
+        self.temporal, self.spatial = temporal, spatial
 
     def __len__(self) -> int:
-        return len(self.clips) * self.num_views
+        return len(self.clips) * self.temporal
 
     def __getitem__(self, i: int) -> dict:
-        clip, view = divmod(i, self.num_views)
-        return {**self.clips[clip], "view": view}
+        clip, time = divmod(i, self.temporal)
+        return {**self.clips[clip], "view": time * self.spatial}
 
 
 def keyframes_to_test(cfg: CfgNode, dataset_name: str) -> list[dict]:

@@ -33,6 +33,7 @@ class ClipReader:
         stride: distance of two frames, in frames at ``fps``.
         fps: frames per second in which ``stride`` counts.
         log_mel: computes the spectrogram.
+        audio_offset: seconds by which audio is taken later than the frames.
         num_audio_frames: time steps T_a of the spectrogram of the clip's span.
         mute: whether all audio is replaced by silence.
         negative_gap: smallest distance of a hard negative in seconds; None if none is read.
@@ -55,7 +56,7 @@ class ClipReader:
             hop_sec=audio.HOP_SEC,
             num_mels=audio.NUM_MELS,
         )
-        self.num_audio_frames = audio.NUM_FRAMES
+        self.num_audio_frames, self.audio_offset = audio.NUM_FRAMES, audio.OFFSET_SEC
         self.mute = mode == "mute"
         has_negatives = audio.NEGATIVES if is_train else cfg.TEST.AUDIO_NEGATIVES
         self.negative_gap = audio.NEGATIVE_GAP_SEC if has_negatives else None
@@ -123,6 +124,7 @@ class ClipReader:
         """Read float32 (S,); None for silence."""
         if self.mute or not video.has_audio:
             return None
+        start, end = start + self.audio_offset, end + self.audio_offset
         return video.get_samples_played_in_range(start, end, self.log_mel.sample_rate)
 
 

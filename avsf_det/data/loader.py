@@ -133,14 +133,14 @@ class _Clips:
     def __init__(
         self,
         dicts: Sequence[dict] | Dataset,
-        mapper: Callable[[dict], dict],
+        mapper: Callable[[dict], dict | list[dict]],
         board: WorkerBoard,
     ) -> None:
         self.dicts: Any = dicts
         self.mapper, self.board = mapper, board
 
-    def read(self, index: int) -> dict | Exception:
-        """Return the model input of a dataset dict, or the error.
+    def read(self, index: int) -> dict | list[dict] | Exception:
+        """Return the model input of a dataset dict, or a list of them, or the error.
 
         A worker that raised it would add its traceback to the message.
         """
@@ -166,7 +166,7 @@ class ClipItems(_Clips, Dataset):
     def __len__(self) -> int:
         return len(self.dicts)
 
-    def __getitem__(self, item: int | tuple[int, int]) -> dict | Exception:
+    def __getitem__(self, item: int | tuple[int, int]) -> dict | list[dict] | Exception:
         if isinstance(item, int):
             return self.read(item)
         position, index = item
@@ -175,7 +175,7 @@ class ClipItems(_Clips, Dataset):
 
 
 class ClipStream(_Clips, IterableDataset):
-    """Model inputs in the order of a sampler that is iterated in the workers."""
+    """Batches of model inputs in the order of a sampler that is iterated in the workers."""
 
     def __init__(self, sampler: Any, *args: Any) -> None:
         super().__init__(*args)
@@ -184,15 +184,20 @@ class ClipStream(_Clips, IterableDataset):
     def __len__(self) -> int:
         return len(self.sampler)
 
-    def __iter__(self) -> Iterator[dict | Exception]:
-        return map(self.read, self.sampler)
+    def __iter__(self) -> Iterator[list]:
+        return ([self.read(index) for index in batch] for batch in self.sampler)
+
+
+def _flatten(items: list) -> list:
+    """Join the model inputs of a batch, of which an item may be a list of several."""
+    return [x for item in items for x in (item if isinstance(item, list) else [item])]
 
 
 class ClipLoader(DataLoader):
     """torch's loader, which ends with an error that names the clip if a worker hangs or dies.
 
     Args:
-        dataset: :class:`ClipItems` or :class:`ClipStream`.
+        dataset: :class:`ClipItems`, or :class:`ClipStream` with ``batch_size`` None.
         num_workers: number of workers.
         timeout: seconds without any batch after which a worker counts as hung; 0 for no limit.
             Without workers there is no limit.
@@ -213,7 +218,7 @@ class ClipLoader(DataLoader):
             num_workers=num_workers,
             timeout=timeout if num_workers else 0,
             worker_init_fn=self.board.start_worker,
-            collate_fn=list,
+            collate_fn=_flatten,
             **kwargs,
         )
 

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import groupby, islice
 
 import numpy as np
 import torch
@@ -10,37 +10,44 @@ from detectron2.utils import comm
 from torch.utils.data import Sampler, get_worker_info
 
 
-class VideoOrderSampler(Sampler[int]):
-    """Sampler of keyframe indices, one video after the other, each in time order.
+class VideoOrderSampler(Sampler[list[int]]):
+    """Sampler of batches of keyframe indices, one video after the other, each in time order.
 
-    Every process, and every loader worker of a process, gets an equal contiguous part: whole
-    videos, and a part of a video at its two ends at most. Over all of them each index occurs once.
+    A batch is of one video, so its frames have one size: padding would change the scores. Every
+    process, and every loader worker of a process, gets a contiguous part of the batches, equal but
+    for one. Over all of them each index occurs once.
 
-    The sampler distributes indices over workers itself, since a torch ``DataLoader`` would deal
+    The sampler distributes batches over workers itself, since a torch ``DataLoader`` would deal
     them out one by one. Iterate it in the workers, as :class:`.loader.ClipStream` does.
 
     Args:
         dicts: dataset dicts with ``file_name`` and ``timestamp`` (seconds).
+        batch_size: largest number of keyframes of a batch.
     """
 
-    def __init__(self, dicts: Sequence[dict]) -> None:
+    def __init__(self, dicts: Sequence[dict], batch_size: int = 1) -> None:
         order = sorted(
             range(len(dicts)), key=lambda i: (dicts[i]["file_name"], dicts[i]["timestamp"])
         )
-        self._indices = _part(order, comm.get_rank(), comm.get_world_size())
+        batches: list[list[int]] = []
+        for _, indices in groupby(order, key=lambda i: dicts[i]["file_name"]):
+            video = iter(indices)
+            while batch := [*islice(video, batch_size)]:
+                batches.append(batch)
+        self._batches = _part(batches, comm.get_rank(), comm.get_world_size())
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[list[int]]:
         worker = get_worker_info()  # None in the process that has no workers
         if worker is None:
-            return iter(self._indices)
-        return iter(_part(self._indices, worker.id, worker.num_workers))
+            return iter(self._batches)
+        return iter(_part(self._batches, worker.id, worker.num_workers))
 
     def __len__(self) -> int:
-        """Return the number of indices of this process, over all its workers."""
-        return len(self._indices)
+        """Return the number of batches of this process, over all its workers."""
+        return len(self._batches)
 
 
-def _part(items: list[int], i: int, n: int) -> list[int]:
+def _part(items: list[list[int]], i: int, n: int) -> list[list[int]]:
     """Return the i-th of n contiguous parts; their lengths differ by one at most."""
     return items[len(items) * i // n : len(items) * (i + 1) // n]
 

@@ -47,18 +47,30 @@ class SegmentMapper:
         Raises:
             VideoDecodeError: the clip cannot be read.
         """
+        view = dataset_dict.get("view", 0)
+        return self._pack(*self._read(dataset_dict, view // self.views[1]), view)
+
+    def read_crops(self, dataset_dict: dict) -> list[dict]:
+        """Return the model inputs of all crops at one time of a test clip, which is decoded once.
+
+        Args:
+            dataset_dict: contract 1; its ``view`` is the first at that time.
+
+        Raises:
+            VideoDecodeError: the clip cannot be read.
+        """
+        view, crops = dataset_dict["view"], self.views[1]
+        clip, shared = self._read(dataset_dict, view // crops)
+        return [self._pack(clip, shared, view + i) for i in range(crops)]
+
+    def _read(self, dataset_dict: dict, temporal: int) -> tuple[np.ndarray | None, dict]:
+        """Return frames (T, h, w, 3), before a test view crops them, and all else of the input."""
         reader, other = self.clip_reader, dataset_dict.get("audio_from")
-        # Views are numbered time by time, the crops of each in a row.
-        temporal, spatial = divmod(dataset_dict.get("view", 0), self.views[1])
-        result = {"clip_id": dataset_dict["clip_id"]}
+        result, clip = {"clip_id": dataset_dict["clip_id"]}, None
         with self.source.open(dataset_dict["file_name"]) as video:
             start, end = self._choose_span(dataset_dict, video, temporal)
             if self.need_frames:
                 clip, _ = self.source.read_frames(video, reader.frame_times(start))
-                if not self.is_train:  # training crops are among the augmentations
-                    view = CropClipView(self.crop_size, spatial, self.views[1])
-                    clip = view.get_transform(clip).apply_image(clip)
-                result["frames"] = pack_frames(clip)
             if not other:
                 result |= reader.read_audio(video, start, end)
             result |= reader.read_negative(video, start)
@@ -66,9 +78,20 @@ class SegmentMapper:
             with VideoReader(other["file_name"]) as video:
                 span = self._choose_span(other, video, temporal)
                 result |= reader.read_audio(video, *span)
+        labels = self._pack_labels(dataset_dict, reader.frame_times(start))
+        return clip, result | {"labels": labels}
+
+    def _pack(self, clip: np.ndarray | None, shared: dict, view: int) -> dict:
+        """Return the model input of a view. Views are numbered time by time, then by crop."""
+        result = {**shared}
         if not self.is_train:
-            result |= {"view": dataset_dict["view"], "num_views": self.views[0] * self.views[1]}
-        return result | {"labels": self._pack_labels(dataset_dict, reader.frame_times(start))}
+            result |= {"view": view, "num_views": self.views[0] * self.views[1]}
+        if clip is None:
+            return result
+        if not self.is_train:  # training crops are among the augmentations
+            crop = CropClipView(self.crop_size, view % self.views[1], self.views[1])
+            clip = crop.get_transform(clip).apply_image(clip)
+        return result | {"frames": pack_frames(clip)}
 
     def _choose_span(
         self, dataset_dict: dict, video: Video, temporal_view: int

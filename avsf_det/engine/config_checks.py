@@ -99,6 +99,7 @@ RULES = {
     "INPUT.AUDIO.NUM_MELS": SIZE,
     "INPUT.AUDIO.NUM_FRAMES": _integer(1, 100_000),
     "INPUT.AUDIO.NEGATIVE_GAP_SEC": _number(0, 3600),
+    "INPUT.AUDIO.OFFSET_SEC": _number(-3600, 3600),
     "INPUT.MIN_SIZE_TRAIN": Rule(
         "a list of one or more sizes in pixels, 1..10000",
         lambda x: _each(SIZE).holds(x) and len(x) > 0,
@@ -212,6 +213,8 @@ RULES = {
     "SOLVER.CLIP_GRADIENTS.NORM_TYPE": Rule("above 0", lambda x: x > 0),
     "TEST.VIEWS.TEMPORAL": SIZE,
     "TEST.VIEWS.SPATIAL": SIZE,
+    "TEST.VIEWS_IN_TRAINING": _integer(0, 10_000),
+    "TEST.BATCH_SIZE": SIZE,
     "TEST.AUDIO_MODE": _choice("normal", "mute", "swap"),
     "TEST.AVA_PROTOCOL": _choice("default", "activitynet"),
     "TEST.EVAL_PERIOD": _integer(0),

@@ -153,6 +153,8 @@ class Trainer(DefaultTrainer):
                     *(test.EVAL_PERIOD, self.model, loader, num_iter),
                     keep_audio=test.PRECISE_BN.KEEP_AUDIO,
                 )
+            if isinstance(hook, hooks.EvalHook):
+                built[i] = hooks.EvalHook(test.EVAL_PERIOD, self._evaluate)
         # After the hooks that change the model or save it, before a long evaluation.
         place = next((i for i, h in enumerate(built) if isinstance(h, hooks.EvalHook)), len(built))
         built.insert(place, StopHook(self.checkpointer))
@@ -166,6 +168,16 @@ class Trainer(DefaultTrainer):
         if sync.ENABLED or self.cfg.MODEL.META_ARCHITECTURE == "AVPretrainer":
             built.insert(0, FractionLogger())
         return built
+
+    def _evaluate(self) -> dict:
+        """Evaluate the model; before the last iteration in fewer views."""
+        cfg, number = self.cfg, self.cfg.TEST.VIEWS_IN_TRAINING
+        if number and self.iter + 1 < self.max_iter:
+            cfg = cfg.clone()
+            cfg.defrost()
+            cfg.TEST.VIEWS.TEMPORAL, cfg.TEST.VIEWS.SPATIAL = number, 1
+        self._last_eval_results = self.test(cfg, self.model)  # which the base class returns
+        return self._last_eval_results
 
     def train(self) -> dict | None:
         """Train from the current iteration; return the results of the last evaluation."""

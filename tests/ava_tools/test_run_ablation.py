@@ -221,6 +221,16 @@ def test_variants_are_the_models_of_their_names():
             cfg.merge_from_list(list(options))
             found.append(cfg.MODEL[section][key])
         assert found == values
+    misaligned = [
+        (dict(zip(options[::2], options[1::2], strict=True)), built(options)[0])
+        for options in ablation.ABLATIONS["misalignment"][0].values()
+    ]
+    assert [(x["MODEL.AUDIO.FUSION_TYPE"], x["INPUT.AUDIO.OFFSET_SEC"]) for x, _ in misaligned] == [
+        (connection, seconds)
+        for seconds in ("0.0", "0.5", "1.0")
+        for connection in ("a_fs", "a_f_s")
+    ]
+    assert all(pathways == hierarchical for _, pathways in misaligned)
 
 
 def write_clips(folder: Path) -> None:

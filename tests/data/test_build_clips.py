@@ -8,7 +8,13 @@ from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from avsf_det import add_avsf_config
-from avsf_det.data import build_clip_test_loader, build_clip_train_loader, register_clip_csv
+from avsf_det.data import (
+    ReaderPerClip,
+    SegmentMapper,
+    build_clip_test_loader,
+    build_clip_train_loader,
+    register_clip_csv,
+)
 
 from ..media import tone, write_video
 
@@ -50,17 +56,35 @@ def build_cfg(*options):
 
 
 def test_every_view_of_every_clip_is_tested_once(dataset):
-    loader = build_clip_test_loader(build_cfg(), TEST)
-    seen = [(clip["clip_id"], clip["view"]) for (clip,) in loader]
-    assert seen == [(name, view) for name in "bca" for view in range(4)]
+    views = [(name, view) for name in "bca" for view in range(4)]
+    for size in (1, 4):  # times; both crops of a time in one batch
+        batches = [*build_clip_test_loader(build_cfg("TEST.BATCH_SIZE", size), TEST)]
+        assert [len(batch) for batch in batches] == {1: [2] * 6, 4: [8, 4]}[size]
+        assert [(clip["clip_id"], clip["view"]) for batch in batches for clip in batch] == views
+
+
+def test_crops_come_from_one_decode(dataset, monkeypatch):
+    opened = []
+    open_video = ReaderPerClip.open
+    monkeypatch.setattr(ReaderPerClip, "open", lambda *a: opened.append(a) or open_video(*a))
+    cfg = build_cfg()
+    mapper, dicts = SegmentMapper(cfg, is_train=False), DatasetCatalog.get(TEST)
+    batches = [*build_clip_test_loader(cfg, TEST)]
+    assert len(opened) == 2 * 3  # times of clips
+    for clip in [clip for batch in batches for clip in batch]:
+        (source,) = (d for d in dicts if d["clip_id"] == clip["clip_id"])
+        alone = mapper({**source, "view": clip["view"]})
+        assert torch.equal(clip["frames"], alone["frames"])
+        assert torch.equal(clip["audio"], alone["audio"])
 
 
 def test_workers_do_not_change_what_is_tested(dataset):
     alone = build_clip_test_loader(build_cfg(), TEST)
     helped = build_clip_test_loader(build_cfg("DATALOADER.NUM_WORKERS", 2), TEST)
-    for (a,), (b,) in zip(alone, helped, strict=True):
-        assert (a["clip_id"], a["view"]) == (b["clip_id"], b["view"])
-        assert torch.equal(a["frames"], b["frames"]) and torch.equal(a["audio"], b["audio"])
+    for one, two in zip(alone, helped, strict=True):
+        for a, b in zip(one, two, strict=True):
+            assert (a["clip_id"], a["view"]) == (b["clip_id"], b["view"])
+            assert torch.equal(a["frames"], b["frames"]) and torch.equal(a["audio"], b["audio"])
 
 
 def test_training_batches(dataset):
@@ -72,9 +96,9 @@ def test_training_batches(dataset):
 
 def test_swapped_sounds_are_of_other_videos(dataset):
     plain = build_clip_test_loader(build_cfg(), TEST)
-    sounds = {clip["clip_id"]: clip["audio"] for (clip,) in plain if clip["view"] == 0}
+    sounds = {batch[0]["clip_id"]: batch[0]["audio"] for batch in plain if not batch[0]["view"]}
     swapped = build_clip_test_loader(build_cfg("TEST.AUDIO_MODE", "swap"), TEST)
-    for (clip,) in swapped:
+    for clip, _ in swapped:
         if clip["view"] == 0:
             assert not torch.equal(clip["audio"], sounds[clip["clip_id"]])
             assert any(torch.equal(clip["audio"], sound) for sound in sounds.values())

@@ -15,14 +15,13 @@ DICTS = [
 ]
 
 
-@pytest.mark.parametrize("processes", [1, 2, 3])
-@pytest.mark.parametrize("workers", [0, 1, 2, 4])
-def test_every_keyframe_once_and_movies_in_time_order(monkeypatch, processes: int, workers: int):
+@pytest.mark.parametrize("processes, workers, size", [(1, 0, 1), (2, 1, 4), (3, 2, 3), (2, 4, 1)])
+def test_every_keyframe_once_and_movies_in_time_order(monkeypatch, processes, workers, size):
     runs = []
     monkeypatch.setattr(comm, "get_world_size", lambda: processes)
     for rank in range(processes):
         monkeypatch.setattr(comm, "get_rank", lambda rank=rank: rank)
-        sampler = VideoOrderSampler(DICTS)
+        sampler = VideoOrderSampler(DICTS, size)
         own = []
         for i in range(max(workers, 1)):
             worker = SimpleNamespace(id=i, num_workers=workers) if workers else None
@@ -30,7 +29,15 @@ def test_every_keyframe_once_and_movies_in_time_order(monkeypatch, processes: in
             own.append(list(sampler))
         assert len(sampler) == sum(map(len, own))
         runs += own
-    indices = list(itertools.chain(*runs))
+    batches = list(itertools.chain(*runs))
+    # Batches are of one video, and full but for its last.
+    videos = [{DICTS[i]["file_name"] for i in batch} for batch in batches]
+    assert all(len(names) == 1 for names in videos)
+    assert all(
+        len(batch) == size or names != later
+        for batch, names, later in zip(batches, videos, [*videos[1:], set()], strict=True)
+    )
+    indices = list(itertools.chain(*batches))
     assert sorted(indices) == list(range(len(DICTS)))
     assert max(map(len, runs)) - min(map(len, runs)) <= 2
     in_order = [(DICTS[i]["file_name"], DICTS[i]["timestamp"]) for i in indices]

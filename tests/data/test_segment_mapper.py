@@ -82,6 +82,15 @@ def test_views_are_times_and_then_crops(video, monkeypatch):
             assert torch.equal(clips[3 * i + j]["frames"], frames[..., x : x + 64]), (i, j)
 
 
+def test_audio_can_be_misaligned(video, monkeypatch):
+    later, aligned = build_mapper(True, "INPUT.AUDIO.OFFSET_SEC", 0.5), build_mapper(True)
+    fix_span(monkeypatch, 1.0)
+    clip = later(clip_of(video))
+    assert first_frame(clip) == 30
+    fix_span(monkeypatch, 1.5)
+    assert torch.equal(clip["audio"], aligned(clip_of(video))["audio"])
+
+
 def test_training_clip_is_of_its_segment(video):
     mapper = build_mapper(True)
     np.random.seed(0)

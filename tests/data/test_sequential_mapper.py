@@ -79,18 +79,20 @@ def assert_same(clip: dict, expected: dict) -> None:
             assert clip[key] == value
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2])
-@pytest.mark.parametrize("processes", [1, 2])
-def test_each_keyframe_once_equal_to_reading_it_alone(videos, monkeypatch, workers, processes):
-    cfg = make_cfg("DATALOADER.NUM_WORKERS", workers)
+@pytest.mark.parametrize("processes, workers, size", [(1, 0, 1), (1, 2, 4), (2, 1, 1), (2, 2, 4)])
+def test_each_keyframe_once_equal_to_reading_it_alone(
+    videos, monkeypatch, processes, workers, size
+):
+    cfg = make_cfg("DATALOADER.NUM_WORKERS", workers, "TEST.BATCH_SIZE", size)
     expected = plain_clips()
     monkeypatch.setattr(comm, "get_world_size", lambda: processes)
     seen = []
     for rank in range(processes):
         monkeypatch.setattr(comm, "get_rank", lambda rank=rank: rank)
         loader = build_clip_test_loader(cfg, NAME)
-        clips = [clip for (clip,) in loader]
-        assert len(loader) == len(clips)
+        batches = [*loader]
+        assert len(loader) == len(batches) and max(map(len, batches)) == size
+        clips = [clip for batch in batches for clip in batch]
         for clip in clips:
             assert_same(clip, expected[clip["image_id"]])
         seen += [clip["image_id"] for clip in clips]

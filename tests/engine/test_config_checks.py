@@ -61,6 +61,7 @@ BAD_VALUES = {
     "SOLVER.LR_SCHEDULER_NAME": "Cosine",
     "SOLVER.MOMENTUM": 1.5,
     "TEST.VIEWS.TEMPORAL": 0,
+    "TEST.BATCH_SIZE": 0,
     "TEST.AUDIO_MODE": "loud",
     "TEST.AVA_PROTOCOL": "coco",
     "SEED": -7,

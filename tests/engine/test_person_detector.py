@@ -131,11 +131,12 @@ def test_the_config_that_training_leaves_and_a_pickle_of_arrays_will_do(tmp_path
     PersonDetector(build_cfg(tmp_path / "config.yaml", tmp_path / "model.pkl"))
 
 
-def test_names_of_the_model_zoo():
-    path, weights = find_detector(ZOO, "")
-    assert path.endswith(ZOO)
-    assert weights.startswith("https://") and "faster_rcnn_R_50_FPN_3x" in weights
-    assert find_detector(ZOO, MINI) == (path, MINI)
+@pytest.mark.parametrize("name", [ZOO, ZOO.replace("R_50", "X_101_32x8d")])
+def test_names_of_the_model_zoo(name):
+    path, weights = find_detector(name, "")
+    assert path.endswith(name)
+    assert weights.startswith("https://") and name.removesuffix(".yaml") in weights
+    assert find_detector(name, MINI) == (path, MINI)
 
 
 @pytest.mark.parametrize(

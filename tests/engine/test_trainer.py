@@ -53,3 +53,23 @@ def test_precise_bn_reads_with_the_workers_of_training(monkeypatch):
     assert isinstance(averager, BufferAverager)  # before a checkpoint is written
     assert isinstance(stop, StopHook)
     assert workers == [3]
+
+
+@pytest.mark.parametrize("number, during", [(1, (1, 1)), (4, (4, 1)), (0, (10, 3))])
+def test_all_views_count_at_the_end_alone(monkeypatch, number, during):
+    tested = []
+    monkeypatch.setattr(
+        Trainer, "test", classmethod(lambda cls, cfg, model: tested.append(cfg.TEST.VIEWS))
+    )
+    trainer = Trainer.__new__(Trainer)
+    trainer.cfg = build_cfg("TEST.VIEWS_IN_TRAINING", number, "TEST.EVAL_PERIOD", 2)
+    trainer._trainer, trainer.model, trainer.checkpointer = SimpleNamespace(), None, None
+    trainer.max_iter = 6
+    monkeypatch.setattr(DefaultTrainer, "build_hooks", lambda self: [hooks.EvalHook(2, None)])
+    (hook,) = [x for x in trainer.build_hooks() if isinstance(x, hooks.EvalHook)]
+    hook.trainer = trainer
+    for trainer.iter in range(6):
+        hook.after_step()
+    trainer.iter = 6  # as after Detectron2's loop
+    hook.after_train()
+    assert [(x.TEMPORAL, x.SPATIAL) for x in tested] == [during, during, (10, 3)]

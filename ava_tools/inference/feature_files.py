@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from tqdm import tqdm
 from avsf_det.data import VideoDecodeError
 from avsf_det.data.video.formats import VIDEO_EXTENSIONS
 from avsf_det.engine.feature_extractor import FeatureError, FeatureExtractor, Persons
+from avsf_det.structures.addresses import stem_of
 from avsf_det.utils.atomic import atomic_path
 from avsf_det.utils.npz import read_npz
 
@@ -52,7 +52,7 @@ def write_features(
         if path is None:
             done["bad"].append(f"{file}: there is no video for it")
             continue
-        boxes = None if persons is None else persons.get(Path(path).stem, {})
+        boxes = None if persons is None else persons.get(stem_of(path), {})
         if boxes == {}:
             done["left out"].append(file)
         elif os.path.exists(file):

@@ -13,7 +13,8 @@ from avsf_det.data.datasets.annotation_files import (
 )
 from avsf_det.data.video.formats import VIDEO_EXTENSIONS, describe_endings, printable
 from avsf_det.structures import AnnotationError
-from avsf_det.structures.text_file import read_rows
+from avsf_det.structures.addresses import is_address, join, list_folder
+from avsf_det.structures.text_file import read_rows, reading
 
 
 def read_video_ids(files: Iterable[str]) -> list[str]:
@@ -35,7 +36,7 @@ def read_video_ids(files: Iterable[str]) -> list[str]:
 
 
 def videos_in(folder: str) -> dict[str, str]:
-    """Find all videos of a folder, at any depth.
+    """Find all videos of a folder, at any depth; of an address, those in the folder itself.
 
     Returns:
         Path relative to the folder -> file, sorted by file.
@@ -47,6 +48,10 @@ def videos_in(folder: str) -> dict[str, str]:
     def refuse(error: OSError) -> None:
         raise AnnotationError(f"{error.filename}: cannot be read ({error.strerror})")
 
+    if is_address(folder):
+        with reading(folder):
+            names = sorted(list_folder(folder) or ())
+        return {name: join(folder, name) for name in names if _is_video(name)}
     files, others, visited = [], [], set()
     for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         place = os.path.realpath(parent)
@@ -55,7 +60,7 @@ def videos_in(folder: str) -> dict[str, str]:
             continue
         visited.add(place)
         for name in names:
-            if name.lower().endswith(VIDEO_EXTENSIONS) and not name.startswith("."):
+            if _is_video(name):
                 files.append(os.path.join(parent, name))
             else:
                 others.append(name)
@@ -94,6 +99,10 @@ def videos_of(annotations: str, video_dir: str) -> dict[str, str | None]:
         return {video_id: found.get(video_id) for video_id in ids}
     paths = sorted(set(paths))  # a video with several segments has several rows
     return dict(zip(paths, present_files(video_dir, paths), strict=True))
+
+
+def _is_video(name: str) -> bool:
+    return name.lower().endswith(VIDEO_EXTENSIONS) and not name.startswith(".")
 
 
 def _strip_extension(name: str) -> str:

@@ -58,7 +58,12 @@ def serve(folder: Path) -> Iterator[tuple[str, ThreadingHTTPServer]]:
 
 
 class MiniHandler(PathHandler):
-    """``mini://<path>`` is a file below a folder; others get a copy of it, under another name."""
+    """``mini://<path>`` is a file below a folder; its local path is that of a copy.
+
+    With ``like_s3`` there are no folders, only common starts of names, and whole names are listed.
+    """
+
+    like_s3 = False
 
     def __init__(self, folder: Path, cache: Path) -> None:
         super().__init__()
@@ -77,13 +82,15 @@ class MiniHandler(PathHandler):
         return str(target)
 
     def _exists(self, path: str, **kwargs: object) -> bool:
-        return os.path.exists(self._path(path))
+        return (os.path.isfile if self.like_s3 else os.path.exists)(self._path(path))
 
     def _isdir(self, path: str, **kwargs: object) -> bool:
-        return os.path.isdir(self._path(path))
+        return not self.like_s3 and os.path.isdir(self._path(path))
 
     def _ls(self, path: str, **kwargs: object) -> list[str]:
-        return os.listdir(self._path(path))
+        names = os.listdir(self._path(path))
+        start = path.removeprefix("mini://") if self.like_s3 else ""
+        return [f"{start}{name}" for name in names]
 
 
 def register_mini(folder: Path, cache: Path) -> MiniHandler:

@@ -111,7 +111,13 @@ def test_a_local_file_wins_over_an_address(tmp_path, monkeypatch):
     assert list(read_person_boxes("mini://x/boxes.csv")) == [("a", 1)]
 
 
-def test_a_dataset_behind_addresses_is_the_local_one(folder, mini):
+both_kinds = pytest.mark.parametrize("like_s3", [False, True])
+
+
+@both_kinds
+def test_a_dataset_behind_addresses_is_the_local_one(folder, mini, like_s3):
+    mini.like_s3 = like_s3
+
     def load(name: str, root: str) -> list[dict]:
         files = (f"{root}gt.csv", f"{root}map.pbtxt", f"{root}videos")
         register_ava_csv(name, *files)
@@ -162,9 +168,11 @@ def test_lists_of_clips_stay_in_the_folder_of_an_address(folder, mini, write):
     assert clips[0]["file_name"] == "http://127.0.0.1:9/videos/a%20b/%252e%252e/c%3F.mp4"
 
 
-def test_class_folders_behind_an_address(folder, mini):
+@both_kinds
+def test_class_folders_behind_an_address(folder, mini, like_s3):
+    mini.like_s3 = like_s3
     for label in ("run", "sit"):
-        (folder / "classes" / label).mkdir(parents=True)
+        (folder / "classes" / label).mkdir(parents=True, exist_ok=True)
         (folder / "classes" / label / f"{label}1.mp4").touch()
     names = load_kinetics_classes("mini://classes")
     clips = load_kinetics("mini://classes", "", names)
@@ -188,7 +196,7 @@ def test_the_tools_take_addresses(folder, mini, tmp_path, monkeypatch, capsys):
         arguments = ("--boxes", f"{root}boxes.csv", "--json", *options)
         assert run(demo, *video, "--output", tmp_path / output, *arguments) == 0
     assert (tmp_path / "there.csv").read_text() == (tmp_path / "here.csv").read_text()
-    assert run(extract_features, *video, "--output", tmp_path, *options) == 0
+    assert run(extract_features, *video, "--output", tmp_path, *arguments[:2], *options) == 0
     assert (tmp_path / "a.npz").exists()
     (folder / "all.csv").write_text((tmp_path / "here.csv").read_text())
     files = ("-l", "mini://map.pbtxt", "-g", "mini://gt.csv")

@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from avsf_det.data import VideoDecodeError
-from avsf_det.data.video.formats import VIDEO_EXTENSIONS
+from avsf_det.data.datasets.annotation_files import strip_extension
 from avsf_det.engine.feature_extractor import FeatureError, FeatureExtractor, Persons
 from avsf_det.structures.addresses import stem_of
 from avsf_det.utils.atomic import atomic_path
@@ -80,8 +80,7 @@ def _name_files(videos: Mapping[str, str | None], output: str) -> dict[str, str 
     files: dict[str, str | None] = {}
     names: dict[str, str] = {}
     for name, path in videos.items():
-        stem, extension = os.path.splitext(os.path.normpath(name))
-        stem = stem if extension.lower() in VIDEO_EXTENSIONS else stem + extension
+        stem = strip_extension(os.path.normpath(name))
         if os.path.isabs(stem) or stem.startswith(".."):
             raise FeatureError(f"{name}: is not below the folder of the list; move one of them")
         file = f"{os.path.join(output, stem)}.npz"

@@ -10,6 +10,7 @@ from avsf_det.data.datasets.annotation_files import (
     read_header,
     read_path_list,
     read_table,
+    strip_extension,
 )
 from avsf_det.data.video.formats import VIDEO_EXTENSIONS, describe_endings, printable
 from avsf_det.structures import AnnotationError
@@ -28,7 +29,7 @@ def read_video_ids(files: Iterable[str]) -> list[str]:
     """
     ids = set()
     for file in files:
-        found = {_strip_extension(row[0].strip()) for _, row in read_rows(file)}
+        found = {strip_extension(row[0].strip()) for _, row in read_rows(file)}
         if not found:
             raise AnnotationError(f"{file}: names no video. The first column must be the video id.")
         ids |= found
@@ -103,9 +104,3 @@ def videos_of(annotations: str, video_dir: str) -> dict[str, str | None]:
 
 def _is_video(name: str) -> bool:
     return name.lower().endswith(VIDEO_EXTENSIONS) and not name.startswith(".")
-
-
-def _strip_extension(name: str) -> str:
-    """Remove a video extension only: video ids may contain dots."""
-    stem, extension = os.path.splitext(name)
-    return stem if extension.lower() in VIDEO_EXTENSIONS else name

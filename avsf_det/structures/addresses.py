@@ -114,7 +114,8 @@ def _cache_of(address: str) -> dict[str, str]:
         return {}  # where Detectron2 keeps them
     from iopath.common.file_io import get_cache_dir
 
-    return {"cache_dir": os.path.join(get_cache_dir(), urlsplit(address).netloc)}
+    host = urlsplit(address).netloc.rpartition("@")[2]  # without a password
+    return {"cache_dir": os.path.join(get_cache_dir(), host)}
 
 
 def _ask(question: str, address: str, **options: str) -> Any:
@@ -126,7 +127,7 @@ def _ask(question: str, address: str, **options: str) -> Any:
     except NotImplementedError:
         return None
     except Exception as error:  # handlers raise the errors of their libraries
-        raise OSError(f"{type(error).__name__}: {error}") from error
+        raise OSError(f"{type(error).__name__}: {error}".rstrip(": ")) from error
 
 
 def _no_handler(address: str) -> str:

@@ -7,6 +7,7 @@ The file is an npz without pickled objects: ``clip_ids`` (N,) text, ``tasks`` (M
 each task, ``scores.<task>`` float32 (N, K), ``labels.<task>`` and ``classes.<task>`` (K,) text.
 """
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,12 +102,13 @@ def read_scores(path: str) -> ClipScores:
         ClipEvaluationError: the file is missing, is not a score file, or is inconsistent.
     """
     try:
-        parts = read_npz(local_path(path))
+        local = local_path(path)
     except OSError as error:
-        raise ClipEvaluationError(
-            f"{path}: cannot be read ({error.strerror or error}); evaluation writes "
-            "inference/scores.npz"
-        ) from None
+        raise ClipEvaluationError(f"{path}: cannot be read ({error})") from error
+    if not os.path.isfile(local):
+        raise ClipEvaluationError(f"{path}: no such file; evaluation writes inference/scores.npz")
+    try:
+        parts = read_npz(local)
     except ValueError as error:
         raise ClipEvaluationError(f"{error}; give the scores.npz of a run") from None
     tasks = list(dict.fromkeys(np.ravel(parts.get("tasks", [])).tolist()))

@@ -29,7 +29,7 @@ def test_file_round_trip(tmp_path: Path, multi_label: bool):
 
 def test_files_that_are_not_score_files(tmp_path: Path):
     path = tmp_path / "scores.npz"
-    with pytest.raises(ClipEvaluationError, match="No such file"):
+    with pytest.raises(ClipEvaluationError, match="no such file"):
         read_scores(str(path))
     path.write_text("a,b\n")
     with pytest.raises(ClipEvaluationError, match="not an npz file"):

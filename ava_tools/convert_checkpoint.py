@@ -13,7 +13,6 @@ import re
 import sys
 
 import torch
-from detectron2.utils.file_io import PathManager
 
 from ava_tools.support.pyslowfast_names import THEIR_NAMES, convert_to_pyslowfast
 from avsf_det.checkpoint import CheckpointError, read_checkpoint
@@ -26,6 +25,7 @@ from avsf_det.engine.defaults import (
     make_parser,
     run_command,
 )
+from avsf_det.structures.addresses import exists, local_path
 from avsf_det.utils.atomic import atomic_path
 
 EXAMPLES = """examples:
@@ -36,7 +36,7 @@ EXAMPLES = """examples:
 
 def run(args: argparse.Namespace) -> None:
     """Convert a file, and print what was found in it."""
-    path = PathManager.get_local_path(args.input)
+    path = local_path(args.input)
     if os.path.exists(args.output) and os.path.samefile(path, args.output):
         raise CheckpointError(f"{args.output} is the input: it is not written over")
     state, name_format, _ = read_checkpoint(path)
@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.config_file is None and (args.opts or args.min_matched is not None):
         parser.error("--min-matched and KEY VALUE need --config-file")
-    if args.config_file is not None and not PathManager.isfile(args.config_file):
+    if args.config_file is not None and not exists(args.config_file):
         parser.error(f"--config-file {args.config_file}: no such file")
     return run_command(run, args)
 

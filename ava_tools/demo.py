@@ -29,6 +29,7 @@ from avsf_det.engine.defaults import (
     set_up_loggers,
 )
 from avsf_det.engine.predictor import ClipPredictor, PredictorError, load_boxes
+from avsf_det.structures.addresses import is_folder
 
 EXAMPLES = """examples:
   python ava_tools/demo.py --config-file configs/AVA/avsf_r101_8x8.yaml \\
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     """Return 1 if a video is bad; the others are drawn all the same."""
     set_up_loggers()
     cfg = load_config(args.config_file, args.opts)
-    videos = videos_of_path(Path(args.input)) if args.input else []
+    videos = videos_of_path(args.input) if args.input else []
     min_score = cfg.DATASETS.PROPOSAL_MIN_SCORE_TEST
     boxes_of = load_boxes(args.boxes, min_score, args.offset) if args.boxes else {}
     demo = ActionDemo(
@@ -57,8 +58,8 @@ def run(args: argparse.Namespace) -> int:
     failed = []
     for video in take_share(videos, lambda video: file_size(video.path)):
         output = Path(args.output)
-        if Path(args.input).is_dir():
-            output = (output / Path(video.path).relative_to(args.input)).with_suffix(".mp4")
+        if is_folder(args.input):
+            output = (output / video.name).with_suffix(".mp4")
         output.parent.mkdir(parents=True, exist_ok=True)
         try:
             if args.boxes and video.video_id not in boxes_of:
@@ -91,7 +92,8 @@ def main(argv: list[str] | None = None) -> int:
     add("--show", action="store_true", help="show the camera's frames in a window; q ends")
     add_config_arguments(parser, required=True)
     args = parser.parse_args(argv)
-    if not (args.input and Path(args.input).is_dir()) and not args.output.endswith(".mp4"):
+    in_folder = bool(args.input) and is_folder(args.input)
+    if not in_folder and not args.output.endswith(".mp4"):
         parser.error("--output must end in .mp4")
     return run_command(run, args)
 

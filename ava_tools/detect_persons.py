@@ -9,7 +9,6 @@ dataset, the boxes are also scored against its annotated ones.
 
 import argparse
 import sys
-from pathlib import Path
 
 import numpy as np
 from detectron2.data import DatasetCatalog
@@ -62,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     set_up_loggers()
     cfg = load_config(args.config_file, args.opts)
     check_datasets([args.dataset] if args.dataset else [], "--dataset")
-    videos = videos_of_dataset(args.dataset) if args.dataset else videos_of_path(Path(args.input))
+    videos = videos_of_dataset(args.dataset) if args.dataset else videos_of_path(args.input)
     detector = PersonDetector(cfg)
     settings = {
         "source": args.dataset or args.input,

@@ -13,8 +13,8 @@ A killed run resumes when it is started again: existing files are kept.
 """
 
 import argparse
+import os
 import sys
-from pathlib import Path
 
 from ava_tools.inference.feature_files import write_features
 from ava_tools.preparation.video_lists import videos_in, videos_of
@@ -31,6 +31,7 @@ from avsf_det.engine.defaults import (
 )
 from avsf_det.engine.feature_extractor import FeatureExtractor
 from avsf_det.engine.predictor import load_boxes
+from avsf_det.structures.addresses import exists, is_folder, name_of
 
 EXAMPLES = """examples:
   clips    python ava_tools/extract_features.py --config-file configs/Kinetics/avsf_r50_4x16.yaml \\
@@ -46,12 +47,11 @@ EXAMPLES = """examples:
 
 def find_videos(source: str) -> dict[str, str | None]:
     """Return name and path of a video, of all videos in a folder, or of those in a list."""
-    path = Path(source)
-    if path.is_dir():
+    if is_folder(source):
         return dict(videos_in(source))
-    if path.suffix.lower() in VIDEO_EXTENSIONS:
-        return {path.name: source if path.exists() else None}
-    return videos_of(source, str(path.parent))
+    if (name := name_of(source)).lower().endswith(VIDEO_EXTENSIONS):
+        return {name: source if exists(source) else None}
+    return videos_of(source, os.path.dirname(source))
 
 
 @in_ranks

@@ -12,6 +12,7 @@ from pathlib import Path
 from ava_tools.sync.audio_offset import SyncError, Windows
 from ava_tools.sync.measure import OffsetMeasurer, load_model
 from avsf_det.engine.defaults import add_config_arguments, make_parser, positive, run_command
+from avsf_det.structures.addresses import is_folder
 
 EXAMPLE = """example:
   python ava_tools/visualize_sync.py --config-file configs/mini/avsf_ssl_mini.yaml \\
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
         "delay": args.shift_sound,
     }
     measurer = OffsetMeasurer(model, Windows(cfg), options, args.json)
-    if args.input.is_dir():
+    if is_folder(args.input):
         measurer.measure_folder(args.input, args.output)
     else:
         measurer.measure(args.input, args.input, args.output)
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = make_parser(__doc__, EXAMPLE)
-    parser.add_argument("--input", type=Path, required=True, help="video, or folder of videos")
+    parser.add_argument("--input", required=True, help="video, or folder of videos")
     parser.add_argument(
         "--output",
         type=Path,

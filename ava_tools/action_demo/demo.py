@@ -1,6 +1,7 @@
 """Draw actions into a copy of a video: first all scores are computed, then frames are drawn."""
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import chain
@@ -13,8 +14,10 @@ from tqdm import tqdm
 
 from avsf_det.data import VideoDecodeError
 from avsf_det.data.video import SequentialVideoReader
+from avsf_det.data.video.formats import source_of
 from avsf_det.data.video.write import write_video
 from avsf_det.engine.predictor import ClipPredictor, PredictorError, keyframe_seconds
+from avsf_det.structures.addresses import name_of, stem_of
 from avsf_det.utils.atomic import replace_atomic
 from avsf_det.utils.visualizer import draw_clip_frame
 
@@ -70,7 +73,7 @@ class ActionDemo:
         """Draw a video file. Steps that an earlier run completed are not repeated.
 
         Args:
-            path: the video.
+            path: the video, or its address.
             output: .mp4 to write.
             boxes: person boxes, as for :class:`ClipPredictor`; None: the person detector finds
                 them, every ``interval`` seconds.
@@ -84,18 +87,18 @@ class ActionDemo:
                 damage are kept.
             PredictorError: ``output`` is the input, or the log there is of another run.
         """
-        path, output = Path(path), Path(output)
+        path, output = str(path), Path(output)
         scores, table = output.with_suffix(".jsonl"), output.with_suffix(".csv")
-        if output.exists() and output.samefile(path):
+        if output.exists() and os.path.exists(path) and output.samefile(path):
             raise PredictorError(f"{output} is the input; choose another output")
         if all(p.exists() for p in ([output, scores, table] if self.keep_scores else [output])):
             return f"{output}: is there already (delete it to make it again)"
-        with SequentialVideoReader(str(path)) as reader:
+        with SequentialVideoReader(path) as reader:
             duration, has_audio = reader.duration, reader.has_audio
         seconds = self._keyframes(path, duration, boxes)
         log_path = scores if scores.exists() else output.with_suffix(".part.jsonl")
         run_id = self._run_id(path, boxes)
-        with PredictionLog(log_path, path.name, run_id, self.predictor.class_names) as log:
+        with PredictionLog(log_path, name_of(path), run_id, self.predictor.class_names) as log:
             damage = self._score(path, log, seconds, boxes)
             part = output.with_suffix(".part.mp4")
             drawing_damage = self._draw(path, log, part)
@@ -104,7 +107,7 @@ class ActionDemo:
                 raise VideoDecodeError(f"{damage}; what comes before is in {kept}")
             replace_atomic(part, output)
             if self.keep_scores:
-                log.write_ava_csv(table, path.stem, self.predictor.class_ids, offset)
+                log.write_ava_csv(table, stem_of(path), self.predictor.class_ids, offset)
             summary = f"{output}: keyframes: {len(seconds)}, persons: {log.count_persons()}"
         self._finish(log, scores)
         return summary if has_audio else f"{summary}; no audio track: the model received silence"
@@ -150,7 +153,7 @@ class ActionDemo:
         self._finish(log, output.with_suffix(".jsonl"))
         return summary
 
-    def _keyframes(self, path: Path, duration: float, boxes: Boxes | None) -> list[float]:
+    def _keyframes(self, path: str, duration: float, boxes: Boxes | None) -> list[float]:
         if boxes is None:
             return keyframe_seconds(duration, 1 / self.interval)
         seconds = sorted(boxes)
@@ -162,20 +165,20 @@ class ActionDemo:
         return seconds
 
     def _score(
-        self, path: Path, log: PredictionLog, seconds: Sequence[float], boxes: Boxes | None
+        self, path: str, log: PredictionLog, seconds: Sequence[float], boxes: Boxes | None
     ) -> VideoDecodeError | None:
         """Log the keyframes that are not in the log; return the error that ended it early."""
         todo = [second for second in seconds if second > log.last]
         found = _UntilDamage(self.predictor(path, todo, boxes))
-        title, done = f"{path.name}: scores", len(seconds) - len(todo)
+        title, done = f"{name_of(path)}: scores", len(seconds) - len(todo)
         for second, instances in tqdm(found, title, len(seconds), initial=done, mininterval=2):
             log.append(second, instances)
         return found.error
 
-    def _draw(self, path: Path, log: PredictionLog, part: Path) -> VideoDecodeError | None:
+    def _draw(self, path: str, log: PredictionLog, part: Path) -> VideoDecodeError | None:
         """Write the drawn frames to ``part``; return the error that ended it early."""
         clip_reader = self.predictor.clip_reader
-        with SequentialVideoReader(str(path)) as reader:
+        with SequentialVideoReader(path) as reader:
             keyframes = log.read((reader.height, reader.width))
             frames = _UntilDamage(
                 draw_frames(
@@ -188,7 +191,7 @@ class ActionDemo:
                     min_score=self.min_score,
                 )
             )
-            progress = tqdm(frames, f"{path.name}: frames", num_frames(reader), mininterval=2)
+            progress = tqdm(frames, f"{name_of(path)}: frames", num_frames(reader), mininterval=2)
             images = iter(progress)
             first = next(images, None)
             if first is None:  # not even the first frame can be read
@@ -229,16 +232,18 @@ class ActionDemo:
         elif log.path != scores:
             log.path.unlink()
 
-    def _run_id(self, path: Path, boxes: Boxes | None) -> str:
+    def _run_id(self, path: str, boxes: Boxes | None) -> str:
         """Return 16 hexadecimal digits of everything that the scores of a video depend on."""
-        sha = hashlib.sha256(f"{self._digest} {path.stat().st_size} {self.interval}".encode())
+        source = source_of(path)
+        size = os.path.getsize(source) if os.path.exists(source) else source
+        sha = hashlib.sha256(f"{self._digest} {size} {self.interval}".encode())
         for second, persons in sorted(boxes.items()) if boxes is not None else ():
             sha.update(f"{second}".encode() + np.asarray(persons, np.float32).tobytes())
         return sha.hexdigest()[:16]
 
 
 def _write(
-    part: Path, frames: Iterable, fps: Fraction | None, *, preset: str, audio_of: Path | None = None
+    part: Path, frames: Iterable, fps: Fraction | None, *, preset: str, audio_of: str | None = None
 ) -> None:
     """Write a video; if the disk is full, remove what there is of it."""
     try:

@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,9 @@ from tqdm import tqdm
 
 from ava_tools.support.ranks import file_size, gather, take_share
 from avsf_det.data import VideoDecodeError
-from avsf_det.data.video.formats import VIDEO_EXTENSIONS
+from avsf_det.data.datasets.annotation_files import strip_extension
 from avsf_det.engine.feature_extractor import FeatureError, FeatureExtractor, Persons
+from avsf_det.structures.addresses import stem_of
 from avsf_det.utils.atomic import atomic_path
 from avsf_det.utils.npz import read_npz
 
@@ -55,7 +55,7 @@ def write_features(
         if path is None:
             done["bad"].append(f"{file}: there is no video for it")
             continue
-        boxes = None if persons is None else persons.get(Path(path).stem, {})
+        boxes = None if persons is None else persons.get(stem_of(path), {})
         if boxes == {}:
             done["left out"].append(file)
         elif os.path.exists(file):
@@ -84,8 +84,7 @@ def _name_files(videos: Mapping[str, str | None], output: str) -> dict[str, str 
     files: dict[str, str | None] = {}
     names: dict[str, str] = {}
     for name, path in videos.items():
-        stem, extension = os.path.splitext(os.path.normpath(name))
-        stem = stem if extension.lower() in VIDEO_EXTENSIONS else stem + extension
+        stem = strip_extension(os.path.normpath(name))
         if os.path.isabs(stem) or stem.startswith(".."):
             raise FeatureError(f"{name}: is not below the folder of the list; move one of them")
         file = f"{os.path.join(output, stem)}.npz"

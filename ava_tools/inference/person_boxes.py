@@ -18,6 +18,7 @@ from avsf_det.data import AnnotationError, VideoDecodeError
 from avsf_det.data.video import SequentialVideoReader
 from avsf_det.engine.predictor import FindPersons, keyframe_seconds
 from avsf_det.structures import Keyframe, ava_csv
+from avsf_det.structures.addresses import exists, is_folder, name_of, stem_of
 from avsf_det.utils.atomic import JsonLinesLog, open_atomic
 
 logger = logging.getLogger(__name__)
@@ -29,15 +30,17 @@ class Video:
 
     Attributes:
         video_id: id in the csv.
-        path: the file.
+        path: the file, or its address.
         offset: second of the csv's clock at which the file starts.
         seconds: keyframes in that clock; None: the whole file, at a fixed rate.
+        name: path relative to the folder that it was found in.
     """
 
     video_id: str
     path: str
     offset: float = 0.0
     seconds: tuple[float, ...] | None = None
+    name: str = ""
 
 
 def videos_of_dataset(name: str) -> list[Video]:
@@ -63,25 +66,28 @@ def videos_of_dataset(name: str) -> list[Video]:
     return [Video(v.video_id, v.path, v.offset, tuple(s)) for v, s in seconds.items()]
 
 
-def videos_of_path(path: Path) -> list[Video]:
-    """Return a video file, or all videos in a folder at any depth.
+def videos_of_path(path: str) -> list[Video]:
+    """Return a video file or address, or all videos in a folder at any depth.
 
     The video id is the file name without its extension.
 
     Raises:
         AnnotationError: there is no video, or its name cannot be a video id.
     """
-    if not path.exists():
+    if not exists(path):
         raise AnnotationError(f"{path}: no video there, and no folder")
-    files = sorted(map(Path, videos_in(str(path)).values())) if path.is_dir() else [path]
-    file_of: dict[str, Path] = {}
-    for file in files:
-        if "," in file.stem or ".." in file.stem:
+    files = videos_in(path) if is_folder(path) else {name_of(path): path}
+    videos: dict[str, Video] = {}
+    for name, file in sorted(files.items(), key=lambda item: Path(item[0])):
+        video_id = stem_of(file)
+        if "," in video_id or ".." in video_id:
             raise AnnotationError(f"{file}: a video id has no comma and no '..'; rename the file")
-        if file.stem in file_of:
-            raise AnnotationError(f"{file}: has the video id of {file_of[file.stem]}; rename one")
-        file_of[file.stem] = file
-    return [Video(video_id, str(file)) for video_id, file in file_of.items()]
+        if video_id in videos:
+            raise AnnotationError(
+                f"{file}: has the video id of {videos[video_id].path}; rename one"
+            )
+        videos[video_id] = Video(video_id, file, name=name)
+    return list(videos.values())
 
 
 class PartialResults:

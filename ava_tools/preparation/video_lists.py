@@ -10,10 +10,12 @@ from avsf_det.data.datasets.annotation_files import (
     read_header,
     read_path_list,
     read_table,
+    strip_extension,
 )
 from avsf_det.data.video.formats import VIDEO_EXTENSIONS, describe_endings, printable
 from avsf_det.structures import AnnotationError
-from avsf_det.structures.text_file import read_rows
+from avsf_det.structures.addresses import is_address, join, list_folder
+from avsf_det.structures.text_file import read_rows, reading
 
 
 def read_video_ids(files: Iterable[str]) -> list[str]:
@@ -27,7 +29,7 @@ def read_video_ids(files: Iterable[str]) -> list[str]:
     """
     ids = set()
     for file in files:
-        found = {_strip_extension(row[0].strip()) for _, row in read_rows(file)}
+        found = {strip_extension(row[0].strip()) for _, row in read_rows(file)}
         if not found:
             raise AnnotationError(f"{file}: names no video. The first column must be the video id.")
         ids |= found
@@ -35,7 +37,7 @@ def read_video_ids(files: Iterable[str]) -> list[str]:
 
 
 def videos_in(folder: str) -> dict[str, str]:
-    """Find all videos of a folder, at any depth.
+    """Find all videos of a folder, at any depth; of an address, those in the folder itself.
 
     Returns:
         Path relative to the folder -> file, sorted by file.
@@ -47,6 +49,10 @@ def videos_in(folder: str) -> dict[str, str]:
     def refuse(error: OSError) -> None:
         raise AnnotationError(f"{error.filename}: cannot be read ({error.strerror})")
 
+    if is_address(folder):
+        with reading(folder):
+            names = sorted(list_folder(folder) or ())
+        return {name: join(folder, name) for name in names if _is_video(name)}
     files, others, visited = [], [], set()
     for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         place = os.path.realpath(parent)
@@ -55,7 +61,7 @@ def videos_in(folder: str) -> dict[str, str]:
             continue
         visited.add(place)
         for name in names:
-            if name.lower().endswith(VIDEO_EXTENSIONS) and not name.startswith("."):
+            if _is_video(name):
                 files.append(os.path.join(parent, name))
             else:
                 others.append(name)
@@ -96,7 +102,5 @@ def videos_of(annotations: str, video_dir: str) -> dict[str, str | None]:
     return dict(zip(paths, present_files(video_dir, paths), strict=True))
 
 
-def _strip_extension(name: str) -> str:
-    """Remove a video extension only: video ids may contain dots."""
-    stem, extension = os.path.splitext(name)
-    return stem if extension.lower() in VIDEO_EXTENSIONS else name
+def _is_video(name: str) -> bool:
+    return name.lower().endswith(VIDEO_EXTENSIONS) and not name.startswith(".")

@@ -4,7 +4,6 @@ import argparse
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from detectron2.config import CfgNode
@@ -14,6 +13,7 @@ from avsf_det.data.checks import check_datasets
 from avsf_det.data.datasets.annotation_files import find_videos
 from avsf_det.engine.defaults import add_config_options, load_config
 from avsf_det.structures import ActionBoxes, AVSFError, Keyframe
+from avsf_det.structures.addresses import exists, is_folder, join, name_of
 from avsf_det.structures.ava_csv import read_detections, read_excluded_keyframes, read_ground_truth
 from avsf_det.structures.label_map import read_label_map
 
@@ -132,7 +132,7 @@ def evaluated_dataset_of_files(
     if video_dir and not files:
         raise ReportError(f"{video_dir}: no video of the ground truth, such as {min(ids)}.mp4")
     return EvaluatedDataset(
-        Path(ground_truth).name.split(".")[0],
+        name_of(ground_truth).split(".")[0],
         read_label_map(label_map, distinct_names=True),
         rows,
         read_excluded_keyframes(excluded) if excluded else frozenset(),
@@ -140,8 +140,8 @@ def evaluated_dataset_of_files(
     )
 
 
-def find_detections(path: str, dataset_name: str) -> Path:
-    """Return the csv of a run.
+def find_detections(path: str, dataset_name: str) -> str:
+    """Return the path or address of the csv of a run.
 
     Args:
         path: the csv, the OUTPUT_DIR of the run, or the folder of its evaluation.
@@ -150,19 +150,14 @@ def find_detections(path: str, dataset_name: str) -> Path:
     Raises:
         ReportError: there is no csv; the message names the folders.
     """
-    folder = Path(path)
-    if not folder.is_dir():
-        return folder
-    candidates = [
-        folder / CSV_NAME,
-        folder / "inference" / CSV_NAME,
-        folder / "inference" / dataset_name / CSV_NAME,
-    ]
-    for candidate in candidates:
-        if candidate.exists():
-            return candidate
+    if not is_folder(path):
+        return path
+    folders = [path, join(path, "inference"), join(path, f"inference/{dataset_name}")]
+    for folder in folders:
+        if exists(file := join(folder, CSV_NAME)):
+            return file
     raise ReportError(
-        f"{path}: no {CSV_NAME} there, nor in {candidates[1].parent} or {candidates[2].parent}; "
+        f"{path}: no {CSV_NAME} there, nor in {folders[1]} or {folders[2]}; "
         "evaluate the model first (train_net.py --eval-only), or name the csv"
     )
 

@@ -63,11 +63,11 @@ class OffsetMeasurer:
     options: dict[str, Any]
     as_json: bool
 
-    def measure(self, path: Path, name: Path, chart: Path | None) -> dict[str, Any]:
+    def measure(self, path: str, name: str, chart: Path | None) -> dict[str, Any]:
         """Measure a video, print the result, and draw the similarity.
 
         Args:
-            path: video file.
+            path: video file, or its address.
             name: name of the video in the results.
             chart: image to write; None for none.
 
@@ -79,10 +79,10 @@ class OffsetMeasurer:
             SyncError: the video cannot be measured.
             VideoDecodeError: the video cannot be read.
         """
-        shifts, similarity = compare_shifted(self.model, self.windows, str(path), **self.options)
+        shifts, similarity = compare_shifted(self.model, self.windows, path, **self.options)
         peak, curve = find_peak(shifts, similarity), mean_curve(similarity)
         row = {
-            "video": str(name),
+            "video": name,
             "late_sec": round(peak.second, 3) if peak.is_clear else None,
             "peak_sec": round(peak.second, 3),
             "confidence": round(peak.confidence, 2),
@@ -98,7 +98,7 @@ class OffsetMeasurer:
                 )
         return row
 
-    def measure_folder(self, folder: Path, output: Path | None) -> None:
+    def measure_folder(self, folder: str, output: Path | None) -> None:
         """Measure all videos in a folder; print a summary.
 
         Args:
@@ -108,15 +108,14 @@ class OffsetMeasurer:
         Raises:
             SyncError: no video can be measured.
         """
-        videos = sorted(map(Path, videos_in(str(folder)).values()))
+        videos = videos_in(folder)
         rows: list[dict[str, Any]] = []
-        for video in videos:
-            name = video.relative_to(folder)
+        for name, video in sorted(videos.items(), key=lambda item: Path(item[0])):
             chart = output and Path(output, name).with_suffix(".png")
             try:
                 rows.append(self.measure(video, name, chart))
             except (SyncError, VideoDecodeError) as error:
-                rows.append({"video": str(name), "problem": str(error)})
+                rows.append({"video": name, "problem": str(error)})
                 print(json.dumps(rows[-1]) if self.as_json else error, flush=True)
         peaks = [row["peak_sec"] for row in rows if "peak_sec" in row]
         if not peaks:

@@ -8,6 +8,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
+from ..structures.addresses import local_path
 from ..utils.atomic import atomic_path, write_atomic
 from .safe_load import CheckpointError, find_weights, safe_load
 
@@ -90,11 +91,16 @@ class SafeCheckpointer(DetectionCheckpointer):
         if not path:
             self.logger.warning("MODEL.WEIGHTS is empty: all weights start at random")
             return {}
-        if not os.path.isfile(path):
-            path = self.path_manager.get_local_path(path)  # downloads it
-            if not os.path.isfile(path):
-                raise CheckpointError(f"{path}: there is no such checkpoint")
-        return super().load(path, checkpointables)
+        try:
+            local = local_path(path)
+        except OSError as error:
+            raise CheckpointError(
+                f"{path}: cannot be read ({error}). Without network, fetch the file elsewhere and "
+                "give its path"
+            ) from error
+        if not os.path.isfile(local):
+            raise CheckpointError(f"{path}: there is no such checkpoint")
+        return super().load(local, checkpointables)
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
         """Resume from the newest whole checkpoint of the folder, or load the weights of a file.

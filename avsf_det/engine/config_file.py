@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import yaml
 from detectron2.config import CfgNode
-from detectron2.utils.file_io import PathManager
 
 from avsf_det.structures import ConfigError
+from avsf_det.structures.addresses import is_address, local_path
 
 BASE = "_BASE_"
 MAX_BYTES, MAX_NODES = 1_000_000, 20_000
@@ -63,7 +63,7 @@ def read_config_file(path: str, chain: tuple[str, ...] = ()) -> list[list[Settin
     """Read a yaml file and the files that it is based on.
 
     Args:
-        path: local path, or address that Detectron2's PathManager resolves.
+        path: local path or address.
         chain: files that lead to this one by ``_BASE_``.
 
     Returns:
@@ -73,7 +73,7 @@ def read_config_file(path: str, chain: tuple[str, ...] = ()) -> list[list[Settin
         ConfigError: a file is missing, is no yaml with keys, has a tag that runs code, sets a key
             twice, or is based on itself.
     """
-    identity = path if "://" in path else os.path.realpath(path)
+    identity = path if is_address(path) else os.path.realpath(path)
     if identity in chain:
         names = " -> ".join(os.path.basename(name) for name in (*chain, identity))
         raise ConfigError(f"{path}: {BASE} leads back to the file itself: {names}")
@@ -91,9 +91,9 @@ def read_config_file(path: str, chain: tuple[str, ...] = ()) -> list[list[Settin
                 f"{place}: {BASE} is {shorten(base)}; it needs the path of a yaml file"
             )
         base = os.path.expanduser(base)
-        if "://" not in base:
+        if not is_address(base):
             base = os.path.join(os.path.dirname(path), base)
-        if "://" not in base and not os.path.isfile(base):
+        if not is_address(base) and not os.path.isfile(base):
             raise ConfigError(f"{place}: {BASE} {base} is no file")
         sources += read_config_file(base, (*chain, identity))
     return [*sources, settings]
@@ -127,7 +127,10 @@ def _read_settings(path: str) -> list[Setting]:
 
 
 def _read_text(path: str) -> str:
-    local = PathManager.get_local_path(path) if "://" in path else path
+    try:
+        local = local_path(path)
+    except OSError as error:
+        raise ConfigError(f"Config file '{path}' cannot be read ({error})") from error
     if not os.path.isfile(local):  # FIFOs and devices, which could block, included
         what = "is no regular file" if os.path.exists(local) else "does not exist"
         raise ConfigError(f"Config file '{path}' {what}")

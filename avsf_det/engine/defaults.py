@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from avsf_det.structures import AVSFError
+from avsf_det.structures.addresses import is_address
 from avsf_det.structures.errors import one_line
 
 if TYPE_CHECKING:
@@ -236,8 +237,7 @@ def _check_weights(cfg: CfgNode) -> None:
     weights = cfg.MODEL.WEIGHTS
     if not weights:
         raise CheckpointError("MODEL.WEIGHTS is empty; give the file of a trained model")
-    # A URL is resolved by Detectron2's PathManager, which downloads it.
-    if "://" not in weights and not Path(weights).is_file():
+    if not is_address(weights) and not Path(weights).is_file():
         raise CheckpointError(
             f"MODEL.WEIGHTS is '{weights}', which is no file; give that of a trained model"
         )

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
-from detectron2.utils.file_io import PathManager
 from torch import nn
 from tqdm import tqdm
 
@@ -22,6 +21,7 @@ from avsf_det.data.transforms import build_clip_augmentations
 from avsf_det.data.video import SequentialVideoReader
 from avsf_det.engine.defaults import copy_for_inference, load_weights
 from avsf_det.structures import AVSFError
+from avsf_det.structures.addresses import local_path, name_of
 
 HEAD = "head"
 Persons = Mapping[float, np.ndarray]  # second of the file to boxes (N, 5), see FeatureExtractor
@@ -70,7 +70,7 @@ class FeatureExtractor:
         self._found: dict[str, torch.Tensor] = {}  # layer to (N, C) of the last batch
         self._hook_layers()
         load_weights(self.model, cfg, required="backbone")  # no head has weights that are used
-        weights = Path(PathManager.get_local_path(cfg.MODEL.WEIGHTS))
+        weights = Path(local_path(cfg.MODEL.WEIGHTS))
         source = SequentialReader(build_clip_augmentations(cfg, is_train=False))
         mapper = KeyframeMapper if self.detects else SegmentMapper
         self._mapper = mapper(cfg, is_train=False, source=source)
@@ -121,7 +121,7 @@ class FeatureExtractor:
         clips = map(partial(self._read, path), times, boxes)  # read as the batches need them
         batches = iter(lambda: list(islice(clips, self.batch_size)), [])  # [] ends it
         total = -(-len(times) // self.batch_size)  # rounded up
-        progress = tqdm(batches, Path(path).name, total, leave=False, mininterval=2)
+        progress = tqdm(batches, name_of(path), total, leave=False, mininterval=2)
         rows = [self._extract(batch) for batch in progress]
         result = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
         result["times"] = np.array(times, np.float64)

@@ -14,6 +14,7 @@ from torch import nn
 
 from avsf_det.checkpoint import CheckpointError, SafeCheckpointer
 from avsf_det.structures import AVSFError, ConfigError
+from avsf_det.structures.addresses import is_address
 from avsf_det.utils.detectron2_zoo import import_detectron2_model_zoo
 
 from .config_checks import check_config
@@ -99,9 +100,9 @@ def find_detector(config_file: str, weights: str) -> tuple[str, str]:
         PersonDetectorError: one of them does not exist.
     """
     key = "MODEL.PERSON_DETECTOR"
-    if weights and "://" not in weights and not os.path.isfile(weights):
+    if weights and not is_address(weights) and not os.path.isfile(weights):
         raise PersonDetectorError(f"{key}.WEIGHTS: there is no file {weights}")
-    if os.path.isfile(config_file):
+    if is_address(config_file) or os.path.isfile(config_file):
         if not weights:
             raise PersonDetectorError(
                 f"{key}.WEIGHTS is empty; give the weights that belong to {config_file}"
@@ -137,12 +138,7 @@ def _load(model: nn.Module, weights: str) -> None:
     try:
         SafeCheckpointer(model, required="model").load(weights)
     except CheckpointError as error:
-        raise PersonDetectorError(str(error)) from None
-    except OSError as error:
-        raise PersonDetectorError(
-            f"{weights}: cannot be read ({error}). Without network, fetch the file elsewhere and "
-            "give its path in MODEL.PERSON_DETECTOR.WEIGHTS"
-        ) from error
+        raise PersonDetectorError(f"MODEL.PERSON_DETECTOR.WEIGHTS: {error}") from None
 
 
 def _to_array(found: Instances) -> np.ndarray:

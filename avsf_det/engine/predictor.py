@@ -18,6 +18,7 @@ from avsf_det.data.transforms import build_clip_augmentations
 from avsf_det.data.video import SequentialVideoReader
 from avsf_det.layers import fold_batch_norms
 from avsf_det.structures import AVSFError
+from avsf_det.structures.addresses import stem_of
 from avsf_det.structures.ava_csv import read_person_boxes
 from avsf_det.structures.label_map import read_label_map
 
@@ -250,7 +251,7 @@ class ClipPredictor:
                 pred_classes=torch.zeros(0, dtype=torch.int64),
                 action_scores=torch.zeros(0, len(self.class_names)),
             )
-        video_id = Path(keyframe.get("file_name", "")).stem
+        video_id = stem_of(keyframe.get("file_name", ""))
         names = {"video_id": video_id, "image_id": f"{video_id},{keyframe['timestamp']:.15g}"}
         proposals = {"boxes": persons[:, :4], "scores": persons[:, 4]}
         clip = mapper({**keyframe, **names, "annotations": [], "proposals": proposals})

@@ -7,13 +7,14 @@ The file is an npz without pickled objects: ``clip_ids`` (N,) text, ``tasks`` (M
 each task, ``scores.<task>`` float32 (N, K), ``labels.<task>`` and ``classes.<task>`` (K,) text.
 """
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from detectron2.utils.file_io import PathManager
 
 from ..structures import AVSFError
+from ..structures.addresses import local_path
 from ..utils.atomic import atomic_path
 from ..utils.npz import read_npz
 
@@ -100,10 +101,14 @@ def read_scores(path: str) -> ClipScores:
     Raises:
         ClipEvaluationError: the file is missing, is not a score file, or is inconsistent.
     """
-    if not PathManager.isfile(path):
+    try:
+        local = local_path(path)
+    except OSError as error:
+        raise ClipEvaluationError(f"{path}: cannot be read ({error})") from error
+    if not os.path.isfile(local):
         raise ClipEvaluationError(f"{path}: no such file; evaluation writes inference/scores.npz")
     try:
-        parts = read_npz(path)
+        parts = read_npz(local)
     except ValueError as error:
         raise ClipEvaluationError(f"{error}; give the scores.npz of a run") from None
     tasks = list(dict.fromkeys(np.ravel(parts.get("tasks", [])).tolist()))

@@ -26,6 +26,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
+from .addresses import local_path
 from .ava_boxes import ActionBoxes, Box, Keyframe
 from .ava_rows import (
     ANNOTATIONS,
@@ -53,7 +54,7 @@ def read_action_boxes(path: str | Path, rules: RowRules = ANNOTATIONS) -> Action
     """Read boxes with actions from csv or csv.gz.
 
     Args:
-        path: file to read; an empty one holds no row.
+        path: file to read, or its address; an empty one holds no row.
         rules: rows that are valid.
 
     Raises:
@@ -147,7 +148,7 @@ def _parse_table(path: str | Path, rules: RowRules) -> ActionBoxes | None:
     types |= {"f0": text_type, "f7": types["f7"] if rules.last_is_score else text_type}
     try:
         table = arrow_csv.read_csv(
-            str(path),
+            local_path(path),
             read_options=arrow_csv.ReadOptions(autogenerate_column_names=True),
             # A blank line is a row with too few columns, so that row i is on line i + 1.
             parse_options=arrow_csv.ParseOptions(ignore_empty_lines=False),

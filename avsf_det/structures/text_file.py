@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TextIO, cast
 
+from .addresses import local_path, name_of
 from .errors import AnnotationError
 
 MAX_LINE = 1_000_000  # characters
@@ -48,7 +49,7 @@ def reading(path: str | Path) -> Iterator[None]:
 
 @contextmanager
 def open_text(path: str | Path) -> Iterator[TextIO]:
-    """Open a UTF-8 file for reading. ``.gz`` is unpacked.
+    """Open a UTF-8 file, or that of an address, for reading. ``.gz`` is unpacked.
 
     Raises:
         AnnotationError: the file cannot be read, at opening or later.
@@ -60,9 +61,9 @@ def open_text(path: str | Path) -> Iterator[TextIO]:
         # utf-8-sig: spreadsheets write a byte-order mark, which would become part of the first
         # field.
         encoding = next((e for mark, e in _MARKS.items() if head.startswith(mark)), "utf-8-sig")
-        opener = gzip.open if str(path).endswith(".gz") else open
+        opener = gzip.open if _is_packed(path) else open
         # newline="": the csv module finds the line ends, also those inside quotes.
-        with cast(TextIO, opener(path, "rt", encoding=encoding, newline="")) as file_:
+        with cast(TextIO, opener(local_path(path), "rt", encoding=encoding, newline="")) as file_:
             yield file_
 
 
@@ -73,12 +74,13 @@ def check_file(path: str | Path) -> None:
         AnnotationError: a folder, pipe or device, or a .gz that unpacks to very much.
         OSError: there is no such file.
     """
-    status = os.stat(path)
+    local = local_path(path)
+    status = os.stat(local)
     if not stat.S_ISREG(status.st_mode):
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
         raise AnnotationError(f"{path}: cannot be read ({kind}). Give a file.")
-    if str(path).endswith(".gz") and status.st_size > 4:
-        with open(path, "rb") as file:
+    if _is_packed(path) and status.st_size > 4:
+        with open(local, "rb") as file:
             file.seek(-4, os.SEEK_END)
             size = int.from_bytes(file.read(4), "little")  # by the trailer of the file
         if size > max(_MAX_UNPACKED, _MAX_RATIO * status.st_size):
@@ -138,8 +140,12 @@ def read_rows(
             ) from None
 
 
+def _is_packed(path: str | Path) -> bool:
+    return name_of(path).endswith(".gz")
+
+
 def _open_binary(path: str | Path) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(path, "rb") if str(path).endswith(".gz") else open(path, "rb"))
+    return cast(BinaryIO, (gzip.open if _is_packed(path) else open)(local_path(path), "rb"))
 
 
 def _line_of(path: str | Path, error: UnicodeError) -> str:

@@ -48,7 +48,7 @@ def videos(tmp_path):
     (tmp_path / "videos" / "more").mkdir(parents=True)
     write_video(tmp_path / "videos" / "a.mp4", num_frames=50, fps=10)
     write_video(tmp_path / "videos" / "more" / "b.mp4", num_frames=30, fps=10)
-    return videos_of_path(tmp_path / "videos")
+    return videos_of_path(str(tmp_path / "videos"))
 
 
 def write(videos, output, detector=None, **options):
@@ -177,7 +177,7 @@ def test_what_lies_before_the_damage_of_a_video_is_kept(videos, tmp_path):
     path = tmp_path / "cut.mkv"
     write_video(path, num_frames=100, fps=10)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    found, (error,) = write(videos_of_path(path), tmp_path / "boxes.csv")
+    found, (error,) = write(videos_of_path(str(path)), tmp_path / "boxes.csv")
     assert "cut.mkv" in str(error)
     assert 0 < len(found) < 10
     assert list(found) == [("cut", s) for s in range(len(found))]
@@ -231,10 +231,10 @@ def test_what_is_no_video_or_data_set_is_named(videos, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     for path in ("empty", "nothing.mp4"):
         with pytest.raises(AnnotationError, match=f"{path}: no video there"):
-            videos_of_path(tmp_path / path)
+            videos_of_path(str(tmp_path / path))
     (tmp_path / "videos" / "b.avi").write_bytes(b"")
     with pytest.raises(AnnotationError, match=r"b\.mp4: has the video id of .*b\.avi"):
-        videos_of_path(tmp_path / "videos")
+        videos_of_path(str(tmp_path / "videos"))
     (tmp_path / "videos" / "b.avi").rename(tmp_path / "videos" / "b,c.avi")
     with pytest.raises(AnnotationError, match=r"b,c\.avi: a video id has no comma"):
-        videos_of_path(tmp_path / "videos")
+        videos_of_path(str(tmp_path / "videos"))

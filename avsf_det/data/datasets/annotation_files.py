@@ -8,6 +8,9 @@ A list may name only files in its video folder: relative to it, or absolute with
 "..". So ``video_dir="/"`` allows any absolute path. Links that the user made are followed. Paths
 of Windows (backslashes), paths without an ending and names whose accents are written in another
 Unicode form are found, too, if the file as written is not there.
+
+Folder and files may be addresses. Where their handler cannot list a folder, as for http, files are
+taken as written, or as ``<folder>/<name>.mp4``, and missing ones are found when they are read.
 """
 
 import functools
@@ -19,6 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from ...structures import AnnotationError
+from ...structures.addresses import exists, is_address, is_folder, join, list_folder
 from ...structures.errors import one_line
 from ...structures.text_file import bounded_lines, open_text, read_rows, reading
 from ..video.formats import VIDEO_EXTENSIONS
@@ -190,18 +194,21 @@ def find_videos(video_dir: str, patterns: Sequence[str], stems: Iterable[str]) -
     Raises:
         AnnotationError: the folder is missing, or a stem has several files.
     """
-    with reading(video_dir), os.scandir(video_dir):
-        pass  # glob treats a missing folder like an empty one
+    with reading(video_dir):  # glob treats a missing folder like an empty one
+        can_list = list_folder(video_dir) is not None
     # macOS takes accents off their letters in names of files.
     wanted = {normal_form(stem): stem for stem in stems}
+    if not can_list:
+        names = {stem: inner_path(video_dir, f"{stem}.mp4", video_dir) for stem in wanted.values()}
+        return {stem: join(video_dir, name) for stem, name in names.items()}
     found: dict[str, list[str]] = {}
     # One listing of a folder is much faster than a query for each stem and extension.
     for pattern in patterns:
-        for path in glob.iglob(pattern, root_dir=video_dir):
+        for path in _matches(video_dir, pattern):
             stem, extension = os.path.splitext(os.path.basename(path))
             stem = normal_form(stem)
             if stem in wanted and extension.lower() in VIDEO_EXTENSIONS:
-                found.setdefault(wanted[stem], []).append(os.path.join(video_dir, path))
+                found.setdefault(wanted[stem], []).append(join(video_dir, path))
     for paths in found.values():
         if len(paths) > 1:
             raise AnnotationError(
@@ -209,6 +216,19 @@ def find_videos(video_dir: str, patterns: Sequence[str], stems: Iterable[str]) -
                 "Keep one of them in the folder."
             )
     return {stem: paths[0] for stem, paths in found.items()}
+
+
+def _matches(folder: str, pattern: str) -> Iterator[str]:
+    """Yield the paths in a folder that match a pattern like "*/videos/*", relative to it."""
+    if not is_address(folder):
+        yield from glob.iglob(pattern, root_dir=folder)
+        return
+    first, _, rest = pattern.partition("/")
+    for name in (list_folder(folder) or ()) if first == "*" else [first]:
+        if not rest:
+            yield name
+        elif not _has_extension(name) and is_folder(inner := join(folder, name)):
+            yield from (f"{name}/{path}" for path in _matches(inner, rest))
 
 
 def inner_path(place: str, path: str, video_dir: str) -> str:
@@ -222,13 +242,18 @@ def inner_path(place: str, path: str, video_dir: str) -> str:
     Raises:
         AnnotationError: the path has "..", a drive, or is absolute and not in ``video_dir``.
     """
-    if ".." not in path and path[:1] != "/" and "\\" not in path and path[1:2] != ":":
+    if ".." not in path and path[:1] != "/" and "\\" not in path and ":" not in path:
         return path  # quickly, for the hundreds of thousands of a list
     inner = path.replace("\\", "/")
-    folder = os.path.join(os.path.abspath(video_dir), "")  # ends in a slash
-    if os.path.isabs(inner):
+    leaves = False
+    if is_address(video_dir):
+        inner = inner.removeprefix(join(video_dir, ""))
+        leaves = is_address(inner)
+    elif os.path.isabs(inner):
+        folder = os.path.join(os.path.abspath(video_dir), "")  # ends in a slash
         inner = os.path.normpath(inner).removeprefix(folder)
-    if os.path.isabs(inner) or ".." in inner.split("/") or re.match("[A-Za-z]:/", inner):
+    leaves = leaves or os.path.isabs(inner) or ".." in inner.split("/")
+    if leaves or re.match("[A-Za-z]:/", inner):
         raise AnnotationError(
             f"{place}: path '{path}' leaves the folder of the videos, {video_dir or '.'}. Write it "
             "relative to that folder, or give another folder ('/' for any absolute path)."
@@ -247,12 +272,14 @@ def present_files(video_dir: str, paths: Sequence[str]) -> list[str | None]:
     """
     # One listing per folder is much faster than one query per file. A missing folder has no files:
     # its videos are reported together with the other missing ones.
-    names_in = functools.cache(lambda f: set(os.listdir(f)) if os.path.isdir(f) else set())
+    names_in = functools.cache(lambda f: set(list_folder(f) or ()) if is_folder(f) else set())
     names_by_form = functools.cache(lambda f: _bynormal_form(names_in(f)))
+    if is_address(video_dir) and list_folder(video_dir) is None:
+        return [join(video_dir, inner_path(video_dir, path, video_dir)) for path in paths]
 
     def find(path: str) -> str | None:
         path = inner_path(video_dir, path, video_dir)
-        file = os.path.join(video_dir, path)
+        file = join(video_dir, path)
         if os.path.basename(file) in names_in(os.path.dirname(file)):
             return file
         file = video_dir
@@ -267,7 +294,7 @@ def present_files(video_dir: str, paths: Sequence[str]) -> list[str | None]:
                 )
             if not found:
                 return None
-            file = os.path.join(file, found[0])
+            file = join(file, found[0])
         return file
 
     return [find(path) for path in paths]
@@ -291,14 +318,17 @@ def check_present(name: str, paths: Mapping[str, str], source: str, naming: str)
         source: where to get the files.
         naming: file name pattern of the videos, such as "<video_id>.mp4".
     """
-    missing = {role: os.path.abspath(p) for role, p in paths.items() if p and not os.path.exists(p)}
+    missing = {role: path for role, path in paths.items() if path and not exists(path)}
     if not missing:
         return
-    # Named once, a common folder leaves room for what lies in it.
-    folder = os.path.commonpath([os.path.dirname(path) for path in missing.values()])
-    files = ", ".join(os.path.relpath(path, folder) for path in missing.values())
+    place, files = "", ", ".join(missing.values())
+    if not any(map(is_address, missing.values())):
+        # Named once, a common folder leaves room for what lies in it.
+        full = [os.path.abspath(path) for path in missing.values()]
+        folder = os.path.commonpath([os.path.dirname(path) for path in full])
+        place, files = f" in {folder}", ", ".join(os.path.relpath(path, folder) for path in full)
     videos = f" (videos named {naming})" if list(missing) == ["videos"] else ""
     raise AnnotationError(
-        f"Dataset '{name}' is incomplete. MISSING in {folder}: {files}{videos}. "
+        f"Dataset '{name}' is incomplete. MISSING{place}: {files}{videos}. "
         + (source or "Put the files there, or register the dataset with other paths.")
     )

@@ -7,7 +7,6 @@ Timestamps are seconds in the csv's own clock. Every defect raises :class:`Annot
 
 import logging
 import math
-import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -15,6 +14,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
 from ...structures import ActionBoxes, AnnotationError, Keyframe
+from ...structures.addresses import list_folder
 from ...structures.ava_csv import read_action_boxes, read_excluded_keyframes
 from ...structures.label_map import read_label_map
 from ..video.formats import count_endings
@@ -50,7 +50,8 @@ def register_ava_csv(
         name: name of the dataset.
         csv_file: annotations.
         label_map: all actions that the annotations may contain: a file, or a dict id -> name.
-        video_dir: folder of ``<video_id>.mp4`` (or mkv, avi, ts, ...).
+        video_dir: folder of ``<video_id>.mp4`` (or mkv, avi, ts, ...); like all files, a path or
+            an address that starts with http://, s3://, ...
         scored_label_map: label map of the actions that are evaluated, if not all are.
         excluded: keyframes to leave out of training and evaluation.
         person_boxes: detected persons; used in testing unless ``DATASETS.PROPOSAL_FILES_TEST``
@@ -300,9 +301,10 @@ def _find_videos(video_dir: str, video_ids: Collection[str], csv_file: str) -> d
     found = find_videos(video_dir, ("*",), video_ids)
     missing = sorted(video_ids - found.keys())
     if missing:
+        endings = count_endings(list_folder(video_dir) or ())
         raise AnnotationError(
             f"{csv_file}: {len(missing)} of the {len(video_ids)} videos are not in {video_dir}: "
-            f"{first_few(missing)}. {count_endings(os.listdir(video_dir))}. Add <video_id>.mp4, or "
+            f"{first_few(missing)}. {endings}. Add <video_id>.mp4, or "
             "remove their rows"
         )
     return found

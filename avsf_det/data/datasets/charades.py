@@ -6,10 +6,10 @@ class names has lines such as "c092 Throwing a blanket somewhere".
 """
 
 import logging
-import os
 import re
 
 from ...structures import AnnotationError
+from ...structures.addresses import exists
 from .annotation_files import first_few, read_lines, read_table
 from .clips import ACTION_TASK, attach_files, class_names_or_ids, find_clip_files, register_clips
 from .fields import parse_class_id, parse_seconds, to_index
@@ -102,7 +102,7 @@ def load_charades_classes(path: str) -> list[str]:
         AnnotationError: a line is not "c<number> <name>", or the ids are not 0, 1, 2, ...
     """
     names: list[str] = []
-    if not (path and os.path.exists(path)):
+    if not (path and exists(path)):
         return names
     for place, line in read_lines(path):
         match = _CLASS.fullmatch(line)

@@ -7,12 +7,12 @@ which count from 0. The files of class names have the columns ``verb_id`` or ``n
 ``class_key`` (55), or ``id`` and ``key`` (100).
 """
 
-import os
 import re
 from collections.abc import Container, Iterator
 from datetime import timedelta
 
 from ...structures import AnnotationError
+from ...structures.addresses import exists
 from .annotation_files import read_header, read_table
 from .clips import attach_files, class_names_or_ids, find_clip_files, register_clips
 from .fields import parse_class_id
@@ -129,7 +129,7 @@ def load_epic_classes(csv_file: str) -> list[str]:
     Raises:
         AnnotationError: the ids are not 0, 1, 2, ... each once.
     """
-    if not (csv_file and os.path.exists(csv_file)):
+    if not (csv_file and exists(csv_file)):
         return []
     header = read_header(csv_file)
     id_column_55 = next((name for name in ("verb_id", "noun_id") if name in header), None)

@@ -9,6 +9,7 @@ import os
 import re
 
 from ...structures import AnnotationError
+from ...structures.addresses import is_folder, join, list_folder
 from .annotation_files import read_lines
 from .clips import ACTION_TASK, attach_files, find_clip_files, register_clips
 
@@ -105,6 +106,6 @@ def _class_files(split_dir: str, split: int) -> dict[str, str]:
     """Return class name -> file of the split."""
     # Hidden files, such as those of macOS archives, are not class files.
     pattern = re.compile(rf"(?P<name>[^.].*)_test_split{split}\.txt")
-    names = os.listdir(split_dir) if os.path.isdir(split_dir) else []
+    names = (list_folder(split_dir) or ()) if is_folder(split_dir) else ()
     matches = filter(None, map(pattern.fullmatch, names))
-    return {match["name"]: os.path.join(split_dir, match[0]) for match in matches}
+    return {match["name"]: join(split_dir, match[0]) for match in matches}

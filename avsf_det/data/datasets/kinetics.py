@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from ...structures import AnnotationError
+from ...structures.addresses import exists, is_folder, join, list_folder
 from ...structures.text_file import reading
 from ..video.formats import VIDEO_EXTENSIONS
 from .annotation_files import (
@@ -79,7 +80,7 @@ def register_kinetics(
 
     def load() -> tuple[list[dict], dict[str, list[str]]]:
         # A class list is preferred; otherwise train gives the classes of both splits.
-        class_file = next(filter(os.path.exists, class_files), annotations)
+        class_file = next(filter(exists, class_files), annotations)
         class_names = load_kinetics_classes(class_file, num_classes)
         clips = load_kinetics(
             annotations,
@@ -139,7 +140,7 @@ def load_kinetics_classes(path: str, num_classes: int | None = None) -> list[str
     Raises:
         AnnotationError: the number of classes is not ``num_classes``.
     """
-    if os.path.isdir(path) or _is_official(path) or is_path_list(path):
+    if is_folder(path) or _is_official(path) or is_path_list(path):
         names = class_names_from(
             ((r.place, r.label) for r in _read_annotations(path) if r.label is not None),
             num_classes,
@@ -164,7 +165,7 @@ def _is_official(path: str) -> bool:
 
 
 def _read_annotations(path: str) -> list[_Row]:
-    if os.path.isdir(path):
+    if is_folder(path):
         return list(_read_class_folders(path))
     if _is_official(path):
         has_labels = "label" in read_header(path)  # official test lists have none
@@ -182,13 +183,13 @@ def _read_annotations(path: str) -> list[_Row]:
 
 def _read_class_folders(folder: str) -> Iterator[_Row]:
     with reading(folder):
-        classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
-    for label in classes:
-        for name in sorted(os.listdir(os.path.join(folder, label))):
+        labels = sorted(list_folder(folder) or ())
+    for label in filter(lambda label: is_folder(join(folder, label)), labels):
+        for name in sorted(list_folder(join(folder, label)) or ()):
             stem, extension = os.path.splitext(name)
             if extension.lower() in VIDEO_EXTENSIONS:
                 path = os.path.join(label, name)
-                yield _Row(os.path.join(folder, path), label, stem, stem, path)
+                yield _Row(join(folder, path), label, stem, stem, path)
 
 
 def _clip_id(place: str, video_id: str, start: str, end: str) -> str:
@@ -205,7 +206,7 @@ def _find_files(rows: Sequence[_Row], annotations: str, video_dir: str) -> list[
     """Return the file of each row; None where it is missing."""
     # Lists and class folders name files.
     if rows and rows[0].path:
-        folder = annotations if os.path.isdir(annotations) else video_dir
+        folder = annotations if is_folder(annotations) else video_dir
         return present_files(folder, [inner_path(r.place, r.path, folder) for r in rows])
     # <youtube_id>.mp4 identifies a clip only if the annotations have a single clip of that video.
     num_clips = Counter(row.video_id for row in rows)

@@ -10,6 +10,7 @@ import av
 
 from .demux import demux
 from .first_frame import FirstFrame, describe_first_frame
+from .formats import source_of
 from .open_file import DecodedItem, OpenFile, VideoDecodeError
 from .packet_times import Timeline, packet_time
 
@@ -38,11 +39,15 @@ _MAX_FACTS = 4096
 
 def find_facts(file: OpenFile) -> Facts:
     """Find out what decoding depends on; the file has just been opened."""
-    key = (file.path, os.stat(file.path).st_mtime_ns) if os.path.isfile(file.path) else None
+    source = source_of(file.path)
+    is_file = os.path.isfile(source)
+    # A stream of a server without an end may start at another time when it is opened again.
+    is_known = is_file or file.container.duration
+    key = (file.path, os.stat(source).st_mtime_ns if is_file else 0) if is_known else None
     if key in _FACTS:
         return _FACTS[key]
     times = file.times
-    if key and file.container.format.name in _SCANNED:
+    if is_file and file.container.format.name in _SCANNED:
         times.timeline = _read_timeline(file)
     pts, frame = _decode_first_frame(file)
     first = describe_first_frame(pts, frame, file.video)

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 import av
 
+from ...structures.addresses import HTTP, TIMEOUT_SEC, is_address, local_path
+
 # libav's name of a format -> endings of its files. Formats that name other files are absent on
 # purpose (playlists, concat scripts, image patterns, SDP, DASH): a file opens nothing but itself.
 FORMATS = {
@@ -46,8 +48,6 @@ VIDEO_EXTENSIONS = tuple(f".{ending}" for endings in FORMATS.values() for ending
 # PyAV before 19 refuses files whose metadata are not UTF-8 unless it is told otherwise; PyAV 19 has
 # no such option.
 _METADATA: dict = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
-_ADDRESSES = ("http://", "https://")
-_TIMEOUT_SEC = 20  # until a server answers
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a named pipe",
@@ -62,8 +62,13 @@ def libav_path(path: str | os.PathLike) -> str:
     return f"file:{os.fspath(path)}"
 
 
+def source_of(path: str) -> str:
+    """Return what libav reads: an address of http, by ranges, or else a local file."""
+    return path if path.startswith(HTTP) and is_address(path) else local_path(path)
+
+
 def open_input(path: str) -> av.container.InputContainer:
-    """Open a file to read, or an address that starts with http:// or https://.
+    """Open a file to read, or that of an address.
 
     Raises:
         OSError: there is no such file, or it is none of the formats above; av.error.FFmpegError
@@ -72,22 +77,25 @@ def open_input(path: str) -> av.container.InputContainer:
     """
     if "\0" in path:  # libav would open what comes before it
         raise ValueError("its name holds a null byte")
-    exists = os.path.exists(path)
+    source = source_of(path)
+    exists = os.path.exists(source)
     # Opening a named pipe would wait for a writer.
-    if exists and (kind := _KINDS.get(stat.S_IFMT(os.stat(path).st_mode))):
+    if exists and (kind := _KINDS.get(stat.S_IFMT(os.stat(source).st_mode))):
         raise OSError(None, f"it is {kind}, not a file")
-    is_address = path.startswith(_ADDRESSES) and not exists
-    protocols = "http,https,tcp,tls" if is_address else "file"
+    is_remote = source.startswith(HTTP) and not exists
+    protocols = "http,https,tcp,tls" if is_remote else "file"
     try:
         return av.open(
-            path if is_address else libav_path(path),
+            source if is_remote else libav_path(source),
             options={"format_whitelist": ",".join(FORMATS), "protocol_whitelist": protocols},
-            timeout=_TIMEOUT_SEC if is_address else None,
+            timeout=TIMEOUT_SEC if is_remote else None,
             **_METADATA,
         )
     except av.error.ArgumentError as error:
         problem = "it is no video but, for example, a playlist, an image or subtitles"
         raise OSError(None, problem) from error
+    except av.error.ExitError as error:
+        raise OSError(f"no answer within {TIMEOUT_SEC} s; try again, or download it") from error
 
 
 def count_endings(names: Iterable[str]) -> str:

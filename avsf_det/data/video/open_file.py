@@ -75,7 +75,7 @@ class OpenFile:
         try:
             self.container = open_input(self.path)
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            problem = getattr(error, "strerror", error)
+            problem = getattr(error, "strerror", None) or error
             raise self.error("file", f"cannot be opened ({problem})") from error
         self._is_open = self.audio_decoder_is_new = True
         # ffmpeg's choice of streams; an attached picture is the cover of an album.

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 from detectron2.config import get_cfg
@@ -68,8 +66,8 @@ def test_the_csv_of_a_run(tmp_path, folder):
     csv = tmp_path / folder / "ava_predictions.csv"
     csv.parent.mkdir(parents=True, exist_ok=True)
     csv.touch()
-    assert find_detections(str(tmp_path), "val") == csv
-    assert find_detections("any.csv", "val") == Path("any.csv")
+    assert find_detections(str(tmp_path), "val") == str(csv)
+    assert find_detections("any.csv", "val") == "any.csv"
 
 
 def test_rows_at(evaluated):

@@ -101,7 +101,7 @@ def test_what_is_no_file_is_refused_at_once(here: Path):
             "neighbour.mp4\0": "null byte",
             "file:neighbour.mp4": "No such file",
             "concat:neighbour.mp4|neighbour.mp4": "No such file",
-            "rtsp://127.0.0.1/a": "No such file",
+            "rtsp://127.0.0.1/a": "no handler of rtsp://",
             "http://127.0.0.1:9/a.mp4": "Connection refused",
         }.items():
             with pytest.raises(VideoDecodeError, match=problem):

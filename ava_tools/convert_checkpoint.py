@@ -7,17 +7,14 @@ model (kernels inflated and so on), and weights that the model lacks are left ou
 file is run.
 """
 
+from __future__ import annotations
+
 import argparse
 import os
 import re
 import sys
+from typing import TYPE_CHECKING
 
-import torch
-from detectron2.utils.file_io import PathManager
-
-from ava_tools.support.pyslowfast_names import THEIR_NAMES, convert_to_pyslowfast
-from avsf_det.checkpoint import CheckpointError, read_checkpoint
-from avsf_det.checkpoint.convert_names import OUR_NAMES
 from avsf_det.engine.defaults import (
     add_config_options,
     at_least,
@@ -28,6 +25,9 @@ from avsf_det.engine.defaults import (
 )
 from avsf_det.utils.atomic import atomic_path
 
+if TYPE_CHECKING:
+    import torch
+
 EXAMPLES = """examples:
   python ava_tools/convert_checkpoint.py SLOWFAST_8x8_R50.pkl slowfast_r50_8x8.pth \\
       --config-file configs/Kinetics/slowfast_r50_8x8.yaml
@@ -36,6 +36,13 @@ EXAMPLES = """examples:
 
 def run(args: argparse.Namespace) -> None:
     """Convert a file, and print what was found in it."""
+    import torch
+    from detectron2.utils.file_io import PathManager
+
+    from ava_tools.support.pyslowfast_names import THEIR_NAMES, convert_to_pyslowfast
+    from avsf_det.checkpoint import CheckpointError, read_checkpoint
+    from avsf_det.checkpoint.convert_names import OUR_NAMES
+
     path = PathManager.get_local_path(args.input)
     if os.path.exists(args.output) and os.path.samefile(path, args.output):
         raise CheckpointError(f"{args.output} is the input: it is not written over")
@@ -87,8 +94,6 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.config_file is None and (args.opts or args.min_matched is not None):
         parser.error("--min-matched and KEY VALUE need --config-file")
-    if args.config_file is not None and not PathManager.isfile(args.config_file):
-        parser.error(f"--config-file {args.config_file}: no such file")
     return run_command(run, args)
 
 

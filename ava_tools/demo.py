@@ -14,10 +14,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from ava_tools.action_demo.demo import ActionDemo
-from ava_tools.action_demo.webcam import draw_webcam
-from ava_tools.inference.person_boxes import videos_of_path
-from avsf_det.data import VideoDecodeError
 from avsf_det.engine.defaults import (
     add_config_arguments,
     at_least,
@@ -27,7 +23,6 @@ from avsf_det.engine.defaults import (
     run_command,
     set_up_loggers,
 )
-from avsf_det.engine.predictor import ClipPredictor, PredictorError, load_boxes
 
 EXAMPLES = """examples:
   python ava_tools/demo.py --config-file configs/AVA/avsf_r101_8x8.yaml \\
@@ -38,6 +33,12 @@ EXAMPLES = """examples:
 
 def run(args: argparse.Namespace) -> int:
     """Return 1 if a video is bad; the others are drawn all the same."""
+    from ava_tools.action_demo.demo import ActionDemo
+    from ava_tools.action_demo.webcam import draw_webcam
+    from ava_tools.inference.person_boxes import videos_of_path
+    from avsf_det.data import VideoDecodeError
+    from avsf_det.engine.predictor import ClipPredictor, PredictorError, load_boxes
+
     set_up_loggers()
     cfg = load_config(args.config_file, args.opts)
     videos = videos_of_path(Path(args.input)) if args.input else []

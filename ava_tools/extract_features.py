@@ -16,9 +16,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from ava_tools.inference.feature_files import write_features
-from ava_tools.preparation.video_lists import videos_in, videos_of
-from avsf_det.data.video.formats import VIDEO_EXTENSIONS
 from avsf_det.engine.defaults import (
     add_config_arguments,
     at_least,
@@ -28,8 +25,6 @@ from avsf_det.engine.defaults import (
     run_command,
     set_up_loggers,
 )
-from avsf_det.engine.feature_extractor import FeatureExtractor
-from avsf_det.engine.predictor import load_boxes
 
 EXAMPLES = """examples:
   clips    python ava_tools/extract_features.py --config-file configs/Kinetics/avsf_r50_4x16.yaml \\
@@ -45,6 +40,9 @@ EXAMPLES = """examples:
 
 def find_videos(source: str) -> dict[str, str | None]:
     """Return name and path of a video, of all videos in a folder, or of those in a list."""
+    from ava_tools.preparation.video_lists import videos_in, videos_of
+    from avsf_det.data.video.formats import VIDEO_EXTENSIONS
+
     path = Path(source)
     if path.is_dir():
         return dict(videos_in(source))
@@ -55,6 +53,10 @@ def find_videos(source: str) -> dict[str, str | None]:
 
 def run(args: argparse.Namespace) -> int:
     """Return 1 if a video is bad; the features of the others are written all the same."""
+    from ava_tools.inference.feature_files import write_features
+    from avsf_det.engine.feature_extractor import FeatureExtractor
+    from avsf_det.engine.predictor import load_boxes
+
     set_up_loggers()
     cfg = load_config(args.config_file, args.opts)
     videos = find_videos(args.input)

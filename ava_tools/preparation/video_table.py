@@ -11,8 +11,9 @@ from tabulate import tabulate
 
 from ava_tools.support.parallel import in_parallel
 from avsf_det.data.datasets import AnnotationError
-from avsf_det.data.video.check import NOTES, PROBLEMS, VideoCheck, check_video
+from avsf_det.data.video.check import NOTES, VideoCheck, check_video
 from avsf_det.data.video.formats import printable
+from avsf_det.structures.errors import VIDEO_PROBLEMS
 from avsf_det.utils.atomic import write_atomic
 
 COLUMNS = (
@@ -86,7 +87,7 @@ def print_problems(rows: Mapping[str, dict], ignore: Collection[str] = ()) -> in
     )
     if noted := ", ".join(f"{notes[kind]} {kind}" for kind in NOTES if notes[kind]):
         print(f"no problem, but noted in the table: {noted}")
-    numbers = ", ".join(f"{counts[kind]} {kind}" for kind in PROBLEMS if counts[kind])
+    numbers = ", ".join(f"{counts[kind]} {kind}" for kind in VIDEO_PROBLEMS if counts[kind])
     print(f"{len(rows) - len(table)} of {len(rows)} videos are good" + (numbers and f": {numbers}"))
     return len(table)
 

@@ -7,11 +7,11 @@ The file is an npz without pickled objects: ``clip_ids`` (N,) text, ``tasks`` (M
 each task, ``scores.<task>`` float32 (N, K), ``labels.<task>`` and ``classes.<task>`` (K,) text.
 """
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from detectron2.utils.file_io import PathManager
 
 from ..structures import AVSFError
 from ..utils.atomic import atomic_path
@@ -100,7 +100,7 @@ def read_scores(path: str) -> ClipScores:
     Raises:
         ClipEvaluationError: the file is missing, is not a score file, or is inconsistent.
     """
-    if not PathManager.isfile(path):
+    if not os.path.isfile(path):
         raise ClipEvaluationError(f"{path}: no such file; evaluation writes inference/scores.npz")
     try:
         parts = read_npz(path)

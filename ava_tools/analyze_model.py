@@ -9,8 +9,6 @@ import argparse
 import json
 import sys
 
-from ava_tools.measurement.analysis import analyze_model
-from ava_tools.measurement.paper_compute import reproduce_paper
 from avsf_det.engine.defaults import (
     add_config_options,
     at_least,
@@ -44,6 +42,9 @@ def print_model(result: dict) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the figures as a table or as one line of JSON."""
+    from ava_tools.measurement.analysis import analyze_model
+    from ava_tools.measurement.paper_compute import reproduce_paper
+
     if args.paper:
         rows = reproduce_paper()
         print(json.dumps({"rows": rows})) if args.json else print_paper(rows)

@@ -12,10 +12,7 @@ import argparse
 import os
 import sys
 
-from ava_tools.preparation.video_lists import videos_in, videos_of
-from ava_tools.preparation.video_table import check_videos, print_problems
-from ava_tools.support.ranks import in_ranks
-from avsf_det.data.video.check import PROBLEMS
+from ava_tools.support.group import in_ranks
 from avsf_det.engine.defaults import (
     add_config_options,
     at_least,
@@ -23,6 +20,7 @@ from avsf_det.engine.defaults import (
     make_parser,
     run_command,
 )
+from avsf_det.structures.errors import VIDEO_PROBLEMS
 
 EXAMPLES = """examples:
   a folder               python ava_tools/check_videos.py --videos videos/ --output check.csv
@@ -43,6 +41,9 @@ def clip_seconds(config_file: str, options: list[str]) -> float:
 @in_ranks
 def run(args: argparse.Namespace) -> int:
     """Return 1 if a video has a problem."""
+    from ava_tools.preparation.video_lists import videos_in, videos_of
+    from ava_tools.preparation.video_table import check_videos, print_problems
+
     min_sec = clip_seconds(args.config_file, args.opts) if args.config_file else 0.0
     videos = videos_of(args.csv, args.videos) if args.csv else videos_in(args.videos)
     rows = check_videos(
@@ -61,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--config-file", metavar="FILE", help="config whose clip a video must hold")
     gap = "largest gap between audio and frames in seconds (0.3)"
     add("--max-gap", type=at_least(0.0), default=0.3, metavar="S", help=gap)
-    add("--ignore", nargs="+", choices=PROBLEMS, default=[], metavar="PROBLEM")
+    add("--ignore", nargs="+", choices=VIDEO_PROBLEMS, default=[], metavar="PROBLEM")
     add("--workers", type=at_least(1), default=os.cpu_count(), help="threads (CPU cores)")
     add_config_options(parser)
     return run_command(run, parser.parse_args(argv), error_code=2)

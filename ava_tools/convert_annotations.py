@@ -9,7 +9,6 @@ video shows them. A person may have several actions at once. The summary counts 
 import argparse
 import sys
 
-from ava_tools.annotation_import.convert import convert_annotations
 from avsf_det.engine.defaults import make_parser, run_command
 
 EXAMPLE = """examples:
@@ -28,6 +27,8 @@ the number of images per second of video, and image n is second (n - 1) / rate."
 
 def run(args: argparse.Namespace) -> None:
     """Convert the annotations and print a summary."""
+    from ava_tools.annotation_import.convert import convert_annotations
+
     print(
         convert_annotations(
             args.exports,

@@ -7,16 +7,14 @@ model (kernels inflated and so on), and weights that the model lacks are left ou
 file is run.
 """
 
+from __future__ import annotations
+
 import argparse
 import os
 import re
 import sys
+from typing import TYPE_CHECKING
 
-import torch
-
-from ava_tools.support.pyslowfast_names import THEIR_NAMES, convert_to_pyslowfast
-from avsf_det.checkpoint import CheckpointError, read_checkpoint
-from avsf_det.checkpoint.convert_names import OUR_NAMES
 from avsf_det.engine.defaults import (
     add_config_options,
     at_least,
@@ -25,8 +23,11 @@ from avsf_det.engine.defaults import (
     make_parser,
     run_command,
 )
-from avsf_det.structures.addresses import exists, local_path
+from avsf_det.structures.addresses import local_path
 from avsf_det.utils.atomic import atomic_path
+
+if TYPE_CHECKING:
+    import torch
 
 EXAMPLES = """examples:
   python ava_tools/convert_checkpoint.py SLOWFAST_8x8_R50.pkl slowfast_r50_8x8.pth \\
@@ -36,6 +37,12 @@ EXAMPLES = """examples:
 
 def run(args: argparse.Namespace) -> None:
     """Convert a file, and print what was found in it."""
+    import torch
+
+    from ava_tools.support.pyslowfast_names import THEIR_NAMES, convert_to_pyslowfast
+    from avsf_det.checkpoint import CheckpointError, read_checkpoint
+    from avsf_det.checkpoint.convert_names import OUR_NAMES
+
     path = local_path(args.input)
     if os.path.exists(args.output) and os.path.samefile(path, args.output):
         raise CheckpointError(f"{args.output} is the input: it is not written over")
@@ -87,8 +94,6 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.config_file is None and (args.opts or args.min_matched is not None):
         parser.error("--min-matched and KEY VALUE need --config-file")
-    if args.config_file is not None and not exists(args.config_file):
-        parser.error(f"--config-file {args.config_file}: no such file")
     return run_command(run, args)
 
 

@@ -14,11 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ava_tools.action_demo.demo import ActionDemo
-from ava_tools.action_demo.webcam import draw_webcam
-from ava_tools.inference.person_boxes import videos_of_path
-from ava_tools.support.ranks import file_size, gather, in_ranks, take_share
-from avsf_det.data import VideoDecodeError
+from ava_tools.support.group import in_ranks
 from avsf_det.engine.defaults import (
     add_config_arguments,
     at_least,
@@ -28,7 +24,6 @@ from avsf_det.engine.defaults import (
     run_command,
     set_up_loggers,
 )
-from avsf_det.engine.predictor import ClipPredictor, PredictorError, load_boxes
 from avsf_det.structures.addresses import is_folder
 
 EXAMPLES = """examples:
@@ -41,6 +36,13 @@ EXAMPLES = """examples:
 @in_ranks
 def run(args: argparse.Namespace) -> int:
     """Return 1 if a video is bad; the others are drawn all the same."""
+    from ava_tools.action_demo.demo import ActionDemo
+    from ava_tools.action_demo.webcam import draw_webcam
+    from ava_tools.inference.person_boxes import videos_of_path
+    from ava_tools.support.ranks import file_size, gather, take_share
+    from avsf_det.data import VideoDecodeError
+    from avsf_det.engine.predictor import ClipPredictor, PredictorError, load_boxes
+
     set_up_loggers()
     cfg = load_config(args.config_file, args.opts)
     videos = videos_of_path(args.input) if args.input else []

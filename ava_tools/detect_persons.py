@@ -10,17 +10,7 @@ dataset, the boxes are also scored against its annotated ones.
 import argparse
 import sys
 
-import numpy as np
-from detectron2.data import DatasetCatalog
-
-from ava_tools.inference.person_boxes import (
-    Keyframe,
-    videos_of_dataset,
-    videos_of_path,
-    write_person_boxes,
-)
-from ava_tools.support.ranks import in_ranks, print_once
-from avsf_det.data.checks import check_datasets
+from ava_tools.support.group import in_ranks
 from avsf_det.engine.defaults import (
     add_config_arguments,
     at_least,
@@ -30,8 +20,6 @@ from avsf_det.engine.defaults import (
     run_command,
     set_up_loggers,
 )
-from avsf_det.engine.person_detector import PersonDetector
-from avsf_det.evaluation.person_boxes import evaluate_persons
 
 EXAMPLES = """examples:
   python ava_tools/detect_persons.py --input videos/ --output boxes.csv
@@ -40,24 +28,19 @@ EXAMPLES = """examples:
       MODEL.PERSON_DETECTOR.WEIGHTS output/mini/person_mini/model_final.pth"""
 
 
-def describe_quality(found: dict[Keyframe, np.ndarray], dataset_name: str) -> str:
-    """Return a line about the boxes at a dataset's annotated keyframes."""
-    annotated = {
-        (d["video_id"], d["timestamp"]): np.array([a["bbox"] for a in d["annotations"]])
-        for d in DatasetCatalog.get(dataset_name)
-    }
-    result = evaluate_persons(found, annotated)
-    matched, detections = result.counts["matched_boxes"], result.counts["detections"]
-    return (
-        f"{dataset_name}, persons at IoU 0.5: AP {result.mean_ap:.3f}; {matched} of "
-        f"{result.counts['ground_truth_boxes']} annotated persons found, {detections - matched} "
-        f"of {detections} boxes match no person"
-    )
-
-
 @in_ranks
 def run(args: argparse.Namespace) -> int:
     """Return 1 if a video is bad; the boxes of the others are written all the same."""
+    from ava_tools.inference.person_boxes import (
+        describe_quality,
+        videos_of_dataset,
+        videos_of_path,
+        write_person_boxes,
+    )
+    from ava_tools.support.ranks import print_once
+    from avsf_det.data.checks import check_datasets
+    from avsf_det.engine.person_detector import PersonDetector
+
     set_up_loggers()
     cfg = load_config(args.config_file, args.opts)
     check_datasets([args.dataset] if args.dataset else [], "--dataset")

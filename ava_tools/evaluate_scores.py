@@ -5,16 +5,7 @@ import argparse
 import os
 import sys
 
-from ava_tools.measurement.clip_results import compare, evaluate, mean_of_splits
-from ava_tools.measurement.epic_submission import write_epic_submission
-from ava_tools.measurement.run_scores import check_same_clips, fuse_scores
 from avsf_det.engine.defaults import make_parser, run_command
-from avsf_det.evaluation import (
-    format_results,
-    read_scores,
-    write_class_metrics,
-    write_scores,
-)
 
 EXAMPLES = """examples (RUN is output/<run>/inference):
   one run again           python ava_tools/evaluate_scores.py RUN/scores.npz
@@ -33,6 +24,16 @@ Figures are percent. For several files, the scores of each clip are averaged fir
 
 def run(args: argparse.Namespace) -> None:
     """Print the results, and write tables into ``--output``."""
+    from ava_tools.measurement.clip_results import compare, evaluate, mean_of_splits
+    from ava_tools.measurement.epic_submission import write_epic_submission
+    from ava_tools.measurement.run_scores import check_same_clips, fuse_scores
+    from avsf_det.evaluation import (
+        format_results,
+        read_scores,
+        write_class_metrics,
+        write_scores,
+    )
+
     runs = [read_scores(file) for file in args.scores]
     if args.mean_of_splits:
         results = {scores.source: evaluate(scores, args.classes, args.prior) for scores in runs}

@@ -16,7 +16,6 @@ import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
-from ava_tools.inference.checked_export import export_checked, load_tensor_model
 from avsf_det.engine.defaults import (
     add_config_arguments,
     at_least,
@@ -24,7 +23,6 @@ from avsf_det.engine.defaults import (
     make_parser,
     run_command,
 )
-from avsf_det.export import ExportError
 
 EXAMPLES = """example:
   python ava_tools/export_model.py --config-file configs/mini/avsf_mini.yaml --output model.onnx \\
@@ -35,6 +33,9 @@ FOR_EXPORT = ("MODEL.DEVICE", "cpu", "MODEL.AVSYNC.ENABLED", False)
 
 def run(args: argparse.Namespace) -> None:
     """Export the model, and print its inputs and how much its scores differ."""
+    from ava_tools.inference.checked_export import export_checked, load_tensor_model
+    from avsf_det.export import ExportError
+
     output = Path(args.output)
     if output.suffix not in (".onnx", ".pt2"):
         raise ExportError(f"{output}: the name must end in .onnx or .pt2")

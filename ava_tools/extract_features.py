@@ -16,10 +16,7 @@ import argparse
 import os
 import sys
 
-from ava_tools.inference.feature_files import write_features
-from ava_tools.preparation.video_lists import videos_in, videos_of
-from ava_tools.support.ranks import in_ranks, print_once
-from avsf_det.data.video.formats import VIDEO_EXTENSIONS
+from ava_tools.support.group import in_ranks
 from avsf_det.engine.defaults import (
     add_config_arguments,
     at_least,
@@ -29,8 +26,6 @@ from avsf_det.engine.defaults import (
     run_command,
     set_up_loggers,
 )
-from avsf_det.engine.feature_extractor import FeatureExtractor
-from avsf_det.engine.predictor import load_boxes
 from avsf_det.structures.addresses import exists, is_folder, name_of
 
 EXAMPLES = """examples:
@@ -47,6 +42,9 @@ EXAMPLES = """examples:
 
 def find_videos(source: str) -> dict[str, str | None]:
     """Return name and path of a video, of all videos in a folder, or of those in a list."""
+    from ava_tools.preparation.video_lists import videos_in, videos_of
+    from avsf_det.data.video.formats import VIDEO_EXTENSIONS
+
     if is_folder(source):
         return dict(videos_in(source))
     if (name := name_of(source)).lower().endswith(VIDEO_EXTENSIONS):
@@ -57,6 +55,11 @@ def find_videos(source: str) -> dict[str, str | None]:
 @in_ranks
 def run(args: argparse.Namespace) -> int:
     """Return 1 if a video is bad; the features of the others are written all the same."""
+    from ava_tools.inference.feature_files import write_features
+    from ava_tools.support.ranks import print_once
+    from avsf_det.engine.feature_extractor import FeatureExtractor
+    from avsf_det.engine.predictor import load_boxes
+
     set_up_loggers()
     cfg = load_config(args.config_file, args.opts)
     videos = find_videos(args.input)

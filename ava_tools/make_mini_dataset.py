@@ -14,7 +14,6 @@ from pathlib import Path
 
 from ava_tools.mini.annotations import plan_ava
 from ava_tools.mini.charades import plan_charades
-from ava_tools.mini.dataset_folder import write_dataset
 from ava_tools.mini.epic import plan_epic
 from ava_tools.mini.kinetics import plan_kinetics, plan_places
 from ava_tools.mini.ucf_hmdb import plan_hmdb, plan_ucf
@@ -34,6 +33,8 @@ EXAMPLE = "example: python ava_tools/make_mini_dataset.py --datasets ava kinetic
 
 def run(args: argparse.Namespace) -> None:
     """Write the datasets."""
+    from ava_tools.mini.dataset_folder import write_dataset
+
     root = Path(os.environ.get("DETECTRON2_DATASETS", "datasets"))
     counts = {"num_train": args.num_train, "num_val": args.num_val}
     counts = {name: count for name, count in counts.items() if count is not None}

@@ -12,11 +12,9 @@ import os
 import sys
 from pathlib import Path
 
-from ava_tools.preparation.ava_cuts import prepare
-from ava_tools.preparation.video_lists import read_video_ids
-from ava_tools.support.ranks import in_ranks, print_once
-from avsf_det.data.datasets import AnnotationError
+from ava_tools.support.group import in_ranks
 from avsf_det.engine.defaults import at_least, make_parser, run_command
+from avsf_det.structures import AnnotationError
 
 EXAMPLES = """examples:
   python ava_tools/prepare_ava.py --dry-run
@@ -35,6 +33,10 @@ def ava_folder() -> Path:
 @in_ranks
 def run(args: argparse.Namespace) -> int:
     """Return 1 if a video has a problem."""
+    from ava_tools.preparation.ava_cuts import prepare
+    from ava_tools.preparation.video_lists import read_video_ids
+    from ava_tools.support.ranks import print_once
+
     folder = ava_folder() / "annotations"
     official = [folder / f"ava_{s}_v2.{v}.csv" for s in ("train", "val") for v in (1, 2)]
     lists = args.csv or [str(path) for path in official if path.exists()]

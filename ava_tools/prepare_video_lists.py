@@ -10,7 +10,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from ava_tools.preparation.clip_lists import write_lists
 from avsf_det.engine.defaults import at_least, make_parser, run_command
 
 EXAMPLES = """examples:
@@ -25,6 +24,8 @@ If an official csv has a column split, "train" is for training, every other valu
 
 def run(args: argparse.Namespace) -> int:
     """Return 1 if videos are missing."""
+    from ava_tools.preparation.clip_lists import write_lists
+
     missing = write_lists(args.csv, args.videos, args.output, args.val_share, args.seed)
     return int(missing > 0)
 

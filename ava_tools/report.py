@@ -9,7 +9,6 @@ self-contained: it opens from disk, without a server or a network.
 import argparse
 import sys
 
-from ava_tools.report_page.page import build_report
 from ava_tools.report_page.sources import (
     ReportError,
     add_arguments,
@@ -32,6 +31,8 @@ or, for any csv in AVA's format:
 
 def run(args: argparse.Namespace) -> int:
     """Write the report; return 1 if a clip cannot be read."""
+    from ava_tools.report_page.page import build_report
+
     if args.max_clips < 0:
         raise ReportError(f"--max-clips is {args.max_clips}; it must be 0 or more")
     evaluated = evaluated_dataset_of_arguments(args)

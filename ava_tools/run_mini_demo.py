@@ -10,7 +10,6 @@ import os
 import sys
 from pathlib import Path
 
-from ava_tools.experiments.mini_demo import run_mini_demo
 from avsf_det.engine.defaults import (
     add_config_options,
     at_least,
@@ -25,6 +24,8 @@ EXAMPLE = "example: python ava_tools/run_mini_demo.py --output output/demo"
 
 def run(args: argparse.Namespace) -> None:
     """Run the demo from the repository root, where configs and datasets are."""
+    from ava_tools.experiments.mini_demo import run_mini_demo
+
     load_config(options=args.opts)  # raises before the data are made
     os.chdir(ROOT)
     run_mini_demo(args.output, args.num_videos, tuple(args.opts))

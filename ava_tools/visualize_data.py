@@ -7,8 +7,6 @@ It shows frames after augmentation with boxes and labels, and the log-mel spectr
 import argparse
 import sys
 
-from ava_tools.charts.image_sheet import draw_sheet
-from ava_tools.charts.model_input_sheet import draw_model_input, read_model_inputs
 from avsf_det.engine.defaults import (
     add_config_arguments,
     at_least,
@@ -26,6 +24,9 @@ EXAMPLE = """example:
 
 def run(args: argparse.Namespace) -> None:
     """Write the image."""
+    from ava_tools.charts.image_sheet import draw_sheet
+    from ava_tools.charts.model_input_sheet import draw_model_input, read_model_inputs
+
     cfg = load_config(args.config_file, args.opts)
     clips = read_model_inputs(cfg, args.split, args.num, args.seed)
     name = cfg.DATASETS[args.split.upper()][0]

@@ -4,7 +4,6 @@
 import argparse
 import sys
 
-from ava_tools.charts.keyframe_sheet import choose_keyframes, draw_keyframes
 from ava_tools.report_page.sources import (
     add_arguments,
     evaluated_dataset_of_arguments,
@@ -23,6 +22,8 @@ or, for any csv in AVA's format:
 
 def run(args: argparse.Namespace) -> None:
     """Write the image."""
+    from ava_tools.charts.keyframe_sheet import choose_keyframes, draw_keyframes
+
     evaluated = evaluated_dataset_of_arguments(args)
     detections = read_run(args.detections, evaluated.name)
     keyframes = choose_keyframes(evaluated, detections, args.video, args.num, args.seed)

@@ -9,8 +9,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from ava_tools.sync.audio_offset import SyncError, Windows
-from ava_tools.sync.measure import OffsetMeasurer, load_model
 from avsf_det.engine.defaults import add_config_arguments, make_parser, positive, run_command
 from avsf_det.structures.addresses import is_folder
 
@@ -22,6 +20,9 @@ To check your model and videos: with --shift-sound 0.3, the result must be 0.3 s
 
 def run(args: argparse.Namespace) -> None:
     """Measure the video or the folder."""
+    from ava_tools.sync.audio_offset import SyncError, Windows
+    from ava_tools.sync.measure import OffsetMeasurer, load_model
+
     model, cfg = load_model(args.config_file, args.opts)
     assert model.avsync_head is not None  # load_model has checked it
     levels = model.avsync_head.levels

@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[1]
 # torch and Detectron2 register models and datasets; these are for what may be done afterwards.
 OCCASIONAL = {
@@ -21,68 +19,63 @@ OCCASIONAL = {
 }
 
 
-def loaded_by(script: str) -> set[str]:
-    """Modules after ``script --help``."""
+def test_help_of_every_tool_loads_neither_torch_nor_detectron2():
+    """One process asks all tools for help, those that need the least first."""
+    tools = [f"ava_tools/{path.name}" for path in (ROOT / "ava_tools").glob("[a-z]*.py")]
     code = (
         "import runpy, sys\n"
-        "sys.argv = [sys.argv[1], '--help']\n"
-        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
-        "except SystemExit as end: assert not end.code\n"
-        "print('LOADED', *sys.modules)"
+        "for script in sys.argv[1:]:\n"
+        "    sys.argv = [script, '--help']\n"
+        "    try: runpy.run_path(script, run_name='__main__')\n"
+        "    except SystemExit as end: assert not end.code, script\n"
+        "    else: assert False, script\n"
+        "    print('LOADED', script, *sys.modules)"
     )
+    scripts = ["ava_tools/get_ava_performance.py", "train_net.py", *sorted(tools)]
     done = subprocess.run(
-        [sys.executable, "-c", code, str(ROOT / script)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
+        [sys.executable, "-c", code, *scripts], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    return set(done.stdout.rpartition("LOADED")[2].split())
+    lines = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("LOADED")]
+    loaded = {script: set(modules) for script, *modules in lines}
+    assert loaded.keys() == set(scripts) and len(scripts) > 20
+    for script in scripts:
+        assert not loaded[script] & (OCCASIONAL | {"torch", "detectron2", "av"}), script
+    assert {"numpy", "pyarrow"} < loaded["ava_tools/get_ava_performance.py"]
+    assert all("cv2" not in loaded[script] for script in scripts[:2])
+    assert "avsf_det" in loaded["train_net.py"]
 
 
-def test_scoring_needs_numpy_and_pyarrow_only():
-    loaded = loaded_by("ava_tools/get_ava_performance.py")
-    assert {"numpy", "pyarrow"} < loaded
-    assert not loaded & (OCCASIONAL | {"torch", "detectron2", "cv2", "av"})
+def test_training_loads_no_module_for_later_and_registers_datasets(tmp_path: Path):
+    """Detectron2 runs the module of its variable while it is imported, whoever imports it first.
 
-
-def test_the_main_command_loads_no_module_for_later():
-    loaded = loaded_by("train_net.py")
-    assert "avsf_det" in loaded
-    assert not loaded & OCCASIONAL
-
-
-@pytest.mark.parametrize(
-    "first_import",
-    [
-        "from avsf_det import add_avsf_config",
-        "from avsf_det.data.datasets.ava import load_ava_csv",
-        "import avsf_det.engine.train",
-    ],
-)
-def test_module_of_detectron2s_variable_registers_datasets(tmp_path: Path, first_import: str):
-    """Detectron2 runs that module while it is imported, whoever imports it first."""
+    Each code runs in a fork of a process that has imported torch alone.
+    """
     module = tmp_path / "register.py"
     module.write_text(
         "from avsf_det.data import register_ava_csv\n"
         "def setup_environment():\n"
         "    register_ava_csv('mine', 'a.csv', {1: 'sit'}, 'videos')\n"
     )
-    code = (
-        f"{first_import}\n"
+    registered = (
         "from detectron2.data import DatasetCatalog\n"
         "assert {'mine', 'ava_mini_val'} <= set(DatasetCatalog.list())\n"
     )
-    environment = {**os.environ, "DETECTRON2_ENV_MODULE": str(module), "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
-
-
-def test_the_config_function_registers_models_and_datasets():
-    code = (
+    codes = [
         "from avsf_det import add_avsf_config\n"
-        "from detectron2.data import DatasetCatalog\n"
         "from detectron2.modeling import META_ARCH_REGISTRY\n"
-        "assert 'ActionDetector' in META_ARCH_REGISTRY\n"
-        "assert 'ava_mini_val' in DatasetCatalog.list()"
+        f"assert 'ActionDetector' in META_ARCH_REGISTRY\n{registered}",
+        f"from avsf_det.data.datasets.ava import load_ava_csv\n{registered}",
+        f"import avsf_det.engine.train\n{registered}",
+        "import avsf_det.data.checks, avsf_det.engine.launch, avsf_det.engine.trainer, sys\n"
+        f"assert not {OCCASIONAL} & set(sys.modules)\n{registered}",
+    ]
+    fork = (
+        "import multiprocessing, sys, torch, torchvision\n"
+        "for code in sys.argv[1:]:\n"
+        "    child = multiprocessing.get_context('fork').Process(target=exec, args=(code, {}))\n"
+        "    child.start()\n"
+        "    child.join()\n"
+        "    assert child.exitcode == 0, code\n"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    environment = {**os.environ, "DETECTRON2_ENV_MODULE": str(module), "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", fork, *codes], cwd=tmp_path, env=environment, check=True)

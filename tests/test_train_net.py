@@ -21,7 +21,7 @@ def build_cfg(tmp_path, *options):
 
 
 @pytest.mark.parametrize(
-    "processes, batch, rate, steps", [(16, 256, 0.4, 52000), (8, 128, 0.2, 104000)]
+    "processes, batch, rate, steps", [(128, 256, 0.4, 52000), (8, 16, 0.025, 832000)]
 )
 def test_recipe_is_scaled_linearly_to_the_processes(tmp_path, processes, batch, rate, steps):
     cfg = DefaultTrainer.auto_scale_workers(build_cfg(tmp_path), processes)
@@ -84,7 +84,8 @@ def test_import_without_detectron2_says_what_to_run():
         "from importlib.machinery import PathFinder as f; find = f.find_spec\n"
         "f.find_spec = lambda name, *a: None if name == 'detectron2' else find(name, *a)\n"
         "import avsf_det.structures.ava_csv, avsf_det.evaluation.ava_map\n"
-        "import train_net"
+        "import train_net\n"
+        "train_net.main(['--config-file', 'none.yaml'])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False

@@ -9,7 +9,6 @@ from tabulate import tabulate
 
 from ava_tools.experiments.training_runs import read_metrics, train
 from ava_tools.measurement.run_scores import fuse_scores, select_classes
-from avsf_det.data.checks import check_datasets
 from avsf_det.engine.defaults import load_config
 from avsf_det.evaluation import ClipScores, read_scores, score_clips
 
@@ -104,6 +103,8 @@ def run_ablation(
     Returns:
         the table and its description, ready for JSON.
     """
+    from avsf_det.data.checks import check_datasets  # not for --help: it needs torch
+
     cfg = load_config(config_file, options)
     check_datasets(cfg.DATASETS.TEST, "DATASETS.TEST", needed=True)
     dataset = cfg.DATASETS.TEST[0]

@@ -17,6 +17,7 @@ from ava_tools.support.ranks import all_logs, file_size, gather, own_log, take_s
 from avsf_det.data import AnnotationError, VideoDecodeError
 from avsf_det.data.video import SequentialVideoReader
 from avsf_det.engine.predictor import FindPersons, keyframe_seconds
+from avsf_det.evaluation.person_boxes import evaluate_persons
 from avsf_det.structures import Keyframe, ava_csv
 from avsf_det.structures.addresses import exists, is_folder, name_of, stem_of
 from avsf_det.utils.atomic import JsonLinesLog, open_atomic
@@ -236,3 +237,18 @@ def _round(boxes: np.ndarray) -> list[list[float]]:
     """Round to the csv's four digits, and leave out boxes without area, which readers refuse."""
     rows = [[round(x, 4) for x in box] for box in boxes.tolist()]
     return [row for row in rows if row[0] < row[2] and row[1] < row[3]]
+
+
+def describe_quality(found: dict[Keyframe, np.ndarray], dataset_name: str) -> str:
+    """Return a line about the boxes at a dataset's annotated keyframes."""
+    annotated = {
+        (d["video_id"], d["timestamp"]): np.array([a["bbox"] for a in d["annotations"]])
+        for d in DatasetCatalog.get(dataset_name)
+    }
+    result = evaluate_persons(found, annotated)
+    matched, detections = result.counts["matched_boxes"], result.counts["detections"]
+    return (
+        f"{dataset_name}, persons at IoU 0.5: AP {result.mean_ap:.3f}; {matched} of "
+        f"{result.counts['ground_truth_boxes']} annotated persons found, {detections - matched} "
+        f"of {detections} boxes match no person"
+    )

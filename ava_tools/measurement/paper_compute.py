@@ -4,9 +4,9 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from torch import nn
 
 from ava_tools.measurement.analysis import (
+    NORMS,
     analyze_model,
     build_without_data,
     count_macs,
@@ -54,7 +54,6 @@ CLASSIFIER = (
     *("MODEL.CLIP_HEAD.TASKS", ["action"], "MODEL.CLIP_HEAD.NUM_CLASSES", [400]),
 )
 TOLERANCE = 0.005  # relative
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def synchronisation_gflops(cfg: CfgNode) -> float:

@@ -20,8 +20,9 @@ from ava_tools.support.ranks import (
     take_share,
 )
 from avsf_det.data.datasets import AnnotationError
-from avsf_det.data.video.check import NOTES, PROBLEMS, VideoCheck, check_video
+from avsf_det.data.video.check import NOTES, VideoCheck, check_video
 from avsf_det.data.video.formats import printable
+from avsf_det.structures.errors import VIDEO_PROBLEMS
 from avsf_det.utils.atomic import write_atomic
 
 COLUMNS = (
@@ -101,7 +102,7 @@ def print_problems(rows: Mapping[str, dict], ignore: Collection[str] = ()) -> in
     )
     if noted := ", ".join(f"{notes[kind]} {kind}" for kind in NOTES if notes[kind]):
         print_once(f"no problem, but noted in the table: {noted}")
-    numbers = ", ".join(f"{counts[kind]} {kind}" for kind in PROBLEMS if counts[kind])
+    numbers = ", ".join(f"{counts[kind]} {kind}" for kind in VIDEO_PROBLEMS if counts[kind])
     print_once(
         f"{len(rows) - len(table)} of {len(rows)} videos are good" + (numbers and f": {numbers}")
     )

@@ -1,21 +1,23 @@
 """Find what an AVA evaluation was about: classes, ground truth, videos, detections."""
 
+from __future__ import annotations
+
 import argparse
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from avsf_det.data.checks import check_datasets
-from avsf_det.data.datasets.annotation_files import find_videos
 from avsf_det.engine.defaults import add_config_options, load_config
 from avsf_det.structures import ActionBoxes, AVSFError, Keyframe
 from avsf_det.structures.addresses import exists, is_folder, join, name_of
 from avsf_det.structures.ava_csv import read_detections, read_excluded_keyframes, read_ground_truth
 from avsf_det.structures.label_map import read_label_map
+
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
 
 CSV_NAME = "ava_predictions.csv"  # name that AVAEvaluator gives
 
@@ -88,6 +90,10 @@ def evaluated_dataset_of_config(cfg: CfgNode) -> EvaluatedDataset:
         ConfigError: the dataset is not registered.
         ReportError: the dataset has no person boxes with actions.
     """
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+
+    from avsf_det.data.checks import check_datasets
+
     check_datasets(cfg.DATASETS.TEST, "DATASETS.TEST", needed=True)
     name = cfg.DATASETS.TEST[0]
     metadata = MetadataCatalog.get(name)
@@ -124,6 +130,8 @@ def evaluated_dataset_of_files(
         ReportError: the offset is not finite, or no video is in the folder.
         AnnotationError: a file or folder is missing or malformed.
     """
+    from avsf_det.data.datasets.annotation_files import find_videos
+
     if not math.isfinite(offset):
         raise ReportError(f"--offset is {offset}; give the second at which the videos start")
     rows = read_ground_truth(ground_truth)

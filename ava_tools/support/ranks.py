@@ -8,42 +8,14 @@ With a single process, a share is everything. A log from which a killed run resu
 process (:func:`own_log`) and read from all (:func:`all_logs`): the number of processes may change.
 """
 
-import argparse
-import functools
 import glob
 import os
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from typing import Any, TypeVar
 
 from detectron2.utils import comm
 
-from avsf_det.engine.launch import joined
-from avsf_det.engine.ranks import read_ranks
-
 Item = TypeVar("Item")
-
-
-def in_ranks(
-    run: Callable[[argparse.Namespace], int | None],
-) -> Callable[[argparse.Namespace], int | None]:
-    """Decorate the body of a tool, so that processes of torchrun or srun are one group in it.
-
-    All must return the same exit code, after the last work: torchrun ends the others on an error.
-    """
-
-    @functools.wraps(run)
-    def run_in_group(args: argparse.Namespace) -> int | None:
-        ranks = read_ranks()
-        if ranks.size == 1:
-            return run(args)
-        # A process with short videos may wait for days.
-        with joined(ranks, on_cpu=True, timeout=timedelta(days=30)):
-            code = run(args)
-            comm.synchronize()
-        return code
-
-    return run_in_group
 
 
 def take_share(items: Sequence[Item], size_of: Callable[[Item], float]) -> list[Item]:

@@ -1,21 +1,17 @@
-"""Train and evaluate AVSlowFast models: the body of ``train_net.py`` and of ``avsf-train``."""
+"""Train and evaluate AVSlowFast models: the body of ``train_net.py`` and of ``avsf-train``.
+
+torch and Detectron2 are imported inside the functions: ``--help`` and a misspelt option do not wait
+for them.
+"""
+
+from __future__ import annotations
 
 import argparse
 import logging
+from typing import TYPE_CHECKING
 
-import torch
-from detectron2.config import CfgNode
-from detectron2.engine import default_setup
-from detectron2.evaluation import verify_results
-from detectron2.utils import comm
-from detectron2.utils.logger import setup_logger
-
-from avsf_det.checkpoint import AVSFCheckpointer, SafeCheckpointer
-from avsf_det.data.checks import check_datasets
 from avsf_det.structures import ConfigError
 
-from .config_checks import check_clip, check_training
-from .config_file import read_options
 from .defaults import (
     add_config_arguments,
     at_least,
@@ -24,11 +20,9 @@ from .defaults import (
     run_command,
     write_utf8,
 )
-from .interruption import handled_signals
-from .launch import launch
-from .machine import check_shared_memory
-from .ranks import read_ranks
-from .trainer import Trainer
+
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
 
 EXAMPLES = """examples:
   python train_net.py --config-file configs/AVA/avsf_r101_8x8.yaml --num-gpus 8 \\
@@ -39,6 +33,15 @@ EXAMPLES = """examples:
 
 def setup(args: argparse.Namespace) -> CfgNode:
     """Return the frozen config of the command line, and set up logging."""
+    from detectron2.engine import default_setup
+    from detectron2.utils import comm
+    from detectron2.utils.logger import setup_logger
+
+    from avsf_det.data.checks import check_datasets
+
+    from .config_checks import check_clip, check_training
+    from .machine import check_shared_memory
+
     notes: list[str] = []  # logged below, once there is a logger
     processes = comm.get_world_size()
     scaled_to = 0 if args.eval_only else processes
@@ -65,6 +68,13 @@ def setup(args: argparse.Namespace) -> CfgNode:
 
 def train(args: argparse.Namespace) -> dict | None:
     """Train, or with ``--eval-only`` evaluate; return the results of the last evaluation."""
+    from detectron2.evaluation import verify_results
+    from detectron2.utils import comm
+
+    from avsf_det.checkpoint import AVSFCheckpointer, SafeCheckpointer
+
+    from .trainer import Trainer
+
     cfg = setup(args)
     if args.eval_only:
         model = Trainer.build_model(cfg)
@@ -83,6 +93,13 @@ def train(args: argparse.Namespace) -> dict | None:
 
 def run(args: argparse.Namespace) -> None:
     """Run :func:`train` in ``args.num_gpus`` processes on each machine, or in those given."""
+    import torch
+
+    from .config_file import read_options
+    from .interruption import handled_signals
+    from .launch import launch
+    from .ranks import read_ranks
+
     device = load_config(args.config_file, args.opts, notes=[]).MODEL.DEVICE
     number = args.num_gpus
     # A config for the CPU does not say that several processes share it; the command line does.

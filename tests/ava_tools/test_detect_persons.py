@@ -14,6 +14,7 @@ from ava_tools.inference.person_boxes import (
     write_person_boxes,
 )
 from avsf_det.data import AnnotationError, register_ava_csv
+from avsf_det.engine import person_detector
 from avsf_det.structures.ava_csv import read_person_boxes
 
 from ..media import read_number, write_video
@@ -155,7 +156,7 @@ def test_what_was_found_of_other_videos_or_keyframes_is_not_used(videos, tmp_pat
 def test_bad_videos_are_named_and_the_others_done(videos, tmp_path, monkeypatch, capsys):
     (tmp_path / "videos" / "aa.mp4").write_bytes(b"broken")
     whole = (tmp_path / "videos" / "more" / "b.mp4").read_bytes()
-    monkeypatch.setattr(tool, "PersonDetector", NumberReader)
+    monkeypatch.setattr(person_detector, "PersonDetector", NumberReader)
     output = tmp_path / "boxes.csv"
     arguments = ["--input", str(tmp_path / "videos"), "--output", str(output), "--batch-size", "2"]
     assert tool.main(arguments) == 1
@@ -204,7 +205,7 @@ def dataset(videos, tmp_path):
 
 
 def test_keyframes_of_a_data_set(dataset, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(tool, "PersonDetector", NumberReader)
+    monkeypatch.setattr(person_detector, "PersonDetector", NumberReader)
     output = tmp_path / "boxes.csv"
     assert tool.main(["--dataset", dataset, "--output", str(output)]) == 0
     assert output.read_text().splitlines() == [

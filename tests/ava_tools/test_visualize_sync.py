@@ -14,6 +14,7 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import build_model
 
 from ava_tools import visualize_sync as tool
+from ava_tools.sync import measure
 from ava_tools.sync.measure import load_model
 from avsf_det import add_avsf_config
 from avsf_det.data import ClipReader
@@ -77,7 +78,7 @@ def clock(monkeypatch) -> Clock:
     cfg.INPUT.CLIP.NUM_FRAMES, cfg.INPUT.CLIP.STRIDE, cfg.INPUT.CLIP.FPS = 4, 4, FPS
     cfg.INPUT.MIN_SIZE_TEST = 64
     clock = Clock(cfg)
-    monkeypatch.setattr(tool, "load_model", lambda *args: (clock, cfg))
+    monkeypatch.setattr(measure, "load_model", lambda *args: (clock, cfg))
     return clock
 
 

@@ -11,7 +11,10 @@ from detectron2.utils.events import EventStorage
 from .builders import make_cfg, randomize
 from .test_clip_classifier import make_clips
 
+pytestmark = pytest.mark.xdist_group("ddp")  # its processes are started once
 KEPT, DROPPED = 1, 0  # seeds whose first draw is above and below the rate
+CASES = ((KEPT, KEPT), (DROPPED, DROPPED), (DROPPED, KEPT))  # seeds of the two processes
+SETTINGS = (("a_fs",), ("a_f_s",), ("a_fs", True))  # arguments of make_model
 
 
 def make_model(fusion_type: str, avsync: bool = False) -> torch.nn.Module:
@@ -36,26 +39,32 @@ def gradients(model: torch.nn.Module, clips: list[dict], drop_seed: int) -> dict
     return {name.removeprefix("module."): p.grad.clone() for name, p in model.named_parameters()}
 
 
-def run_rank(rank: int, folder: str, settings: tuple, cases: list[tuple[int, int]]) -> None:
+def run_rank(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    # No search for unused parameters: a step whose graph lacks one would hang or fail.
-    model = create_ddp_model(make_model(*settings), broadcast_buffers=False, device_ids=None)
     clips = make_clips(4)[2 * rank : 2 * rank + 2]
-    results = [gradients(model, clips, seeds[rank]) for seeds in cases]
+    results = {}
+    for settings in SETTINGS:
+        # No search for unused parameters: a step whose graph lacks one would hang or fail.
+        model = create_ddp_model(make_model(*settings), broadcast_buffers=False, device_ids=None)
+        results[settings] = [gradients(model, clips, seeds[rank]) for seeds in CASES]
     if rank == 0:
         torch.save(results, f"{folder}/gradients.pth")
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("settings", [("a_fs",), ("a_f_s",), ("a_fs", True)])
-def test_two_processes_give_the_gradients_of_one(tmp_path, settings):
-    cases = [(KEPT, KEPT), (DROPPED, DROPPED), (DROPPED, KEPT)]
-    mp.spawn(run_rank, args=(str(tmp_path), settings, cases), nprocs=2)
-    results = torch.load(tmp_path / "gradients.pth")
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> dict[tuple, list[dict[str, torch.Tensor]]]:
+    """Gradients of two processes, which are started once: settings -> those of each case."""
+    folder = tmp_path_factory.mktemp("ranks")
+    mp.spawn(run_rank, args=(str(folder),), nprocs=2)
+    return torch.load(folder / "gradients.pth")
 
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_two_processes_give_the_gradients_of_one(results, settings):
     model, clips = make_model(*settings), make_clips(4)
-    for (first, second), ours in zip(cases, results, strict=True):
+    for (first, second), ours in zip(CASES, results[settings], strict=True):
         if first == second:
             expected = gradients(model, clips, first)
         else:  # each process draws for itself

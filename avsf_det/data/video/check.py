@@ -12,7 +12,6 @@ from .formats import printable
 from .open_file import Kind, VideoDecodeError
 from .packet_times import packet_time
 
-PROBLEMS = ("missing", "undecodable", "no sound", "silent", "out of sync", "too short")
 # What readers make up for: the shape of pixels, rotation and mirroring, frames of another size or
 # format, audio of another rate or with other channels.
 NOTES = ("pixels", "orientation", "frames change", "audio changes")
@@ -27,7 +26,7 @@ class VideoCheck:
     height: int = 0
     fps: float = 0.0  # average frames per second
     frames: int = 0  # number of frames
-    problems: Mapping[str, str] = field(default_factory=dict)  # one of PROBLEMS -> explanation
+    problems: Mapping[str, str] = field(default_factory=dict)  # of VIDEO_PROBLEMS -> explanation
     notes: Mapping[str, str] = field(default_factory=dict)  # one of NOTES -> explanation
 
 

@@ -8,7 +8,8 @@ from detectron2.utils import comm
 
 from ava_tools import check_videos, detect_persons
 from ava_tools.inference.feature_files import write_features
-from ava_tools.support.ranks import in_ranks, take_share
+from ava_tools.support.group import in_ranks
+from ava_tools.support.ranks import take_share
 from avsf_det.data import VideoDecodeError
 
 from ...media import write_video

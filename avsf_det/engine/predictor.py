@@ -117,11 +117,7 @@ class ClipPredictor:
     """
 
     def __init__(
-        self,
-        cfg: CfgNode,
-        *,
-        person_detector: FindPersons | None = None,
-        label_map: str = "",
+        self, cfg: CfgNode, *, person_detector: FindPersons | None = None, label_map: str = ""
     ) -> None:
         """Build the model, and load its weights.
 

@@ -71,10 +71,7 @@ def open_atomic(path: str | Path) -> Iterator[TextIO]:
 
     The text is UTF-8 in every locale, and line ends are written as they are.
     """
-    with (
-        atomic_path(path) as temporary,
-        open(temporary, "w", encoding="utf-8", newline="") as file,
-    ):
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         yield file
 
 

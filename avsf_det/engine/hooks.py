@@ -59,20 +59,18 @@ class ResumablePreciseBN(hooks.PreciseBN):
 
     def update_stats(self) -> None:
         """Update the statistics, see the base class."""
+        if self._disabled:
+            return
+        loader = self._data_loader
+        loader.seed = derive_seed(self.trainer.data_loader.seed, self.trainer.iter)
+        self._data_iter = iter(loader)
         drop_pathway = getattr(_unwrap(self.trainer.model).backbone, "drop_pathway", None)
         rate = drop_pathway.rate if drop_pathway else 0.0
         if drop_pathway and self.keep_audio:
             drop_pathway.rate = 0.0
-        self._update_stats()
+        super().update_stats()
         if drop_pathway:
             drop_pathway.rate = rate
-
-    def _update_stats(self) -> None:
-        if not self._disabled:
-            loader, iteration = self._data_loader, self.trainer.iter
-            loader.seed = derive_seed(self.trainer.data_loader.seed, iteration)
-            self._data_iter = iter(loader)
-        super().update_stats()
         self._data_iter = None
 
 
@@ -105,11 +103,9 @@ class BufferAverager(HookBase):
 
 
 def cut_metrics(path: str, start_iter: int) -> None:
-    """Remove the lines of a ``metrics.json`` that a resumed training writes again.
+    """Remove the lines of a ``metrics.json`` that a training from ``start_iter`` writes again.
 
-    Args:
-        path: json object per line with "iteration"; a last line may be torn.
-        start_iter: first iteration of the resumed training.
+    A last line may be torn.
     """
     if not os.path.exists(path):
         return

@@ -4,7 +4,6 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -40,18 +39,15 @@ def keyframe_seconds(duration: float, rate: float = 1.0) -> list[float]:
 def load_action_names(cfg: CfgNode, label_map: str = "") -> tuple[list[int], list[str]]:
     """Return the ids (as in AVA's csv files) and the names of a model's actions.
 
-    Args:
-        cfg: config of the model.
-        label_map: path of a label map; "" for that of the first dataset of ``DATASETS.TEST``, whose
-            other files need not exist.
+    They are read from ``label_map`` or, if it is "", from that of the first dataset of
+    ``DATASETS.TEST``, whose other files need not exist.
 
     Raises:
         AnnotationError: the label map is missing or wrong.
         PredictorError: its number of actions is not the model's.
     """
     num_classes = cfg.MODEL.ROI_ACTION_HEAD.NUM_CLASSES
-    source = label_map
-    metadata: dict[str, Any] = {"label_map_file": label_map}
+    source, metadata = label_map, {"label_map_file": label_map}
     if not label_map:
         dataset = cfg.DATASETS.TEST[0] if cfg.DATASETS.TEST else ""
         source = f"dataset '{dataset}'"
@@ -119,10 +115,10 @@ class ClipPredictor:
     def __init__(
         self, cfg: CfgNode, *, person_detector: FindPersons | None = None, label_map: str = ""
     ) -> None:
-        """Build the model, and load its weights.
+        """Build the model of a config, and load ``MODEL.WEIGHTS``.
 
         Args:
-            cfg: config of an ActionDetector; ``MODEL.WEIGHTS`` are loaded.
+            cfg: config of an ActionDetector.
             person_detector: detector for keyframes without given boxes; None for the
                 ``PersonDetector`` of the config, built when first needed.
             label_map: see :func:`load_action_names`.
@@ -195,8 +191,7 @@ class ClipPredictor:
         def pack(keyframe: dict) -> dict:
             # (T, H, W, 3) -> (3, T, H', W'); the transforms move the boxes along.
             clip, transforms = augment_clip(frames, self._augmentations)
-            logmel, has_audio = self.clip_reader.spectrogram(None)  # silence, False
-            audio = {"audio": logmel, "has_audio": has_audio}
+            audio = {"audio": self.clip_reader.spectrogram(None)[0], "has_audio": False}
             return mapper.pack(keyframe, clip, audio, transforms, frames.shape[1:3])
 
         return self._predict(pack, {"timestamp": 0.0}, persons, frames.shape[1:3])
@@ -225,11 +220,7 @@ class ClipPredictor:
         return sha.hexdigest()[:16]
 
     def _predict(
-        self,
-        mapper: Callable[[dict], dict],
-        keyframe: dict,
-        persons: np.ndarray,
-        size: tuple[int, int],
+        self, mapper: Callable, keyframe: dict, persons: np.ndarray, size: tuple[int, int]
     ) -> Instances:
         """Predict one keyframe of a video of ``size`` (height, width)."""
         persons = np.asarray(persons, np.float32).reshape(-1, 5)

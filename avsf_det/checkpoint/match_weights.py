@@ -24,21 +24,13 @@ UNCOUNTED = "num_batches_tracked"  # not in all formats and without effect
 
 @dataclass(frozen=True)
 class LoadReport:
-    """Result of loading the weights of a file.
+    """Result of loading the weights of a file, by names of the model's tensors."""
 
-    Attributes:
-        matched: names of the model's tensors that are loaded unchanged.
-        adapted: name of a tensor that is loaded after a change, to the change.
-        missing: names of the tensors that only the model has.
-        unexpected: names, after conversion, of the weights that only the file has.
-        misshaped: name of a tensor that is not loaded, to the reason: the two shapes.
-    """
-
-    matched: tuple[str, ...]
-    adapted: Mapping[str, str]
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    misshaped: Mapping[str, str]
+    matched: tuple[str, ...]  # loaded unchanged
+    adapted: Mapping[str, str]  # loaded after a change, to the change
+    missing: tuple[str, ...]  # only in the model
+    unexpected: tuple[str, ...]  # only in the file; names after conversion
+    misshaped: Mapping[str, str]  # not loaded, to the reason: the two shapes
 
     def check(self, min_matched: float, source: str) -> None:
         """Check that the fraction ``min_matched`` of the backbone's tensors, 0..1, was loaded.
@@ -65,8 +57,7 @@ class LoadReport:
     def not_loaded(self, *, without: Sequence[str] = ()) -> list[str]:
         """Return the parts of the model with tensors that are not loaded, and their number.
 
-        Args:
-            without: prefixes of names that do not count.
+        Names with the prefixes ``without`` do not count.
         """
         names = {*self.missing, *self.misshaped}
         names = {name for name in names if not name.startswith(tuple(without))}
@@ -76,12 +67,10 @@ class LoadReport:
         return {*self.matched, *self.adapted, *self.missing, *self.misshaped}
 
     def check_complete(self, part: str, source: str, *, without: Sequence[str] = ()) -> None:
-        """Check that all tensors that a result depends on were loaded.
+        """Check that all tensors that a result depends on were loaded from the file ``source``.
 
-        Args:
-            part: "model", or "backbone" for results that no head takes part in.
-            source: name of the file, for the message.
-            without: prefixes of names that do not count.
+        ``part`` is "model", or "backbone" for results that no head takes part in. Names with the
+        prefixes ``without`` do not count.
 
         Raises:
             CheckpointError: a tensor is missing or has another shape.
@@ -156,9 +145,7 @@ def match_weights(
     - If the file has one classifier and the model has one, they match whatever their names are.
       If the shapes differ, weight and bias are both left out.
 
-    Args:
-        state: weights of the file by name, with this project's names.
-        model_state: state of the model; not changed.
+    ``state`` has the weights of the file with this project's names; ``model_state`` is not changed.
 
     Returns:
         the weights to load, and the report.

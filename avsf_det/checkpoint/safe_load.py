@@ -47,10 +47,7 @@ class CheckpointError(AVSFError):
 
 
 def safe_load(path: str) -> object:
-    """Load the object in a file of torch.save or pickle, with tensors on the CPU.
-
-    Args:
-        path: path of a local file; the extension does not matter.
+    """Load the object in a local file of torch.save or pickle, with tensors on the CPU.
 
     Raises:
         CheckpointError: the file is in another format, damaged, or contains more than data.
@@ -181,11 +178,7 @@ def _read_into(storage: torch.UntypedStorage, file: Any) -> None:
 
 
 def find_weights(data: object, path: str) -> tuple[dict[str, torch.Tensor | np.ndarray], dict]:
-    """Find the weights in the content of a file.
-
-    Args:
-        data: content of the file, as :func:`safe_load` returns it.
-        path: path of the file, for error messages.
+    """Find the weights in the content of a file, as :func:`safe_load` returns it.
 
     Returns:
         the weights by name, without the "module." of a distributed model; and the other entries

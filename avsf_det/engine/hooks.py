@@ -20,11 +20,8 @@ class NegativeCurriculumHook(HookBase):
 
     An easy negative is the audio of another video, a hard one the audio of another time of the same
     video. The hook has no state: the ratio depends on the trainer's iteration only, so resumed
-    trainings continue correctly.
-
-    Args:
-        hard_after: first iteration (from 0) with hard negatives.
-        easy_ratio: fraction of easy negatives from then on, 0..1; before, it is 1.
+    trainings continue correctly. From iteration ``hard_after`` (from 0) on, the fraction
+    ``easy_ratio``, 0..1, of the negatives is easy.
     """
 
     def __init__(self, hard_after: int, easy_ratio: float) -> None:
@@ -46,11 +43,8 @@ class ResumablePreciseBN(hooks.PreciseBN):
     """Precise batch-norm statistics from batches that depend on the seed and the iteration only.
 
     Detectron2's hook continues one loader over all evaluations, whose position is in no checkpoint.
-    Here the data loader must be a ``TrainLoader`` of its own; its workers run only meanwhile.
-
-    Args:
-        *args: arguments of Detectron2's hook.
-        keep_audio: whether DropPathway is off meanwhile, as at test.
+    Here the data loader must be a ``TrainLoader`` of its own; its workers run only meanwhile. With
+    ``keep_audio``, DropPathway is off meanwhile, as at test.
     """
 
     def __init__(self, *args: Any, keep_audio: bool = False) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,7 +48,7 @@ def load_action_names(cfg: CfgNode, label_map: str = "") -> tuple[list[int], lis
         PredictorError: its number of actions is not the model's.
     """
     num_classes = cfg.MODEL.ROI_ACTION_HEAD.NUM_CLASSES
-    source, metadata = label_map, {"label_map_file": label_map}
+    source, metadata = label_map, dict[str, Any](label_map_file=label_map)
     if not label_map:
         dataset = cfg.DATASETS.TEST[0] if cfg.DATASETS.TEST else ""
         source = f"dataset '{dataset}'"
@@ -75,10 +76,8 @@ def load_boxes(
 ) -> dict[str, dict[float, np.ndarray]]:
     """Return the person boxes of a csv by video id, in the form that :class:`ClipPredictor` takes.
 
-    Args:
-        csv_file: csv ``video_id,second,x1,y1,x2,y2,,score``.
-        min_score: smallest score of a box; keyframes stay even if they lose all boxes.
-        offset: second of the csv's clock at which the files start.
+    Rows are ``video_id,second,x1,y1,x2,y2,,score``. Boxes below ``min_score`` are left out, their
+    keyframes stay. ``offset`` is the second of the csv's clock at which the files start.
 
     Raises:
         AnnotationError: the file is missing or wrong.
@@ -108,8 +107,7 @@ class ClipPredictor:
         class_names: names of the K actions.
         class_ids: ids of the K actions, as in AVA's csv files.
         model: the model, in eval mode with folded batch norms.
-        clip_reader: number and times of a clip's frames; ``clip_reader.clip_sec`` is its length in
-            seconds.
+        clip_reader: number and times of a clip's frames; its ``clip_sec`` is the clip's length.
     """
 
     def __init__(
@@ -169,22 +167,21 @@ class ClipPredictor:
         with SequentialVideoReader(path) as reader:
             if seconds is None:
                 seconds = keyframe_seconds(reader.duration) if boxes is None else sorted(boxes)
+            size = reader.height, reader.width
             for second in seconds:
                 if boxes is None:
                     persons = self.find_persons(reader.get_frames_played_at([second])[0])
                 else:
                     persons = boxes.get(second, np.zeros((0, 5), np.float32))
                 # Times are seconds of this file, so it starts at 0 on their clock.
-                size = reader.height, reader.width
                 keyframe = {"file_name": path, "timestamp": second, "offset": 0.0, "source": path}
                 yield second, self._predict(mapper, keyframe, persons, size)
 
     def predict_frames(self, frames: np.ndarray, persons: np.ndarray) -> Instances:
-        """Predict a clip of given frames, such as a camera's, without audio.
+        """Predict a clip of frames uint8 (T, H, W, 3) RGB, such as a camera's, without audio.
 
-        Args:
-            frames: uint8 (T, H, W, 3) RGB, played at :meth:`frame_times`.
-            persons: boxes float32 (N, 5) of the keyframe, which is frame T // 2.
+        They are those of :meth:`frame_times`; ``persons`` are the boxes float32 (N, 5) of the
+        keyframe, which is frame T // 2.
         """
         mapper = self._build_mapper()
 

@@ -18,22 +18,17 @@ class VideoOrderSampler(Sampler[int]):
 
     The sampler distributes indices over workers itself, since a torch ``DataLoader`` would deal
     them out one by one. Iterate it in the workers, as :class:`.loader.ClipStream` does.
-
-    Args:
-        dicts: dataset dicts with ``file_name`` and ``timestamp`` (seconds).
     """
 
     def __init__(self, dicts: Sequence[dict]) -> None:
-        order = sorted(
-            range(len(dicts)), key=lambda i: (dicts[i]["file_name"], dicts[i]["timestamp"])
-        )
+        keys = [(d["file_name"], d["timestamp"]) for d in dicts]
+        order = sorted(range(len(keys)), key=keys.__getitem__)
         self._indices = _part(order, comm.get_rank(), comm.get_world_size())
 
     def __iter__(self) -> Iterator[int]:
         worker = get_worker_info()  # None in the process that has no workers
-        if worker is None:
-            return iter(self._indices)
-        return iter(_part(self._indices, worker.id, worker.num_workers))
+        part = (worker.id, worker.num_workers) if worker else (0, 1)
+        return iter(_part(self._indices, *part))
 
     def __len__(self) -> int:
         """Return the number of indices of this process, over all its workers."""
@@ -85,8 +80,7 @@ def derive_seed(*key: int) -> int:
 def seed_draws(*key: int) -> None:
     """Set the random states of Python, NumPy and torch from a key, e.g. (seed, iteration, rank).
 
-    A draw that follows depends on nothing else: not on what was drawn before, nor on the process
-    that draws.
+    Draws that follow depend on nothing else, such as what was drawn before.
     """
     seed = derive_seed(*key)
     random.seed(seed)

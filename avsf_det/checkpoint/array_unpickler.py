@@ -28,22 +28,12 @@ SPARE_BYTES = 64 << 20
 # Tensors may be expanded (stride 0) up to this number of elements.
 MAX_EXPANDED = 1 << 20
 
-STORAGE_DTYPES = {
-    "UntypedStorage": torch.uint8,
-    "DoubleStorage": torch.float64,
-    "FloatStorage": torch.float32,
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "LongStorage": torch.int64,
-    "IntStorage": torch.int32,
-    "ShortStorage": torch.int16,
-    "CharStorage": torch.int8,
-    "ByteStorage": torch.uint8,
-    "BoolStorage": torch.bool,
-    "ComplexDoubleStorage": torch.complex128,
-    "ComplexFloatStorage": torch.complex64,
+_LEGACY = "Double Float Half BFloat16 Long Int Short Char Byte Bool ComplexDouble ComplexFloat"
+STORAGE_DTYPES = {"UntypedStorage": torch.uint8} | {
+    f"{kind}Storage": getattr(torch, f"{kind}Storage").dtype for kind in _LEGACY.split()
 }
 
+# Function of (key, dtype, number of bytes) that returns a storage.
 ReadStorage = Callable[[str, torch.dtype, int], torch.UntypedStorage]
 
 
@@ -53,8 +43,7 @@ class ArrayUnpickler(PythonUnpickler):
     Args:
         file: file to read; several pickles may follow each other.
         size: number of bytes that the objects may take up.
-        read_storage: function of (key, dtype, number of bytes) that returns a tensor's storage,
-            for files of torch.save.
+        read_storage: function that returns a tensor's storage, for files of torch.save.
         load_nested: function that reads a file of torch.save in bytes, as a pickle of a tensor
             holds it; None inside such a file.
 
@@ -91,16 +80,14 @@ class ArrayUnpickler(PythonUnpickler):
         """Return the replacement of a global, or a dtype for the class of a storage."""
         module = "builtins" if module == "__builtin__" else module  # its name in Python 2
         # numpy.core became numpy._core in NumPy 2.
-        method = ALLOWED_GLOBALS.get((module.replace("numpy._core", "numpy.core"), name))
-        if method is not None:
-            return getattr(self, f"_build_{method}")
-        if module == "numpy" and name == "ndarray":
-            return None  # only an argument, which is ignored
+        found = ALLOWED_GLOBALS.get((module.replace("numpy._core", "numpy.core"), name))
+        if found is not None:
+            return getattr(self, found) if isinstance(found, str) else found
         if module in ("torch", "torch.storage") and name in STORAGE_DTYPES:
             return STORAGE_DTYPES[name]
         if module == "torch" and isinstance(dtype := getattr(torch, name, None), torch.dtype):
             return dtype
-        if (module, name) in TENSOR_TYPES:
+        if (module, name) in IGNORED_TYPES:
             return None
         raise pickle.UnpicklingError(f"GLOBAL {module}.{name} is not allowed")
 
@@ -123,13 +110,8 @@ class ArrayUnpickler(PythonUnpickler):
 
     # Replacements of the globals. Arguments come from the file.
 
-    def _build_rebuild_tensor(
-        self,
-        storage: "_TypedStorage",
-        offset: int,
-        size: Sequence[int],
-        stride: Sequence[int],
-        *rest: Any,
+    def _build_tensor(
+        self, storage: Any, offset: int, size: Sequence[int], stride: Sequence[int], *rest: Any
     ) -> torch.Tensor:
         """Return a tensor; ``rest`` holds whether it needs a gradient, hooks, and a dtype (v3)."""
         if not isinstance(storage, _TypedStorage):
@@ -143,14 +125,6 @@ class ArrayUnpickler(PythonUnpickler):
         if too_large or len(size) > 16:
             raise pickle.UnpicklingError(f"a tensor {tuple(size)} in a storage of {elements}")
         return torch.empty(0, dtype=dtype).set_(untyped, offset, size, stride)
-
-    def _build_parameter(self, data: torch.Tensor, *_: object) -> torch.Tensor:
-        return data
-
-    def _build_from_type(
-        self, rebuild: Callable[..., object], _: object, arguments: tuple, __: object
-    ) -> object:
-        return rebuild(*arguments)
 
     def _build_nested(self, data: bytes) -> object:
         """Return a storage, which a plain pickle holds as a file of torch.save."""
@@ -170,9 +144,6 @@ class ArrayUnpickler(PythonUnpickler):
         if not isinstance(code, str) or not re.fullmatch(DTYPE, code):
             raise pickle.UnpicklingError(f"an array of {str(code)[:40]!r}, not of numbers")
         return np.dtype(code, copy=True)  # a copy: a state follows, and dtypes are shared
-
-    def _build_scalar(self, dtype: np.dtype, data: bytes | str) -> object:
-        return _scalar(dtype, data)
 
     def _build_frombuffer(
         self, data: bytes, dtype: np.dtype, shape: Sequence[int], order: str
@@ -213,15 +184,6 @@ class ArrayUnpickler(PythonUnpickler):
     def _build_counter(self, items: dict) -> collections.Counter:
         return collections.Counter(self._build_ordered_dict(items))
 
-    def _build_complex(self, real: float, imaginary: float) -> complex:
-        return complex(real, imaginary)
-
-    def _build_size(self, size: Sequence[int]) -> torch.Size:
-        return torch.Size(size)
-
-    def _build_device(self, *_: object) -> torch.device:
-        return torch.device("cpu")
-
     # Opcodes whose target the file could choose.
 
     def load_build(self) -> None:
@@ -261,22 +223,23 @@ class ArrayUnpickler(PythonUnpickler):
         self._set_items(items)
 
     def _set_items(self, items: list[Any]) -> None:
-        target = self.stack[-1]
-        if not isinstance(target, dict):
-            raise pickle.UnpicklingError(f"items for {type(target).__name__}")
+        target = self._target(dict)
         for key, value in zip(items[::2], items[1::2], strict=True):
             target[_key(key)] = value
 
+    def _target(self, kind: type) -> Any:
+        if not isinstance(target := self.stack[-1], kind):
+            raise pickle.UnpicklingError(f"items for {type(target).__name__}")
+        return target
+
     def load_additems(self) -> None:
         """Add the items after the last mark to a set."""
-        items, target = self.pop_mark(), self.stack[-1]
-        if not isinstance(target, set):
-            raise pickle.UnpicklingError(f"items for {type(target).__name__}")
-        target.update(map(_key, items))
+        items = self.pop_mark()
+        self._target(set).update(map(_key, items))
 
     def load_frozenset(self) -> None:
         """Build a set of the items after the last mark."""
-        items = self.pop_mark()
+        items = self.pop_mark()  # which replaces self.stack
         self.stack.append(frozenset(map(_key, items)))
 
     dispatch |= {
@@ -290,27 +253,33 @@ class ArrayUnpickler(PythonUnpickler):
     }
 
 
-# (module, name) in a pickle, to the method _build_... that replaces it.
-ALLOWED_GLOBALS = {
-    ("_codecs", "encode"): "encode",
-    ("collections", "OrderedDict"): "ordered_dict",
-    ("collections", "Counter"): "counter",
-    ("torch", "Size"): "size",
-    ("torch", "device"): "device",
-    ("torch.storage", "_load_from_bytes"): "nested",
-    ("torch._tensor", "_rebuild_from_type_v2"): "from_type",
-    ("numpy", "dtype"): "dtype",
-    ("numpy.core.multiarray", "_reconstruct"): "array",
-    ("numpy.core.multiarray", "scalar"): "scalar",
-    ("numpy.core.numeric", "_frombuffer"): "frombuffer",
-    **{("torch._utils", f"_rebuild_tensor{v}"): "rebuild_tensor" for v in ("_v2", "_v3")},
-    **{("torch._utils", f"_rebuild_parameter{v}"): "parameter" for v in ("", "_with_state")},
-    **{("builtins", n): n for n in ("bytes", "bytearray", "set", "frozenset", "complex")},
+# (module, name) in a pickle, to the method of ArrayUnpickler or the function that replaces it.
+ALLOWED_GLOBALS: dict[tuple[str, str], str | Callable[..., object]] = {
+    ("_codecs", "encode"): "_build_encode",
+    ("builtins", "bytes"): "_build_bytes",
+    ("builtins", "bytearray"): "_build_bytearray",
+    ("builtins", "set"): "_build_set",
+    ("builtins", "frozenset"): "_build_frozenset",
+    ("builtins", "complex"): lambda real, imaginary: complex(real, imaginary),
+    ("collections", "OrderedDict"): "_build_ordered_dict",
+    ("collections", "Counter"): "_build_counter",
+    ("torch", "Size"): lambda size: torch.Size(size),
+    ("torch", "device"): lambda *_: torch.device("cpu"),
+    ("torch.storage", "_load_from_bytes"): "_build_nested",
+    ("torch._tensor", "_rebuild_from_type_v2"): lambda rebuild, _, args, __: rebuild(*args),
+    ("torch._utils", "_rebuild_tensor_v2"): "_build_tensor",
+    ("torch._utils", "_rebuild_tensor_v3"): "_build_tensor",
+    ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
+    ("torch._utils", "_rebuild_parameter_with_state"): lambda data, *_: data,
+    ("numpy", "dtype"): "_build_dtype",
+    ("numpy.core.multiarray", "_reconstruct"): "_build_array",
+    ("numpy.core.multiarray", "scalar"): lambda dtype, data: _scalar(dtype, data),
+    ("numpy.core.numeric", "_frombuffer"): "_build_frombuffer",
 }
-TENSOR_TYPES = (
-    ("torch", "Tensor"),
-    ("torch._tensor", "Tensor"),
-    ("torch.nn.parameter", "Parameter"),
+# Classes that are only arguments, which are ignored.
+IGNORED_TYPES = (
+    *(("numpy", "ndarray"), ("torch", "Tensor")),
+    *(("torch._tensor", "Tensor"), ("torch.nn.parameter", "Parameter")),
 )
 
 

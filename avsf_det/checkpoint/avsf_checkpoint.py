@@ -13,10 +13,7 @@ from .safe_load import CheckpointError, find_weights, safe_load
 
 
 def read_checkpoint(path: str) -> tuple[dict[str, torch.Tensor], str, dict]:
-    """Read weights of any known format, and give them this project's names.
-
-    Args:
-        path: path of a local file.
+    """Read the weights of a local file of any known format, and give them this project's names.
 
     Returns:
         the weights by name; the name of their format; and, for a file of this project, its other
@@ -38,15 +35,9 @@ class AVSFCheckpointer(SafeCheckpointer):
     """Checkpointer that loads weights of every format that :mod:`convert_names` knows.
 
     It logs which weights match. A file that fills too little of the model is an error, and the
-    model stays unchanged.
-
-    Args:
-        model: model to load into or save.
-        save_dir: folder of the checkpoints that are saved.
-        min_matched: fraction of the backbone's tensors that a file must fill, 0..1, where nothing
-            is required.
-        part: prefix of the names that are loaded; "" for all.
-        **kwargs: other arguments of :class:`SafeCheckpointer`.
+    model stays unchanged. Where nothing is required, this is the fraction ``min_matched``, 0..1, of
+    the backbone's tensors. ``part`` is the prefix of the names that are loaded, "" for all. For the
+    other arguments see :class:`SafeCheckpointer`.
 
     Attributes:
         report: report of the last :meth:`load`.
@@ -88,14 +79,11 @@ class AVSFCheckpointer(SafeCheckpointer):
             if all(x is not None and not x.any() for x in affine):
                 self.logger.info(f"{block} is not in the file and starts as the identity")
                 identities.append(f"{block}.")
-        missing = self.report.not_loaded(without=identities)
-        if self.required is None:
-            self.report.check(self.min_matched, source)
-            if missing:
-                self.logger.warning(
-                    f"Not loaded from {source}, start at random: {', '.join(missing)}"
-                )
-        else:
+        if self.required is not None:
             self.report.check_complete(self.required, source, without=identities)
+        else:
+            self.report.check(self.min_matched, source)
+            if names := ", ".join(self.report.not_loaded(without=identities)):
+                self.logger.warning(f"Not loaded from {source}, start at random: {names}")
         # Not strict: the report has already named what is missing.
         self.model.load_state_dict(loadable, strict=False)

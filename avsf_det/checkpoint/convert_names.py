@@ -147,10 +147,7 @@ def detect_format(names: Iterable[str]) -> str:
     """
     names = list(names)
     # Formats share some names, so the one with the most matches wins.
-    votes = {
-        name_format: sum(re.match(signature, name) is not None for name in names)
-        for name_format, signature in SIGNATURES.items()
-    }
+    votes = {f: sum(bool(re.match(pattern, n)) for n in names) for f, pattern in SIGNATURES.items()}
     best = max(votes, key=votes.__getitem__)
     if not votes[best]:
         known, found = ", ".join(TABLES), ", ".join(names[:4])
@@ -173,11 +170,7 @@ def convert_to_avsf(
     """Convert weights of another format to this project's names and ranks.
 
     Kernels of audio convolutions lose their first axis, of length 1; kernels of 2-D networks get a
-    time axis. Names that the format's table does not know are kept.
-
-    Args:
-        state: weights by name.
-        name_format: format of the names, a key of TABLES.
+    time axis. Names that the format's table (a key of TABLES) does not know are kept.
 
     Raises:
         ValueError: two weights get the same name.

@@ -25,30 +25,18 @@ UNCOUNTED = "num_batches_tracked"  # not in all formats and without effect
 
 @dataclass(frozen=True)
 class LoadReport:
-    """Result of loading the weights of a file.
+    """Result of loading the weights of a file, by names of the model's tensors."""
 
-    Attributes:
-        matched: names of the model's tensors that are loaded unchanged.
-        adapted: name of a tensor that is loaded after a change, to the change.
-        missing: names of the tensors that only the model has.
-        unexpected: names, after conversion, of the weights that only the file has.
-        misshaped: name of a tensor that is not loaded, to the reason: the two shapes.
-    """
-
-    matched: tuple[str, ...]
-    adapted: Mapping[str, str]
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    misshaped: Mapping[str, str]
+    matched: tuple[str, ...]  # loaded unchanged
+    adapted: Mapping[str, str]  # loaded after a change, to the change
+    missing: tuple[str, ...]  # only in the model
+    unexpected: tuple[str, ...]  # only in the file; names after conversion
+    misshaped: Mapping[str, str]  # not loaded, to the reason: the two shapes
 
     def check(self, min_matched: float, source: str) -> None:
-        """Check that enough of the backbone was loaded.
+        """Check that the fraction ``min_matched`` of the backbone's tensors, 0..1, was loaded.
 
-        Non-local blocks that the file lacks do not count.
-
-        Args:
-            min_matched: required fraction of the backbone's tensors, 0..1.
-            source: name of the file, for the message.
+        Non-local blocks that the file (``source``) lacks do not count.
 
         Raises:
             CheckpointError: a smaller fraction was loaded.
@@ -70,47 +58,45 @@ class LoadReport:
     def not_loaded(self, *, without: Sequence[str] = ()) -> list[str]:
         """Return the parts of the model with tensors that are not loaded, and their number.
 
-        Args:
-            without: prefixes of names that do not count.
+        Names with the prefixes ``without`` do not count.
         """
         names = {*self.missing, *self.misshaped}
         names = {name for name in names if not name.startswith(tuple(without))}
-        return _abbreviate(names, {*self.matched, *self.adapted, *self.missing, *self.misshaped})
+        return _abbreviate(names, self._model_names())
+
+    def _model_names(self) -> set[str]:
+        return {*self.matched, *self.adapted, *self.missing, *self.misshaped}
 
     def check_complete(self, part: str, source: str, *, without: Sequence[str] = ()) -> None:
-        """Check that all tensors that a result depends on were loaded.
+        """Check that all tensors that a result depends on were loaded from the file ``source``.
 
-        Args:
-            part: "model", or "backbone" for results that no head takes part in.
-            source: name of the file, for the message.
-            without: prefixes of names that do not count.
+        ``part`` is "model", or "backbone" for results that no head takes part in. Names with the
+        prefixes ``without`` do not count.
 
         Raises:
             CheckpointError: a tensor is missing or has another shape.
         """
         prefix = "" if part == "model" else f"{part}."
-        absent = dict.fromkeys(self.missing, "not in the file") | dict(self.misshaped)
+        # Two shapes say more than a missing name: they come first.
+        absent = dict(self.misshaped) | dict.fromkeys(self.missing, "not in the file")
         wrong: dict[str, list[str]] = {}  # part of the model to its tensors
         for name in absent:
             if name.startswith(prefix) and not name.startswith(tuple(without)):
                 kind = "backbone" if name.startswith("backbone.") else "head"
                 wrong.setdefault(kind, []).append(name)
-        if not wrong:
-            return
         listed = []
-        for kind, names in wrong.items():
-            # Two shapes say more than a missing name.
-            name = next((name for name in names if name in self.misshaped), names[0])
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        for kind, (name, *others) in sorted(wrong.items()):
+            more = f" and {len(others)} more" if others else ""
             listed.append(f"{kind}: {name}{more}, {absent[name]}")
-        raise CheckpointError(
-            f"{source}: lacks weights that the result depends on. {'; '.join(listed)}. Config and "
-            "weights must belong together"
-        )
+        if listed:
+            raise CheckpointError(
+                f"{source}: lacks weights that the result depends on. {'; '.join(listed)}. Config "
+                "and weights must belong together"
+            )
 
     def __str__(self) -> str:
         """List all names, on several lines; "prefix.*" replaces all names with that prefix."""
-        model = {*self.matched, *self.adapted, *self.missing, *self.misshaped}
+        model = self._model_names()
         groups = {
             "matched": (self.matched, model),
             "missing": (self.missing, model),
@@ -161,9 +147,7 @@ def match_weights(
     - If the file has one classifier and the model has one, they match whatever their names are.
       If the shapes differ, weight and bias are both left out.
 
-    Args:
-        state: weights of the file by name, with this project's names.
-        model_state: state of the model; not changed.
+    ``state`` has the weights of the file with this project's names; ``model_state`` is not changed.
 
     Returns:
         the weights to load, and the report.
@@ -176,10 +160,10 @@ def match_weights(
         tensor, changes = _adapt_tensor(name, state, model_state)
         if tensor.shape != new_shape:
             misshaped[name] = f"{tuple(old_shape)} in the file, {tuple(new_shape)} in the model"
-            continue
-        loadable[name] = tensor
-        if changes:
-            adapted[name] = ", ".join(changes)
+        else:
+            loadable[name] = tensor
+            if changes:
+                adapted[name] = ", ".join(changes)
 
     # A bias alone would belong to the classes of another classifier, even where its shape matches.
     for name in [n for n in loadable if re.fullmatch(CLASSIFIER, n)]:
@@ -211,10 +195,7 @@ def _rename_classifier(
     if len(in_file) != 1 or len(in_model) != 1:
         return state
     (old,), (new,) = in_file, in_model
-    return {
-        new + name.removeprefix(old) if re.fullmatch(CLASSIFIER, name) else name: value
-        for name, value in state.items()
-    }
+    return {re.sub(rf"^{re.escape(old)}(?=\.(weight|bias)$)", new, n): x for n, x in state.items()}
 
 
 def _adapt_tensor(

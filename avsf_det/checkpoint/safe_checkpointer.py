@@ -44,11 +44,7 @@ class SafeCheckpointer(DetectionCheckpointer):
         self.required = required
 
     def save(self, name: str, **kwargs: Any) -> None:
-        """Write the states of the model and of the checkpointables to ``<name>.pth``.
-
-        Args:
-            name: name of the file, without its suffix.
-            **kwargs: more entries of the file.
+        """Write the states of model and checkpointables, and ``kwargs``, to ``<name>.pth``.
 
         Raises:
             OSError: the disk is full, or the folder is read-only; older files are unchanged.
@@ -103,11 +99,7 @@ class SafeCheckpointer(DetectionCheckpointer):
         return super().load(local, checkpointables)
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
-        """Resume from the newest whole checkpoint of the folder, or load the weights of a file.
-
-        Args:
-            path: file of weights, for a training that does not resume.
-            resume: whether to resume, if the folder holds a checkpoint.
+        """Resume from the newest whole checkpoint of the folder, or load the weights of ``path``.
 
         Returns:
             the entries of the file that are neither weights nor a checkpointable's state.
@@ -147,17 +139,14 @@ class SafeCheckpointer(DetectionCheckpointer):
         names = os.listdir(self.save_dir) if os.path.isdir(self.save_dir) else []
         ages = {name: age for name in names if (age := _iteration(name)) is not None}
         limit = _iteration(os.path.basename(tagged))
-        if limit is not None:
-            ages = {name: age for name, age in ages.items() if age < limit}
-        older = sorted(ages, key=lambda name: ages[name], reverse=True)
+        older = [name for name in ages if limit is None or ages[name] < limit]
+        older.sort(key=lambda name: ages[name], reverse=True)
         files = [os.path.join(self.save_dir, name) for name in older]
         return [tagged, *(file for file in files if file != tagged)] if tagged else files
 
     def _load_file(self, filename: str) -> dict:
         loaded, self._loaded = self._loaded, None
-        if loaded is not None and loaded[0] == filename:
-            return loaded[1]
-        return self._read(filename)
+        return loaded[1] if loaded and loaded[0] == filename else self._read(filename)
 
     def _read(self, filename: str) -> dict:
         """Read a file of Detectron2, or of its Caffe2 predecessor, whose names it converts."""
@@ -173,11 +162,11 @@ class SafeCheckpointer(DetectionCheckpointer):
         source = checkpoint.pop("__source__")
         incompatible = super()._load_model(checkpoint)
         shapes = {name: shapes for name, *shapes in incompatible.incorrect_shapes}
-        wrong = [n for n in incompatible.missing_keys if not n.endswith("num_batches_tracked")]
-        wrong = [*shapes, *(name for name in wrong if name not in shapes)]
+        missing = [n for n in incompatible.missing_keys if not n.endswith("num_batches_tracked")]
+        wrong = [*dict.fromkeys([*shapes, *missing])]
         if wrong and self.required is not None:
-            both = shapes.get(wrong[0])
-            found = f" ({both[0]} in the file, {both[1]} in the model)" if both else ""
+            # Two shapes if there are any: they come first.
+            found = " ({} in the file, {} in the model)".format(*shapes[wrong[0]]) if shapes else ""
             raise CheckpointError(
                 f"{source}: {len(wrong)} weights of the detector, such as {wrong[0]}, are not in "
                 f"the file or have another shape there{found}. Config and weights must belong "

@@ -47,10 +47,7 @@ class CheckpointError(AVSFError):
 
 
 def safe_load(path: str) -> object:
-    """Load the object in a file of torch.save or pickle, with tensors on the CPU.
-
-    Args:
-        path: path of a local file; the extension does not matter.
+    """Load the object in a local file of torch.save or pickle, with tensors on the CPU.
 
     Raises:
         CheckpointError: the file is in another format, damaged, or contains more than data.
@@ -60,37 +57,30 @@ def safe_load(path: str) -> object:
         try:
             return _load(file, os.fstat(file.fileno()).st_size)
         except _UNREADABLE as error:
-            forbidden = re.search(r"GLOBAL ([\w.]+)", str(error))
             reason = str(error).strip().partition("\n")[0][:120]
-            kind = type(error).__name__
-    if forbidden:
-        raise CheckpointError(
-            f"{path}: refused, because it asks for {forbidden[1][:80]}: such a file can run code "
-            "when it is read. Data need nothing but tensors, arrays and plain containers"
-        )
-    raise CheckpointError(
-        f"{path}: neither a complete file of torch.save nor a complete pickle ({kind}: {reason})"
-    )
+            message = (
+                "neither a complete file of torch.save nor a complete pickle "
+                f"({type(error).__name__}: {reason})"
+            )
+            if forbidden := re.search(r"GLOBAL ([\w.]+)", str(error)):
+                message = (
+                    f"refused, because it asks for {forbidden[1][:80]}: such a file can run code "
+                    "when it is read. Data need nothing but tensors, arrays and plain containers"
+                )
+            raise CheckpointError(f"{path}: {message}") from None
 
 
 def _load(file: BinaryIO, size: int) -> object:
-    """Load a file of any of the three formats.
-
-    Args:
-        file: file at its start.
-        size: its number of bytes.
-    """
+    """Load a file of ``size`` bytes of any of the three formats."""
     head = file.read(64)
     file.seek(0)
     if head.startswith(ZIP_MAGIC):
         return _load_zip(file, size)
     if LEGACY_MAGIC in head:
         return _load_legacy(file, size)
-
-    def load_nested(data: bytes) -> object:
-        return _load_legacy(io.BytesIO(data), len(data))
-
-    return ArrayUnpickler(file, size, load_nested=load_nested).load()
+    return ArrayUnpickler(
+        file, size, load_nested=lambda data: _load_legacy(io.BytesIO(data), len(data))
+    ).load()
 
 
 def _load_zip(file: BinaryIO, size: int) -> object:
@@ -188,11 +178,7 @@ def _read_into(storage: torch.UntypedStorage, file: Any) -> None:
 
 
 def find_weights(data: object, path: str) -> tuple[dict[str, torch.Tensor | np.ndarray], dict]:
-    """Find the weights in the content of a file.
-
-    Args:
-        data: content of the file, as :func:`safe_load` returns it.
-        path: path of the file, for error messages.
+    """Find the weights in the content of a file, as :func:`safe_load` returns it.
 
     Returns:
         the weights by name, without the "module." of a distributed model; and the other entries
@@ -201,13 +187,11 @@ def find_weights(data: object, path: str) -> tuple[dict[str, torch.Tensor | np.n
     Raises:
         CheckpointError: there are no weights, or a weight is NaN or infinite.
     """
-    state: object = data
-    rest: dict = {}
+    state, rest = data, {}
     if isinstance(data, Mapping):
-        for key in CONTAINERS:
-            if isinstance(data.get(key), Mapping):
-                state, rest = data[key], {k: v for k, v in data.items() if k != key}
-                break
+        key = next((key for key in CONTAINERS if isinstance(data.get(key), Mapping)), None)
+        if key is not None:
+            state, rest = data[key], {k: v for k, v in data.items() if k != key}
     if not isinstance(state, Mapping) or not state:
         raise CheckpointError(
             f"{path}: contains no weights: expected a dict of arrays by name, or one under "
@@ -216,9 +200,9 @@ def find_weights(data: object, path: str) -> tuple[dict[str, torch.Tensor | np.n
     for name, value in state.items():
         is_array = isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
         if not isinstance(name, str) or not (is_array or isinstance(value, torch.Tensor | Real)):
-            found = _describe(value)
             raise CheckpointError(
-                f"{path}: entry {name!r} of the weights is no array of numbers, but {found}"
+                f"{path}: entry {name!r} of the weights is no array of numbers, but "
+                f"{_describe(value)}"
             )
         if not _is_finite(value):
             raise CheckpointError(

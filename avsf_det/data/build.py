@@ -186,11 +186,8 @@ class BadClipReplacer:
     def __init__(
         self, mapper: Callable[[dict], dict], dataset: Sequence[dict], max_fraction: float
     ) -> None:
-        self.mapper = mapper
-        self.dataset = dataset
-        self.max_fraction = max_fraction
-        self.num_clips = 0
-        self.num_bad_clips = 0
+        self.mapper, self.dataset, self.max_fraction = mapper, dataset, max_fraction
+        self.num_clips = self.num_bad_clips = 0
 
     def __call__(self, dataset_dict: dict) -> dict:
         """Return the model input of a clip, or of its replacement.
@@ -203,19 +200,16 @@ class BadClipReplacer:
             try:
                 return self.mapper(dataset_dict)
             except VideoDecodeError as error:
-                self._count_bad_clip(error)
+                self.num_bad_clips += 1
+                counts = f"{self.num_bad_clips} of {self.num_clips}"
+                message = f"Bad clip {counts} in this worker, replaced: {error}"
+                logging.getLogger(__name__).warning(message)
+                if self.num_bad_clips > self.max_fraction * max(self.num_clips, MIN_CLIPS_TO_JUDGE):
+                    raise VideoDecodeError(
+                        f"{counts} clips could not be read, more than DATALOADER.MAX_BAD_CLIPS = "
+                        f"{self.max_fraction}. The last one: {error}"
+                    ) from error
             dataset_dict = self.dataset[np.random.randint(len(self.dataset))]
-
-    def _count_bad_clip(self, error: VideoDecodeError) -> None:
-        self.num_bad_clips += 1
-        logging.getLogger(__name__).warning(
-            f"Bad clip {self.num_bad_clips} of {self.num_clips} in this worker, replaced: {error}"
-        )
-        if self.num_bad_clips > self.max_fraction * max(self.num_clips, MIN_CLIPS_TO_JUDGE):
-            raise VideoDecodeError(
-                f"{self.num_bad_clips} of {self.num_clips} clips could not be read, more than "
-                f"DATALOADER.MAX_BAD_CLIPS = {self.max_fraction}. The last one: {error}"
-            ) from error
 
 
 @without_garbage_collection()

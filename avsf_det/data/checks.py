@@ -9,19 +9,13 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..structures import AVSFError, ConfigError
 
-KINDS = ("", "keyframes", "clips", "frames")
 NAMES_SHOWN = 8
 
 logger = logging.getLogger(__name__)
 
 
 def check_datasets(names: Sequence[str], key: str, *, needed: bool = False) -> None:
-    """Check that datasets are registered.
-
-    Args:
-        names: names of the datasets.
-        key: key of the config or option that gives them, for the error message.
-        needed: whether there must be one.
+    """Check that the datasets that ``key`` gives are registered; with ``needed``, one or more.
 
     Raises:
         ConfigError: one is not registered; with those that are, most similar name first.
@@ -50,10 +44,7 @@ def has_keyframes(cfg: CfgNode, dataset_name: str) -> bool:
         ConfigError: the model takes the other kind, ``INPUT.KIND``.
     """
     check_datasets([dataset_name], "DATASETS")
-    kind = cfg.INPUT.KIND
-    if kind not in KINDS:
-        raise ConfigError(f"INPUT.KIND must be keyframes, clips, frames or '', got '{kind}'")
-    # "frames" are the images of keyframes, for a person detector.
+    kind = cfg.INPUT.KIND  # "frames" are the images of keyframes, for a person detector
     keyframes = MetadataCatalog.get(dataset_name).evaluator_type == "ava"
     if kind and keyframes != (kind != "clips"):
         found = "keyframes with person boxes" if keyframes else "clips without person boxes"

@@ -78,10 +78,7 @@ def attach_test_boxes(cfg: CfgNode, dataset: list[dict], dataset_name: str) -> l
 def attach_person_boxes(dataset: list[dict], boxes_of: PersonBoxes, min_score: float) -> list[dict]:
     """Return copies of the dicts with ``proposals``: ``boxes`` and ``scores``, see PersonBoxes.
 
-    Args:
-        dataset: dataset dicts of keyframes.
-        boxes_of: person boxes of each keyframe.
-        min_score: smallest score of a box that is kept, 0..1.
+    Boxes below ``min_score``, 0..1, are left out.
     """
     nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
     result = []

@@ -38,9 +38,8 @@ class VideoOrderSampler(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         worker = get_worker_info()  # None in the process that has no workers
-        if worker is None:
-            return iter(self._batches)
-        return iter(_part(self._batches, worker.id, worker.num_workers))
+        part = (worker.id, worker.num_workers) if worker else (0, 1)
+        return iter(_part(self._batches, *part))
 
     def __len__(self) -> int:
         """Return the number of batches of this process, over all its workers."""
@@ -92,8 +91,7 @@ def derive_seed(*key: int) -> int:
 def seed_draws(*key: int) -> None:
     """Set the random states of Python, NumPy and torch from a key, e.g. (seed, iteration, rank).
 
-    A draw that follows depends on nothing else: not on what was drawn before, nor on the process
-    that draws.
+    Draws that follow depend on nothing else, such as what was drawn before.
     """
     seed = derive_seed(*key)
     random.seed(seed)

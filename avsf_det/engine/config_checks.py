@@ -1,7 +1,9 @@
 """Ranges of config keys: all of ours, and those of Detectron2 that this project reads."""
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from functools import reduce
+from operator import getitem
 from typing import Any, NamedTuple
 
 from detectron2.config import CfgNode
@@ -14,6 +16,7 @@ from .config_file import shorten
 STAGES = ("res2", "res3", "res4", "res5")
 LATERALS = ("pool1", "res2", "res3", "res4")
 VISUAL = ("build_slow_backbone", "build_slowfast_backbone", "build_avslowfast_backbone")
+AUDIO = "build_audio_backbone"
 
 
 class Rule(NamedTuple):
@@ -82,21 +85,50 @@ ASCENDING = Rule(
 )
 ATTENTION = _choice("dot_product", "softmax")
 OPTIONAL_WEIGHT = Rule("a number from 0, or None", lambda x: x is None or WEIGHT.holds(x))
-RULES = {
+# Keys that share a rule; the others follow in RULES.
+SHARED = {
+    COUNT: """
+        INPUT.MAX_SIZE_TRAIN INPUT.MAX_SIZE_TEST MODEL.SLOWFAST.SUBBN_CLIPS
+        MODEL.ROI_ACTION_HEAD.NUM_CLASSES SOLVER.MAX_ITER SOLVER.CHECKPOINT_PERIOD
+        TEST.PRECISE_BN.NUM_ITER TEST.DETECTIONS_PER_IMAGE
+    """,
+    SIZE: """
+        INPUT.CLIP.NUM_FRAMES INPUT.CLIP.STRIDE INPUT.AUDIO.NUM_MELS INPUT.MIN_SIZE_TEST
+        MODEL.SLOWFAST.WIDTH MODEL.SLOWFAST.ALPHA MODEL.SLOWFAST.BETA_INV
+        MODEL.SLOWFAST.FUSION_RATIO MODEL.AUDIO.BETA_INV MODEL.AUDIO.ALPHA MODEL.AUDIO.FUSION_WIDTH
+        MODEL.CLIP_HEAD.POOL_WINDOW MODEL.AVSYNC.DIM TEST.VIEWS.TEMPORAL TEST.VIEWS.SPATIAL
+    """,
+    _integer(0): "VIS_PERIOD SOLVER.WARMUP_ITERS TEST.EVAL_PERIOD",
+    ODD: "MODEL.SLOWFAST.FUSION_KERNEL MODEL.AUDIO.FUSION_KERNEL",
+    FRACTION: """
+        INPUT.COLOR_JITTER.STRENGTH MODEL.WEIGHTS_MIN_MATCHED MODEL.AUDIO.DROP_PATHWAY
+        MODEL.ROI_ACTION_HEAD.DROPOUT MODEL.PERSON_DETECTOR.SCORE_THRESH MODEL.CLIP_HEAD.DROPOUT
+        MODEL.AVSYNC.MARGIN MODEL.AVSYNC.HARD_AFTER MODEL.AVSYNC.EASY_RATIO
+        DATASETS.PROPOSAL_MIN_SCORE_TRAIN DATASETS.PROPOSAL_MIN_SCORE_TEST DATALOADER.MAX_BAD_CLIPS
+        SOLVER.MOMENTUM SOLVER.WARMUP_FACTOR
+    """,
+    WEIGHT: """
+        MODEL.AVSYNC.WEIGHT MODEL.AVSYNC.MIN_VARIANCE MODEL.ROTATION.WEIGHT DATALOADER.TIMEOUT_SEC
+        SOLVER.BASE_LR SOLVER.WEIGHT_DECAY SOLVER.GAMMA SOLVER.BIAS_LR_FACTOR
+    """,
+    OPTIONAL_WEIGHT: "SOLVER.WEIGHT_DECAY_NORM SOLVER.WEIGHT_DECAY_BIAS",
+    POSITIVE: "MODEL.AUDIO_STD SOLVER.CLIP_GRADIENTS.CLIP_VALUE",
+    TEXT: "OUTPUT_DIR MODEL.PERSON_DETECTOR.CONFIG_FILE",
+    NAMES: """
+        MODEL.CLIP_HEAD.TASKS DATASETS.TRAIN DATASETS.TEST DATASETS.PROPOSAL_FILES_TRAIN
+        DATASETS.PROPOSAL_FILES_TEST
+    """,
+    ATTENTION: "MODEL.SLOWFAST.NONLOCAL.TYPE MODEL.AUDIO.NONLOCAL_TYPE",
+}
+RULES = {key: rule for rule, keys in SHARED.items() for key in keys.split()} | {
     "VERSION": _choice(2),
     "SEED": _integer(-1, 2**31 - 1),
-    "OUTPUT_DIR": TEXT,
-    "VIS_PERIOD": _integer(0),
     "INPUT.KIND": _choice("", "keyframes", "clips", "frames"),
-    "INPUT.CLIP.NUM_FRAMES": SIZE,
-    "INPUT.CLIP.STRIDE": SIZE,
     "INPUT.CLIP.FPS": _number(0, 1000, above=True),
-    "INPUT.COLOR_JITTER.STRENGTH": FRACTION,
     "INPUT.COLOR_JITTER.PCA_STD": _number(0, 100),
     "INPUT.AUDIO.SAMPLE_RATE": _integer(1, 1_000_000),
     "INPUT.AUDIO.WINDOW_SEC": _number(0, 60, above=True),
     "INPUT.AUDIO.HOP_SEC": _number(0, 60, above=True),
-    "INPUT.AUDIO.NUM_MELS": SIZE,
     "INPUT.AUDIO.NUM_FRAMES": _integer(1, 100_000),
     "INPUT.AUDIO.NEGATIVE_GAP_SEC": _number(0, 3600),
     "INPUT.AUDIO.OFFSET_SEC": _number(-3600, 3600),
@@ -105,9 +137,6 @@ RULES = {
         lambda x: _each(SIZE).holds(x) and len(x) > 0,
     ),
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": _choice("range", "choice"),
-    "INPUT.MAX_SIZE_TRAIN": COUNT,
-    "INPUT.MIN_SIZE_TEST": SIZE,
-    "INPUT.MAX_SIZE_TEST": COUNT,
     "INPUT.RANDOM_FLIP": _choice("horizontal", "vertical", "none"),
     "INPUT.CROP.TYPE": _choice("absolute", "absolute_range", "relative", "relative_range"),
     "INPUT.CROP.SIZE": _each(_number(0, 10_000, above=True), 2),
@@ -117,75 +146,38 @@ RULES = {
         lambda x: x in META_ARCH_REGISTRY,
     ),
     "MODEL.BACKBONE.NAME": Rule(
-        f"a registered backbone, such as {', '.join(VISUAL)}, build_audio_backbone",
+        f"a registered backbone, such as {', '.join(VISUAL)}, {AUDIO}",
         lambda x: x in BACKBONE_REGISTRY,
     ),
     "MODEL.BACKBONE.FREEZE_AT": _integer(0, 5),
     "MODEL.PIXEL_MEAN": Rule("a list of 1 or 3 numbers", _each(FINITE).holds),
     "MODEL.PIXEL_STD": _each(_number(0, above=True)),
     "MODEL.AUDIO_MEAN": FINITE,
-    "MODEL.AUDIO_STD": POSITIVE,
     "MODEL.AUTOCAST_DTYPE": _choice("", "bfloat16", "float16"),
-    "MODEL.WEIGHTS_MIN_MATCHED": FRACTION,
     "MODEL.SLOWFAST.DEPTH": _choice(50, 101),
-    "MODEL.SLOWFAST.WIDTH": SIZE,
-    "MODEL.SLOWFAST.ALPHA": SIZE,
-    "MODEL.SLOWFAST.BETA_INV": SIZE,
     "MODEL.SLOWFAST.NUM_TEMPORAL_BLOCKS": _each(_integer(0, 23), 4),
     "MODEL.SLOWFAST.SPATIAL_STRIDES": _each(_integer(1, 8), 4),
     "MODEL.SLOWFAST.SPATIAL_DILATIONS": _each(_integer(1, 64), 4),
     "MODEL.SLOWFAST.NORM": _choice("BN", "SyncBN", "SubBN", "FrozenBN", ""),
-    "MODEL.SLOWFAST.SUBBN_CLIPS": COUNT,
     "MODEL.SLOWFAST.FUSION_STAGES": _subset(LATERALS),
-    "MODEL.SLOWFAST.FUSION_KERNEL": ODD,
-    "MODEL.SLOWFAST.FUSION_RATIO": SIZE,
     "MODEL.SLOWFAST.NONLOCAL.RES3": _each(_integer(0, 3)),
     "MODEL.SLOWFAST.NONLOCAL.RES4": _each(_integer(0, 22)),
     "MODEL.SLOWFAST.NONLOCAL.POOL": _each(_integer(1, 100), 3),
-    "MODEL.SLOWFAST.NONLOCAL.TYPE": ATTENTION,
-    "MODEL.AUDIO.BETA_INV": SIZE,
-    "MODEL.AUDIO.ALPHA": SIZE,
     "MODEL.AUDIO.STRIDES": _each(_integer(1, 8), 4),
-    "MODEL.AUDIO.BLOCK": _choice("v1", "v2"),
+    "MODEL.AUDIO.BLOCK": _choice("v1", "v2", "3x3"),
     "MODEL.AUDIO.FUSION_STAGES": _subset((*LATERALS, "pool5")),
     "MODEL.AUDIO.FUSION_TYPE": _choice("a_fs", "a_f_s", "av_nonlocal"),
-    "MODEL.AUDIO.FUSION_KERNEL": ODD,
-    "MODEL.AUDIO.FUSION_WIDTH": SIZE,
     "MODEL.AUDIO.NONLOCAL_POOL": _each(_integer(1, 100), 3),
-    "MODEL.AUDIO.NONLOCAL_TYPE": ATTENTION,
-    "MODEL.AUDIO.DROP_PATHWAY": FRACTION,
     "MODEL.AUDIO.DROP_SCOPE": _choice("all", "laterals"),
     "MODEL.AUDIO.DROP_FILL": _choice("zeros", "mean"),
-    "MODEL.ROI_ACTION_HEAD.NUM_CLASSES": COUNT,
     "MODEL.ROI_ACTION_HEAD.POOLER_RESOLUTION": _integer(1, 1000),
     "MODEL.ROI_ACTION_HEAD.POOLER_SAMPLING_RATIO": _integer(0, 1000),
     "MODEL.ROI_ACTION_HEAD.POOLER_TYPE": _choice("ROIAlignV2", "ROIAlign", "ROIPool"),
-    "MODEL.ROI_ACTION_HEAD.DROPOUT": FRACTION,
-    "MODEL.PERSON_DETECTOR.CONFIG_FILE": TEXT,
-    "MODEL.PERSON_DETECTOR.SCORE_THRESH": FRACTION,
-    "MODEL.CLIP_HEAD.TASKS": NAMES,
     "MODEL.CLIP_HEAD.NUM_CLASSES": _each(COUNT),
     "MODEL.CLIP_HEAD.LOSS": _choice("softmax", "sigmoid"),
-    "MODEL.CLIP_HEAD.DROPOUT": FRACTION,
-    "MODEL.CLIP_HEAD.POOL_WINDOW": SIZE,
     "MODEL.AVSYNC.LEVELS": _subset(STAGES),
-    "MODEL.AVSYNC.DIM": SIZE,
     "MODEL.AVSYNC.LOSS": _choice("contrastive", "bce"),
-    "MODEL.AVSYNC.MARGIN": FRACTION,
-    "MODEL.AVSYNC.WEIGHT": WEIGHT,
-    "MODEL.AVSYNC.MIN_VARIANCE": WEIGHT,
     "MODEL.AVSYNC.MAX_SIMILARITY": _number(-1, 2),
-    "MODEL.AVSYNC.HARD_AFTER": FRACTION,
-    "MODEL.AVSYNC.EASY_RATIO": FRACTION,
-    "MODEL.ROTATION.WEIGHT": WEIGHT,
-    "DATASETS.TRAIN": NAMES,
-    "DATASETS.TEST": NAMES,
-    "DATASETS.PROPOSAL_FILES_TRAIN": NAMES,
-    "DATASETS.PROPOSAL_FILES_TEST": NAMES,
-    "DATASETS.PROPOSAL_MIN_SCORE_TRAIN": FRACTION,
-    "DATASETS.PROPOSAL_MIN_SCORE_TEST": FRACTION,
-    "DATALOADER.MAX_BAD_CLIPS": FRACTION,
-    "DATALOADER.TIMEOUT_SEC": WEIGHT,
     "DATALOADER.NUM_WORKERS": _integer(0, 1024),
     "DATALOADER.SAMPLER_TRAIN": _choice(
         "TrainingSampler", "RandomSubsetTrainingSampler", "RepeatFactorTrainingSampler"
@@ -193,33 +185,16 @@ RULES = {
     "SOLVER.LR_SCHEDULER_NAME": _choice(
         "WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR"
     ),
-    "SOLVER.MAX_ITER": COUNT,
-    "SOLVER.BASE_LR": WEIGHT,
-    "SOLVER.MOMENTUM": FRACTION,
-    "SOLVER.WEIGHT_DECAY": WEIGHT,
-    "SOLVER.WEIGHT_DECAY_NORM": OPTIONAL_WEIGHT,
-    "SOLVER.WEIGHT_DECAY_BIAS": OPTIONAL_WEIGHT,
-    "SOLVER.GAMMA": WEIGHT,
     "SOLVER.STEPS": ASCENDING,
-    "SOLVER.WARMUP_FACTOR": FRACTION,
-    "SOLVER.WARMUP_ITERS": _integer(0),
     "SOLVER.WARMUP_METHOD": _choice("linear", "constant"),
-    "SOLVER.CHECKPOINT_PERIOD": COUNT,
     "SOLVER.IMS_PER_BATCH": _integer(1, 1_000_000),
     "SOLVER.REFERENCE_WORLD_SIZE": _integer(0, 1_000_000),
-    "SOLVER.BIAS_LR_FACTOR": WEIGHT,
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": _choice("value", "norm"),
-    "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": POSITIVE,
     "SOLVER.CLIP_GRADIENTS.NORM_TYPE": Rule("above 0", lambda x: x > 0),
-    "TEST.VIEWS.TEMPORAL": SIZE,
-    "TEST.VIEWS.SPATIAL": SIZE,
     "TEST.VIEWS_IN_TRAINING": _integer(0, 10_000),
     "TEST.BATCH_SIZE": SIZE,
     "TEST.AUDIO_MODE": _choice("normal", "mute", "swap"),
     "TEST.AVA_PROTOCOL": _choice("default", "activitynet"),
-    "TEST.EVAL_PERIOD": _integer(0),
-    "TEST.PRECISE_BN.NUM_ITER": COUNT,
-    "TEST.DETECTIONS_PER_IMAGE": COUNT,
 }
 
 
@@ -234,67 +209,51 @@ def check_config(cfg: CfgNode, places: dict[str, str] | None = None) -> None:
         ConfigError: a value is out of its range; with key, value and range.
     """
     for key, rule in RULES.items():
-        node = cfg
-        for name in key.split("."):
-            node = node[name]
-        if not rule.holds(node):
-            _refuse(key, node, rule.text, places or {})
-    _check_pairs(cfg, places or {})
+        if not rule.holds(_value(cfg, key)):
+            _refuse(cfg, key, rule.text, places)
+    for key, is_wrong, needed in _check_pairs(cfg):
+        if is_wrong:
+            _refuse(cfg, key, needed, places)
 
 
-def _refuse(key: str, value: object, needed: str, places: dict[str, str]) -> None:
-    place = f"{places[key]}: " if key in places else ""
-    raise ConfigError(f"{place}{key} is {shorten(value)}; it must be {needed}")
+def _value(cfg: CfgNode, key: str) -> Any:
+    return reduce(getitem, key.split("."), cfg)
 
 
-def _check_pairs(cfg: CfgNode, places: dict[str, str]) -> None:
-    """Check keys whose range depends on other keys."""
+def _refuse(cfg: CfgNode, key: str, needed: str, places: dict[str, str] | None = None) -> None:
+    place = f"{places[key]}: " if places and key in places else ""
+    raise ConfigError(f"{place}{key} is {shorten(_value(cfg, key))}; it must be {needed}")
+
+
+def _check_pairs(cfg: CfgNode) -> Iterator[tuple[str, bool, str]]:
+    """Yield key, whether its value is wrong beside those of other keys, and what it must be."""
     head, clip, audio = cfg.MODEL.CLIP_HEAD, cfg.INPUT.CLIP, cfg.INPUT.AUDIO
-
-    def refuse(key: str, value: object, needed: str) -> None:
-        _refuse(key, value, needed, places)
-
-    if len(head.NUM_CLASSES) != len(head.TASKS) or len(set(head.TASKS)) != len(head.TASKS):
-        needed = f"a list, one number for each of MODEL.CLIP_HEAD.TASKS {head.TASKS}, all different"
-        refuse("MODEL.CLIP_HEAD.NUM_CLASSES", head.NUM_CLASSES, needed)
-    if cfg.SOLVER.NESTEROV and cfg.SOLVER.MOMENTUM == 0:
-        refuse("SOLVER.MOMENTUM", 0, "above 0 with SOLVER.NESTEROV")
-    if cfg.MODEL.BACKBONE.NAME in (*VISUAL, "build_audio_backbone"):
-        _check_model(cfg, refuse)
-    if round(audio.HOP_SEC * audio.SAMPLE_RATE) < 1:
-        refuse("INPUT.AUDIO.HOP_SEC", audio.HOP_SEC, f"a sample or more, 1/{audio.SAMPLE_RATE} s")
-    if round(audio.WINDOW_SEC * audio.SAMPLE_RATE) < 2:
-        needed = f"two samples or more, 2/{audio.SAMPLE_RATE} s"
-        refuse("INPUT.AUDIO.WINDOW_SEC", audio.WINDOW_SEC, needed)
-    seconds = clip.NUM_FRAMES * clip.STRIDE / clip.FPS
-    if seconds > 3600:
-        needed = "so that the clip, NUM_FRAMES * STRIDE / FPS, is of an hour at most"
-        refuse("INPUT.CLIP.NUM_FRAMES", clip.NUM_FRAMES, needed)
-
-
-def _check_model(cfg: CfgNode, refuse: Callable[[str, object, str], None]) -> None:
-    """Check the widths, stages and strides of our backbones."""
-    slowfast, audio, clip = cfg.MODEL.SLOWFAST, cfg.MODEL.AUDIO, cfg.INPUT.CLIP
-    name, widths = cfg.MODEL.BACKBONE.NAME, {"SLOWFAST": slowfast, "AUDIO": audio}
-    has = {
-        "SLOWFAST": name in ("build_slowfast_backbone", "build_avslowfast_backbone"),
-        "AUDIO": name in ("build_audio_backbone", "build_avslowfast_backbone"),
-    }
-    for group, c in widths.items():
-        if has[group] and slowfast.WIDTH % c.BETA_INV:
-            needed = f"a divisor of MODEL.SLOWFAST.WIDTH {slowfast.WIDTH}"
-            refuse(f"MODEL.{group}.BETA_INV", c.BETA_INV, needed)
+    slowfast, rate, name = cfg.MODEL.SLOWFAST, audio.SAMPLE_RATE, cfg.MODEL.BACKBONE.NAME
+    is_wrong = not len(head.NUM_CLASSES) == len(head.TASKS) == len(set(head.TASKS))
+    needed = f"a list, one number for each of MODEL.CLIP_HEAD.TASKS {head.TASKS}, all different"
+    yield "MODEL.CLIP_HEAD.NUM_CLASSES", is_wrong, needed
+    is_wrong = cfg.SOLVER.NESTEROV and cfg.SOLVER.MOMENTUM == 0
+    yield "SOLVER.MOMENTUM", is_wrong, "above 0 with SOLVER.NESTEROV"
+    # Widths, stages and frames of our backbones.
+    for group, backbones in (("SLOWFAST", VISUAL[1:]), ("AUDIO", (AUDIO, VISUAL[2]))):
+        is_wrong = name in backbones and slowfast.WIDTH % cfg.MODEL[group].BETA_INV > 0
+        needed = f"a divisor of MODEL.SLOWFAST.WIDTH {slowfast.WIDTH}"
+        yield f"MODEL.{group}.BETA_INV", is_wrong, needed
     blocks = 6 if slowfast.DEPTH == 50 else 23
-    if any(i >= blocks for i in slowfast.NONLOCAL.RES4):
-        refuse("MODEL.SLOWFAST.NONLOCAL.RES4", slowfast.NONLOCAL.RES4, f"a list of 0..{blocks - 1}")
+    is_wrong = name in (*VISUAL, AUDIO) and any(i >= blocks for i in slowfast.NONLOCAL.RES4)
+    yield "MODEL.SLOWFAST.NONLOCAL.RES4", is_wrong, f"a list of 0..{blocks - 1}"
     for key in ("PIXEL_MEAN", "PIXEL_STD"):
-        if name in VISUAL and len(cfg.MODEL[key]) != 3:
-            refuse(f"MODEL.{key}", cfg.MODEL[key], "a list of 3 numbers, for R, G, B")
-    if name not in VISUAL:
-        return
-    if clip.NUM_FRAMES % slowfast.ALPHA:
-        needed = f"a multiple of MODEL.SLOWFAST.ALPHA {slowfast.ALPHA}"
-        refuse("INPUT.CLIP.NUM_FRAMES", clip.NUM_FRAMES, needed)
+        is_wrong = name in VISUAL and len(cfg.MODEL[key]) != 3
+        yield f"MODEL.{key}", is_wrong, "a list of 3 numbers, for R, G, B"
+    is_wrong = name in VISUAL and clip.NUM_FRAMES % slowfast.ALPHA > 0
+    needed = f"a multiple of MODEL.SLOWFAST.ALPHA {slowfast.ALPHA}"
+    yield "INPUT.CLIP.NUM_FRAMES", is_wrong, needed
+    is_wrong = round(audio.HOP_SEC * rate) < 1
+    yield "INPUT.AUDIO.HOP_SEC", is_wrong, f"a sample or more, 1/{rate} s"
+    is_wrong = round(audio.WINDOW_SEC * rate) < 2
+    yield "INPUT.AUDIO.WINDOW_SEC", is_wrong, f"two samples or more, 2/{rate} s"
+    needed = "so that the clip, NUM_FRAMES * STRIDE / FPS, is of an hour at most"
+    yield "INPUT.CLIP.NUM_FRAMES", clip.NUM_FRAMES * clip.STRIDE / clip.FPS > 3600, needed
 
 
 def check_clip(cfg: CfgNode) -> None:
@@ -305,11 +264,11 @@ def check_clip(cfg: CfgNode) -> None:
     """
     name, audio = cfg.MODEL.BACKBONE.NAME, cfg.MODEL.AUDIO
     if name in VISUAL and not cfg.INPUT.FRAMES:
-        _refuse("INPUT.FRAMES", False, f"True for {name}", {})
+        _refuse(cfg, "INPUT.FRAMES", f"True for {name}")
     steps = audio.ALPHA * (cfg.INPUT.CLIP.NUM_FRAMES // cfg.MODEL.SLOWFAST.ALPHA)
-    if name == "build_avslowfast_backbone" and cfg.INPUT.AUDIO.NUM_FRAMES != steps:
+    if name == VISUAL[2] and cfg.INPUT.AUDIO.NUM_FRAMES != steps:
         needed = f"{steps}: MODEL.AUDIO.ALPHA {audio.ALPHA} for each of the Slow pathway's frames"
-        _refuse("INPUT.AUDIO.NUM_FRAMES", cfg.INPUT.AUDIO.NUM_FRAMES, needed, {})
+        _refuse(cfg, "INPUT.AUDIO.NUM_FRAMES", needed)
 
 
 def check_training(cfg: CfgNode, num_processes: int) -> None:
@@ -325,7 +284,7 @@ def check_training(cfg: CfgNode, num_processes: int) -> None:
             f"multiple of {num_processes}"
         )
     norm = cfg.MODEL.SLOWFAST.NORM
-    if cfg.MODEL.BACKBONE.NAME not in (*VISUAL, "build_audio_backbone"):
+    if cfg.MODEL.BACKBONE.NAME not in (*VISUAL, AUDIO):
         return
     if norm == "SubBN" and batch // num_processes % clips:
         raise ConfigError(

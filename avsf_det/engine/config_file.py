@@ -33,17 +33,11 @@ _NEEDED = {
 
 @dataclass(frozen=True)
 class Setting:
-    """Value of one key.
+    """Value of one key."""
 
-    Attributes:
-        key: full key, "SOLVER.BASE_LR".
-        value: value as it is written, not yet of the type of the key.
-        place: where it is written: "file:line", or "command line".
-    """
-
-    key: str
-    value: object
-    place: str
+    key: str  # full key, "SOLVER.BASE_LR"
+    value: object  # as it is written, not yet of the type of the key
+    place: str  # where it is written: "file:line", or "command line"
 
 
 class _Loader(yaml.SafeLoader):
@@ -77,24 +71,19 @@ def read_config_file(path: str, chain: tuple[str, ...] = ()) -> list[list[Settin
     if identity in chain:
         names = " -> ".join(os.path.basename(name) for name in (*chain, identity))
         raise ConfigError(f"{path}: {BASE} leads back to the file itself: {names}")
-    bases: object = []
-    settings = []
-    for setting in _read_settings(path):
-        if setting.key == BASE:
-            bases, place = setting.value, setting.place
-        else:
-            settings.append(setting)
-    sources = []
+    settings = _read_settings(path)
+    given = next((setting for setting in settings if setting.key == BASE), Setting(BASE, [], path))
+    settings = [setting for setting in settings if setting is not given]
+    bases, place, sources = given.value, given.place, []
     for base in bases if isinstance(bases, list) else [bases]:
         if not isinstance(base, str) or not base:
             raise ConfigError(
                 f"{place}: {BASE} is {shorten(base)}; it needs the path of a yaml file"
             )
-        base = os.path.expanduser(base)
         if not is_address(base):
-            base = os.path.join(os.path.dirname(path), base)
-        if not is_address(base) and not os.path.isfile(base):
-            raise ConfigError(f"{place}: {BASE} {base} is no file")
+            base = os.path.join(os.path.dirname(path), os.path.expanduser(base))
+            if not os.path.isfile(base):
+                raise ConfigError(f"{place}: {BASE} {base} is no file")
         sources += read_config_file(base, (*chain, identity))
     return [*sources, settings]
 
@@ -147,15 +136,14 @@ def _read_text(path: str) -> str:
 
 def _check_size(root: yaml.Node | None, path: str) -> None:
     """Refuse aliases that multiply or contain themselves."""
-    nodes, count = [root] if root else [], 0
-    while nodes:
-        node, count = nodes.pop(), count + 1
-        if count > MAX_NODES:
-            raise ConfigError(f"{path}: has more than {MAX_NODES} values; aliases (*) multiply")
+    nodes = [root] if root else []
+    for node in nodes:  # which grows
         if isinstance(node, yaml.MappingNode):
             nodes += [x for pair in node.value for x in pair]
         elif isinstance(node, yaml.SequenceNode):
             nodes += node.value
+        if len(nodes) > MAX_NODES:
+            raise ConfigError(f"{path}: has more than {MAX_NODES} values; aliases (*) multiply")
 
 
 def _settings_of_node(
@@ -200,11 +188,8 @@ def read_options(options: Sequence[object]) -> Iterator[Setting]:
     items = iter(options)
     for item in items:
         key, equals, value = str(item).partition("=")
-        if equals:
-            yield Setting(key, value, place)
-            continue
-        found = next(items, None)
-        if found == "=":
+        found = value if equals else next(items, None)
+        if not equals and found == "=":
             found = next(items, None)
         if found is None:
             raise ConfigError(f"{place}: {shorten(key)} has no value; options are KEY VALUE pairs")
@@ -234,15 +219,11 @@ def apply_setting(cfg: CfgNode, setting: Setting) -> None:
     try:
         node[name] = _convert(setting.value, old)
     except TypeError:
+        said = f"is {shorten(setting.value)}; it needs {_NEEDED[type(old)]}"
         # "KEY KEY VALUE": the value of the first is missing.
         if isinstance(setting.value, str) and setting.value in all_keys(cfg):
-            raise ConfigError(
-                f"{setting.place}: {setting.key} has no value; {setting.value} follows"
-            ) from None
-        raise ConfigError(
-            f"{setting.place}: {setting.key} is {shorten(setting.value)}; it needs "
-            f"{_NEEDED[type(old)]}"
-        ) from None
+            said = f"has no value; {setting.value} follows"
+        raise ConfigError(f"{setting.place}: {setting.key} {said}") from None
 
 
 def _convert(value: object, old: object) -> object:
@@ -289,15 +270,13 @@ def _describe_unknown(cfg: CfgNode, key: str) -> str:
     near = difflib.get_close_matches(wanted, near or keys, 1, 0.3 if near else 0.75)
     if not near:
         ends = {k.rpartition(".")[2]: k for k in keys}
-        near = difflib.get_close_matches(wanted.rpartition(".")[2], ends, 1)
-        near = [ends[end] for end in near]
+        near = [ends[x] for x in difflib.get_close_matches(wanted.rpartition(".")[2], ends, 1)]
     hint = f"; the nearest is {near[0]}" if near else ""
     return f"there is no config key {shorten(key)}{hint}"
 
 
 def shorten(value: object, length: int = 60) -> str:
     """Return a value's text on one line, cut in the middle if it is long."""
-    text = repr(value) if isinstance(value, str) else str(value)
-    text = " ".join(text.split())
+    text = " ".join((repr(value) if isinstance(value, str) else str(value)).split())
     half = length // 2
     return text if len(text) <= length else f"{text[:half]} ... {text[-half:]}"

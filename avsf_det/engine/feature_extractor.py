@@ -44,13 +44,10 @@ class FeatureExtractor:
     """
 
     def __init__(self, cfg: CfgNode, layers: Sequence[str], *, batch_size: int = 8) -> None:
-        """Build the model, and load its weights.
+        """Build the model of a config, and load ``MODEL.WEIGHTS``.
 
-        Args:
-            cfg: config of an ActionDetector, a ClipClassifier or an AVPretrainer; ``MODEL.WEIGHTS``
-                are loaded. The "head" of an AVPretrainer is that of a ClipClassifier.
-            layers: names of the layers.
-            batch_size: clips per batch.
+        The config is of an ActionDetector, a ClipClassifier or an AVPretrainer, whose "head" is
+        that of a ClipClassifier. ``batch_size`` clips are run at once.
 
         Raises:
             FeatureError: there is no such layer.
@@ -80,9 +77,7 @@ class FeatureExtractor:
             "layers": self.layers,
             "head_parts": list(shapes),
             "head_channels": [shape.channels for shape in shapes.values()],
-            "num_frames": clip.NUM_FRAMES,
-            "stride": clip.STRIDE,
-            "stride_fps": clip.FPS,
+            **{"num_frames": clip.NUM_FRAMES, "stride": clip.STRIDE, "stride_fps": clip.FPS},
             "window": self._mapper.clip_reader.clip_sec,
             "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
             "config_sha256": digest_config(cfg),
@@ -150,15 +145,15 @@ class FeatureExtractor:
 
     def _read(self, path: str, time: float, boxes: np.ndarray) -> dict:
         """Return the model's input for the clip around a second."""
+        video = {"file_name": path, "source": path}
         if not self.detects:
             half = self._mapper.clip_reader.clip_sec / 2
             # Exactly as long as a clip, so that the mapper has no choice of its place.
             segment = {"start_sec": time - half, "end_sec": time + half}
-            clip = {"file_name": path, "clip_id": path, "labels": {}, "view": 0, "source": path}
-            return self._mapper({**clip, **segment})
+            return self._mapper({**video, **segment, "clip_id": path, "labels": {}, "view": 0})
         proposals = {"boxes": boxes[:, :4].astype(np.float32), "scores": boxes[:, 4]}
-        clip = {"file_name": path, "video_id": path, "image_id": f"{path},{time}", "source": path}
-        return self._mapper({**clip, "timestamp": time, "offset": 0.0, "proposals": proposals})
+        names = {"video_id": path, "image_id": f"{path},{time}", "timestamp": time, "offset": 0.0}
+        return self._mapper({**video, **names, "proposals": proposals})
 
     @torch.no_grad()
     def _extract(self, clips: list[dict]) -> dict[str, np.ndarray]:

@@ -20,11 +20,8 @@ class NegativeCurriculumHook(HookBase):
 
     An easy negative is the audio of another video, a hard one the audio of another time of the same
     video. The hook has no state: the ratio depends on the trainer's iteration only, so resumed
-    trainings continue correctly.
-
-    Args:
-        hard_after: first iteration (from 0) with hard negatives.
-        easy_ratio: fraction of easy negatives from then on, 0..1; before, it is 1.
+    trainings continue correctly. From iteration ``hard_after`` (from 0) on, the fraction
+    ``easy_ratio``, 0..1, of the negatives is easy.
     """
 
     def __init__(self, hard_after: int, easy_ratio: float) -> None:
@@ -46,11 +43,8 @@ class ResumablePreciseBN(hooks.PreciseBN):
     """Precise batch-norm statistics from batches that depend on the seed and the iteration only.
 
     Detectron2's hook continues one loader over all evaluations, whose position is in no checkpoint.
-    Here the data loader must be a ``TrainLoader`` of its own; its workers run only meanwhile.
-
-    Args:
-        *args: arguments of Detectron2's hook.
-        keep_audio: whether DropPathway is off meanwhile, as at test.
+    Here the data loader must be a ``TrainLoader`` of its own; its workers run only meanwhile. With
+    ``keep_audio``, DropPathway is off meanwhile, as at test.
     """
 
     def __init__(self, *args: Any, keep_audio: bool = False) -> None:
@@ -59,20 +53,18 @@ class ResumablePreciseBN(hooks.PreciseBN):
 
     def update_stats(self) -> None:
         """Update the statistics, see the base class."""
+        if self._disabled:
+            return
+        loader = self._data_loader
+        loader.seed = derive_seed(self.trainer.data_loader.seed, self.trainer.iter)
+        self._data_iter = iter(loader)
         drop_pathway = getattr(_unwrap(self.trainer.model).backbone, "drop_pathway", None)
         rate = drop_pathway.rate if drop_pathway else 0.0
         if drop_pathway and self.keep_audio:
             drop_pathway.rate = 0.0
-        self._update_stats()
+        super().update_stats()
         if drop_pathway:
             drop_pathway.rate = rate
-
-    def _update_stats(self) -> None:
-        if not self._disabled:
-            loader, iteration = self._data_loader, self.trainer.iter
-            loader.seed = derive_seed(self.trainer.data_loader.seed, iteration)
-            self._data_iter = iter(loader)
-        super().update_stats()
         self._data_iter = None
 
 
@@ -108,11 +100,9 @@ class BufferAverager(HookBase):
 
 
 def cut_metrics(path: str, start_iter: int) -> None:
-    """Remove the lines of a ``metrics.json`` that a resumed training writes again.
+    """Remove the lines of a ``metrics.json`` that a training from ``start_iter`` writes again.
 
-    Args:
-        path: json object per line with "iteration"; a last line may be torn.
-        start_iter: first iteration of the resumed training.
+    A last line may be torn.
     """
     if not os.path.exists(path):
         return

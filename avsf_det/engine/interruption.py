@@ -52,9 +52,6 @@ class StopHook(HookBase):
     an evaluation the process stops at once. A second Ctrl-C ends the process without a checkpoint.
 
     Put the hook after those that change the model, and before the evaluation.
-
-    Args:
-        checkpointer: checkpointer of the training.
     """
 
     def __init__(self, checkpointer: DetectionCheckpointer) -> None:

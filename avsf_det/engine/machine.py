@@ -15,12 +15,7 @@ BATCHES_PER_WORKER = 2  # that PyTorch's loader prefetches
 def choose_device(cfg: CfgNode, *, is_asked: bool) -> list[str]:
     """Check MODEL.DEVICE; replace Detectron2's default "cuda" where there is no GPU.
 
-    Args:
-        cfg: config, changed in place.
-        is_asked: whether somebody has written MODEL.DEVICE.
-
-    Returns:
-        lines for the log.
+    ``is_asked`` says whether somebody has written MODEL.DEVICE. Returns lines for the log.
 
     Raises:
         ConfigError: the device is unknown or this machine lacks it.
@@ -41,10 +36,10 @@ def choose_device(cfg: CfgNode, *, is_asked: bool) -> list[str]:
     if device.type not in count:
         raise ConfigError(f"MODEL.DEVICE is '{name}'; this project runs on cpu, cuda or mps")
     if not 0 <= (device.index or 0) < count[device.type]:
-        has = [f"{count[kind]} of {kind}" for kind in count if count[kind] and kind != "cpu"]
+        found = ["cpu", *(f"{n} of {kind}" for kind, n in count.items() if n and kind != "cpu")]
         raise ConfigError(
-            f"MODEL.DEVICE is '{name}', which this machine lacks; it has cpu"
-            f"{''.join(', ' + text for text in has)}. Give one of these"
+            f"MODEL.DEVICE is '{name}', which this machine lacks; it has {', '.join(found)}. Give "
+            "one of these"
         )
     return []
 
@@ -52,14 +47,8 @@ def choose_device(cfg: CfgNode, *, is_asked: bool) -> list[str]:
 def check_shared_memory(cfg: CfgNode, num_processes: int) -> list[str]:
     """Compare the batches that loader workers hold with the free shared memory.
 
-    Docker gives a container 64 MB, and a worker that finds no room dies of SIGBUS.
-
-    Args:
-        cfg: config of a training.
-        num_processes: number of training processes on this machine.
-
-    Returns:
-        lines for the log.
+    Docker gives a container 64 MB, and a worker that finds no room dies of SIGBUS. The training
+    has ``num_processes`` on this machine. Returns lines for the log.
 
     Raises:
         ConfigError: there is no room for a batch of each worker.
@@ -68,16 +57,16 @@ def check_shared_memory(cfg: CfgNode, num_processes: int) -> list[str]:
     if not workers or not os.path.isdir(SHARED_MEMORY):
         return []
     batch = _clip_bytes(cfg) * cfg.SOLVER.IMS_PER_BATCH // num_processes
+    least, most = batch * workers, batch * workers * BATCHES_PER_WORKER
     free = shutil.disk_usage(SHARED_MEMORY).free
     message = (
         f"{SHARED_MEMORY} has {free / 1e6:.0f} MB free, {workers} loader workers need "
-        f"{batch * workers / 1e6:.0f} to {batch * workers * BATCHES_PER_WORKER / 1e6:.0f} MB. "
-        "Start the container with --shm-size=8g or --ipc=host, or set a smaller "
-        "DATALOADER.NUM_WORKERS (0 needs none)"
+        f"{least / 1e6:.0f} to {most / 1e6:.0f} MB. Start the container with --shm-size=8g or "
+        "--ipc=host, or set a smaller DATALOADER.NUM_WORKERS (0 needs none)"
     )
-    if free < batch * workers:
+    if free < least:
         raise ConfigError(message)
-    return [message] if free < batch * workers * BATCHES_PER_WORKER else []
+    return [message] if free < most else []
 
 
 def _clip_bytes(cfg: CfgNode) -> int:

@@ -46,9 +46,8 @@ class PersonDetector:
         self.config_file, self.weights = find_detector(options.CONFIG_FILE, options.WEIGHTS)
         detector_cfg = _read_config(cfg, self.config_file)
         detector_cfg.MODEL.DEVICE = cfg.MODEL.DEVICE
-        # Two-stage and one-stage detectors have their own keys.
-        detector_cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = options.SCORE_THRESH
-        detector_cfg.MODEL.RETINANET.SCORE_THRESH_TEST = options.SCORE_THRESH
+        for kind in ("ROI_HEADS", "RETINANET"):  # two-stage and one-stage detectors
+            detector_cfg.MODEL[kind].SCORE_THRESH_TEST = options.SCORE_THRESH
         channels = detector_cfg.INPUT.FORMAT
         if channels not in ("RGB", "BGR"):
             raise PersonDetectorError(
@@ -63,10 +62,7 @@ class PersonDetector:
 
     @torch.no_grad()
     def __call__(self, frames: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Detect the persons in a batch of frames.
-
-        Args:
-            frames: frames of one batch, each uint8 (H, W, 3) RGB.
+        """Detect the persons in a batch of frames, each uint8 (H, W, 3) RGB.
 
         Returns:
             boxes float32 (N, 5) of each frame: x1, y1, x2, y2 in 0..1 of the frame, score;
@@ -87,14 +83,11 @@ class PersonDetector:
 
 
 def find_detector(config_file: str, weights: str) -> tuple[str, str]:
-    """Find the config and the weights of a detector.
+    """Return the path of a detector's config, and the path or URL of its weights.
 
     Args:
         config_file: path, or name in Detectron2's model zoo.
         weights: path or URL; "" for the weights of the model zoo.
-
-    Returns:
-        path of the config; path or URL of the weights.
 
     Raises:
         PersonDetectorError: one of them does not exist.

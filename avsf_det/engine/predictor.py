@@ -41,18 +41,15 @@ def keyframe_seconds(duration: float, rate: float = 1.0) -> list[float]:
 def load_action_names(cfg: CfgNode, label_map: str = "") -> tuple[list[int], list[str]]:
     """Return the ids (as in AVA's csv files) and the names of a model's actions.
 
-    Args:
-        cfg: config of the model.
-        label_map: path of a label map; "" for that of the first dataset of ``DATASETS.TEST``, whose
-            other files need not exist.
+    They are read from ``label_map`` or, if it is "", from that of the first dataset of
+    ``DATASETS.TEST``, whose other files need not exist.
 
     Raises:
         AnnotationError: the label map is missing or wrong.
         PredictorError: its number of actions is not the model's.
     """
     num_classes = cfg.MODEL.ROI_ACTION_HEAD.NUM_CLASSES
-    source = label_map
-    metadata: dict[str, Any] = {"label_map_file": label_map}
+    source, metadata = label_map, dict[str, Any](label_map_file=label_map)
     if not label_map:
         dataset = cfg.DATASETS.TEST[0] if cfg.DATASETS.TEST else ""
         source = f"dataset '{dataset}'"
@@ -80,10 +77,8 @@ def load_boxes(
 ) -> dict[str, dict[float, np.ndarray]]:
     """Return the person boxes of a csv by video id, in the form that :class:`ClipPredictor` takes.
 
-    Args:
-        csv_file: csv ``video_id,second,x1,y1,x2,y2,,score``.
-        min_score: smallest score of a box; keyframes stay even if they lose all boxes.
-        offset: second of the csv's clock at which the files start.
+    Rows are ``video_id,second,x1,y1,x2,y2,,score``. Boxes below ``min_score`` are left out, their
+    keyframes stay. ``offset`` is the second of the csv's clock at which the files start.
 
     Raises:
         AnnotationError: the file is missing or wrong.
@@ -113,21 +108,16 @@ class ClipPredictor:
         class_names: names of the K actions.
         class_ids: ids of the K actions, as in AVA's csv files.
         model: the model, in eval mode with folded batch norms.
-        clip_reader: number and times of a clip's frames; ``clip_reader.clip_sec`` is its length in
-            seconds.
+        clip_reader: number and times of a clip's frames; its ``clip_sec`` is the clip's length.
     """
 
     def __init__(
-        self,
-        cfg: CfgNode,
-        *,
-        person_detector: FindPersons | None = None,
-        label_map: str = "",
+        self, cfg: CfgNode, *, person_detector: FindPersons | None = None, label_map: str = ""
     ) -> None:
-        """Build the model, and load its weights.
+        """Build the model of a config, and load ``MODEL.WEIGHTS``.
 
         Args:
-            cfg: config of an ActionDetector; ``MODEL.WEIGHTS`` are loaded.
+            cfg: config of an ActionDetector.
             person_detector: detector for keyframes without given boxes; None for the
                 ``PersonDetector`` of the config, built when first needed.
             label_map: see :func:`load_action_names`.
@@ -178,30 +168,28 @@ class ClipPredictor:
         with SequentialVideoReader(path) as reader:
             if seconds is None:
                 seconds = keyframe_seconds(reader.duration) if boxes is None else sorted(boxes)
+            size = reader.height, reader.width
             for second in seconds:
                 if boxes is None:
                     persons = self.find_persons(reader.get_frames_played_at([second])[0])
                 else:
                     persons = boxes.get(second, np.zeros((0, 5), np.float32))
                 # Times are seconds of this file, so it starts at 0 on their clock.
-                size = reader.height, reader.width
                 keyframe = {"file_name": path, "timestamp": second, "offset": 0.0, "source": path}
                 yield second, self._predict(mapper, keyframe, persons, size)
 
     def predict_frames(self, frames: np.ndarray, persons: np.ndarray) -> Instances:
-        """Predict a clip of given frames, such as a camera's, without audio.
+        """Predict a clip of frames uint8 (T, H, W, 3) RGB, such as a camera's, without audio.
 
-        Args:
-            frames: uint8 (T, H, W, 3) RGB, played at :meth:`frame_times`.
-            persons: boxes float32 (N, 5) of the keyframe, which is frame T // 2.
+        They are those of :meth:`frame_times`; ``persons`` are the boxes float32 (N, 5) of the
+        keyframe, which is frame T // 2.
         """
         mapper = self._build_mapper()
 
         def pack(keyframe: dict) -> dict:
             # (T, H, W, 3) -> (3, T, H', W'); the transforms move the boxes along.
             clip, transforms = augment_clip(frames, self._augmentations)
-            logmel, has_audio = self.clip_reader.spectrogram(None)  # silence, False
-            audio = {"audio": logmel, "has_audio": has_audio}
+            audio = {"audio": self.clip_reader.spectrogram(None)[0], "has_audio": False}
             return mapper.pack(keyframe, clip, audio, transforms, frames.shape[1:3])
 
         return self._predict(pack, {"timestamp": 0.0}, persons, frames.shape[1:3])
@@ -230,11 +218,7 @@ class ClipPredictor:
         return sha.hexdigest()[:16]
 
     def _predict(
-        self,
-        mapper: Callable[[dict], dict],
-        keyframe: dict,
-        persons: np.ndarray,
-        size: tuple[int, int],
+        self, mapper: Callable, keyframe: dict, persons: np.ndarray, size: tuple[int, int]
     ) -> Instances:
         """Predict one keyframe of a video of ``size`` (height, width)."""
         persons = np.asarray(persons, np.float32).reshape(-1, 5)

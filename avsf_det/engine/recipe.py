@@ -29,12 +29,7 @@ class Recipe:
         self._fixed: set[str] = set()
 
     def add_source(self, cfg: CfgNode, keys: Collection[str]) -> None:
-        """Note the keys of a file, which have been set; turn scaling off if it means its numbers.
-
-        Args:
-            cfg: config, changed in place.
-            keys: full keys of the file.
-        """
+        """Note the full keys of a file, which have been set; turn scaling off if it means so."""
         if f"SOLVER.{WORLD_SIZE}" in keys:
             self._fixed -= {*keys}
             return
@@ -65,12 +60,11 @@ class Recipe:
         for key in self._fixed:
             group, name = key.split(".")
             scaled[group][name] = cfg[group][name]
-        # On one GPU the same number of clips would be days of work that a crash loses.
+        # On one GPU the same number of clips would be days of work that a crash loses. Rounding
+        # down to 0 would divide by it.
         period = min(scaled.SOLVER.CHECKPOINT_PERIOD, cfg.SOLVER.CHECKPOINT_PERIOD)
-        scaled.SOLVER.CHECKPOINT_PERIOD = period
-        # Rounding down to 0 would divide by it.
-        for name in ("MAX_ITER", "CHECKPOINT_PERIOD"):
-            scaled.SOLVER[name] = max(1, scaled.SOLVER[name])
+        scaled.SOLVER.CHECKPOINT_PERIOD = max(1, period)
+        scaled.SOLVER.MAX_ITER = max(1, scaled.SOLVER.MAX_ITER)
         note = (
             f"The recipe for {reference} processes is scaled to {num_processes}: "
             f"{_describe(cfg)} -> {_describe(scaled)}"

@@ -5,7 +5,6 @@ import logging
 import os
 import re
 import weakref
-from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -69,15 +68,8 @@ class Trainer(DefaultTrainer):
         self._trainer = step(self.model, self.data_loader, self.optimizer)
         self._trainer.output_dir = cfg.OUTPUT_DIR
 
-    @classmethod
-    def build_train_loader(cls, cfg: CfgNode) -> Iterable[list[dict]]:
-        """Return the endless loader of training batches."""
-        return build_clip_train_loader(cfg)
-
-    @classmethod
-    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict]]:
-        """Return the loader of a test dataset."""
-        return build_clip_test_loader(cfg, dataset_name)
+    build_train_loader = staticmethod(build_clip_train_loader)
+    build_test_loader = staticmethod(build_clip_test_loader)
 
     @classmethod
     def test(
@@ -107,9 +99,8 @@ class Trainer(DefaultTrainer):
         """
         if cfg.MODEL.META_ARCHITECTURE == "AVPretrainer":
             return SyncEvaluator()
-        folder = os.path.join(cfg.OUTPUT_DIR, "inference")
-        if len(cfg.DATASETS.TEST) > 1:
-            folder = os.path.join(folder, dataset_name)
+        several = len(cfg.DATASETS.TEST) > 1
+        folder = os.path.join(cfg.OUTPUT_DIR, "inference", *[dataset_name] * several)
         match MetadataCatalog.get(dataset_name).evaluator_type:
             case "ava":
                 # The evaluator names the origin of the boxes, because they limit the mAP.
@@ -147,12 +138,9 @@ class Trainer(DefaultTrainer):
         for i, hook in enumerate(built):
             if isinstance(hook, hooks.PreciseBN):
                 # Ours reads with as many workers as training, instead of none.
-                loader = self.build_train_loader(self.cfg)
-                num_iter = test.PRECISE_BN.NUM_ITER
-                built[i] = ResumablePreciseBN(
-                    *(test.EVAL_PERIOD, self.model, loader, num_iter),
-                    keep_audio=test.PRECISE_BN.KEEP_AUDIO,
-                )
+                args = self.model, self.build_train_loader(self.cfg), test.PRECISE_BN.NUM_ITER
+                keep_audio = test.PRECISE_BN.KEEP_AUDIO
+                built[i] = ResumablePreciseBN(test.EVAL_PERIOD, *args, keep_audio=keep_audio)
             if isinstance(hook, hooks.EvalHook):
                 built[i] = hooks.EvalHook(test.EVAL_PERIOD, self._evaluate)
         # After the hooks that change the model or save it, before a long evaluation.

@@ -15,15 +15,8 @@ def select_by_activitynet(
     Rows on keyframes that the ground-truth file does not contain are dropped. A row of a class
     outside the label map is enough to keep its keyframe, and so is a row without a person: there
     is nothing to find, so that all detections there are wrong. Of the others, each keyframe keeps
-    the highest scored.
-
-    Args:
-        detections: rows with scores.
-        rows: int (N,), indices of the rows whose class is in the label map, in file order.
-        ground_truth: annotated rows of all classes.
-
-    Returns:
-        the indices that are left, in file order.
+    the highest scored. ``rows``, int (N,) in file order, are the indices whose class is in the
+    label map; those that are left are returned.
     """
     named = {*ground_truth.keyframes, *ground_truth.empty}
     is_named = np.array([k in named for k in detections.keyframes], bool)
@@ -38,11 +31,6 @@ def select_highest_scored(detections: ActionBoxes, rows: np.ndarray, cap: int) -
     if its score is above the lowest. So with ties at the cut-off score, only rows among the
     keyframe's first ``cap`` rows (file order) with at least that score are eligible. The largest
     of them by class and box are kept.
-
-    Args:
-        detections: rows with scores.
-        rows: int (N,), indices of rows in file order.
-        cap: most rows of a keyframe.
 
     Returns:
         indices into ``rows``, ascending.

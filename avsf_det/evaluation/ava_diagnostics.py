@@ -56,14 +56,11 @@ def explain_no_match(
         )
     if np.abs(detections.boxes).max() > 2:
         causes.append("boxes look like pixels: they must be fractions of width and height, 0..1")
-    causes = causes or [
+    said = "; ".join(causes) or (
         "the keyframes that both have carry no ground truth of the label map's classes, or are "
         "excluded"
-    ]
-    return (
-        f"none of the {len(detections)} detections is on a keyframe of the ground truth: "
-        f"{'; '.join(causes)}"
     )
+    return f"none of the {len(detections)} detections is on a keyframe of the ground truth: {said}"
 
 
 def find_format_errors(
@@ -75,13 +72,8 @@ def find_format_errors(
     """Return lines about what may be wrong with the form of detections.
 
     If the mAP is below ``LOW_MAP``, the detections are scored again without each usual mistake. It
-    is named if it costs more than half of the mAP and more than 0.05.
-
-    Args:
-        detections: scored rows.
-        label_map: action id to name of the scored classes.
-        result: their result.
-        evaluate: function that scores other detections in the same way.
+    is named if it costs more than half of the mAP and more than 0.05. ``evaluate`` scores other
+    detections in the same way as those of ``result``.
     """
     lines = []
     unknown = ~np.isin(detections.actions, list(label_map))

@@ -44,35 +44,24 @@ class AVAEvaluator(DatasetEvaluator):
     """
 
     def __init__(
-        self,
-        dataset_name: str,
-        output_dir: str,
-        protocol: str = "default",
-        *,
-        box_source: str | None = None,
+        self, dataset_name: str, output_dir: str, protocol: str = "default", *, box_source: str = ""
     ) -> None:
         """Take everything from the metadata of the dataset; files are read by :meth:`evaluate`.
 
-        Args:
-            dataset_name: registered dataset with the metadata ``action_classes``,
-                ``action_csv_ids``, ``scored_action_csv_ids`` (None: all), ``annotation_file`` and
-                ``excluded_file`` ("" when there is none).
-            output_dir: folder of the written files.
-            protocol: "default" or "activitynet".
-            box_source: source of the person boxes, for the log; by default the metadata's
-                ``proposal_file``.
+        These are ``action_classes``, ``action_csv_ids``, ``scored_action_csv_ids`` (None: all),
+        ``annotation_file`` and ``excluded_file`` ("" when there is none). The protocol is "default"
+        or "activitynet". ``box_source`` names the source of the person boxes in the log, by default
+        the metadata's ``proposal_file``.
         """
         if protocol not in PROTOCOLS:
             raise AVAEvaluationError(
                 f"AVA protocol is {protocol!r}; choose one of {', '.join(PROTOCOLS)}"
             )
         meta = MetadataCatalog.get(dataset_name)
-        self._dataset_name = dataset_name
-        self._output_dir = output_dir
+        self._dataset_name, self._output_dir = dataset_name, output_dir
         self._protocol = protocol
         self._box_source = box_source or meta.get("proposal_file", "") or "not named"
-        self._annotation_file = meta.annotation_file
-        self._excluded_file = meta.excluded_file
+        self._annotation_file, self._excluded_file = meta.annotation_file, meta.excluded_file
         self._num_actions = len(meta.action_csv_ids)
         scored = meta.scored_action_csv_ids
         # Columns of action_scores that count: a column is the rank of its id in the label map.
@@ -88,13 +77,9 @@ class AVAEvaluator(DatasetEvaluator):
         self._predictions = []
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """Keep the predictions of some keyframes.
+        """Keep the predictions of some keyframes: model inputs and outputs (contracts 2 and 3).
 
-        Args:
-            inputs: model inputs, with ``image_id``, ``video_id``, ``timestamp`` (seconds in the
-                csv's clock), ``height`` and ``width`` (pixels of the source).
-            outputs: ``{"instances": Instances}`` of each input, with ``pred_boxes`` in pixels of
-                the source and ``action_scores`` (N, K), the dataset's actions first.
+        The dataset's actions are the first columns of ``action_scores`` (N, K).
 
         Raises:
             AVAEvaluationError: the model scores too few actions, or gives NaN or infinity.
@@ -141,11 +126,9 @@ class AVAEvaluator(DatasetEvaluator):
                 )
         if not any(len(boxes) for _, _, boxes, _ in predictions):
             self._logger.warning(
-                "No person box in %d keyframes of %s: mAP is 0. Person boxes: %s; is "
-                "DATASETS.PROPOSAL_MIN_SCORE_TEST above all their scores?",
-                len(predictions),
-                self._dataset_name,
-                self._box_source,
+                f"No person box in {len(predictions)} keyframes of {self._dataset_name}: mAP is 0. "
+                f"Person boxes: {self._box_source}; is DATASETS.PROPOSAL_MIN_SCORE_TEST above all "
+                "their scores?"
             )
         with self._open("ava_predictions.csv") as file:
             for video_id, timestamp, boxes, scores in predictions:
@@ -159,15 +142,11 @@ class AVAEvaluator(DatasetEvaluator):
         )
         self._write_results(result)
         self._logger.info(
-            "AVA frame-mAP of %s, %d keyframes run, person boxes: %s\n%s",
-            self._dataset_name,
-            len(predictions),
-            self._box_source,
-            result.table(),
+            f"AVA frame-mAP of {self._dataset_name}, {len(predictions)} keyframes run, person "
+            f"boxes: {self._box_source}\n{result.table()}"
         )
-        metrics = {"mAP": result.mean_ap}
-        metrics.update({f"AP-{c.name}": c.ap for c in result.classes})
-        return OrderedDict(ava=metrics)
+        per_class = {f"AP-{c.name}": c.ap for c in result.classes}
+        return OrderedDict(ava={"mAP": result.mean_ap, **per_class})
 
     def _open(self, name: str) -> AbstractContextManager[TextIO]:
         return open_atomic(os.path.join(self._output_dir, name))

@@ -39,8 +39,7 @@ def evaluate_ava(
 ) -> AVAResult:
     """Compute the frame-mAP. Arguments and errors are those of :func:`rank_detections`."""
     ranked, counts = rank_detections(detections, ground_truth, label_map, excluded, protocol)
-    classes = []
-    counts["matched_boxes"] = 0
+    classes, counts["matched_boxes"] = [], 0
     for c in ranked:
         hits, num = c.found >= 0, len(c.ground_truth)
         counts["matched_boxes"] += int(hits.sum())
@@ -116,14 +115,10 @@ def rank_detections(
         # By appearance of the keyframes, on which the rank of equal scores depends (see above).
         det = det[np.argsort(first_row[detections.keyframe[det]], kind="stable")]
         scores = detections.scores[det]
-        found = _match(
-            detections.boxes[det],
-            scores,
-            known[detections.keyframe[det]],
-            ground_truth.boxes[gt_rows[gt]],
-            gt_keyframe[gt],
-            len(gt_keyframes),
+        pairs = pair_by_keyframe(
+            known[detections.keyframe[det]], gt_keyframe[gt], len(gt_keyframes)
         )
+        found = _match(detections.boxes[det], scores, ground_truth.boxes[gt_rows[gt]], *pairs)
         found = np.append(gt_rows[gt], -1)[found]  # index -1 stays -1
         order = np.argsort(scores, kind="stable")[::-1]
         return RankedClass(id_, name, gt_rows[gt], det[order], found[order])
@@ -148,11 +143,9 @@ def rank_detections(
 
 
 def average_precision(hits: np.ndarray, num_ground_truth: int) -> float:
-    """Return the all-point interpolated AP.
+    """Return the all-point interpolated AP; there is at least one box to be found.
 
-    Args:
-        hits: bool (N,), whether each detection finds a box of its own, by descending score.
-        num_ground_truth: boxes to be found, at least 1.
+    ``hits``, bool (N,): whether each detection finds a box of its own, by descending score.
     """
     precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
     # Interpolated: the highest precision at this recall or above it.
@@ -186,16 +179,13 @@ def _split_by_class(rows: np.ndarray, classes: np.ndarray, num_classes: int) -> 
 
 
 def _match(
-    boxes: np.ndarray,
-    scores: np.ndarray,
-    keyframe: np.ndarray,
-    gt_boxes: np.ndarray,
-    gt_keyframe: np.ndarray,
-    num_keyframes: int,
+    boxes: np.ndarray, scores: np.ndarray, gt_boxes: np.ndarray, det: np.ndarray, gt: np.ndarray
 ) -> np.ndarray:
-    """Return for each detection of one class the index of the box that it finds, -1 for none."""
+    """Return for each detection of one class the index of the box that it finds, -1 for none.
+
+    ``det`` and ``gt`` are the pairs of the same keyframe, see :func:`pair_by_keyframe`.
+    """
     found = np.full(len(boxes), -1)
-    det, gt = pair_by_keyframe(keyframe, gt_keyframe, num_keyframes)
     overlap = iou_of_pairs(boxes[det], gt_boxes[gt])
     # Each detection claims the box that it overlaps most ...
     order = np.lexsort((-overlap, det))  # stable: of equal overlaps the first ground truth

@@ -20,55 +20,33 @@ class AVAEvaluationError(AVSFError):
 
 @dataclass(frozen=True)
 class ClassResult:
-    """AP of one class.
+    """AP of one class."""
 
-    Attributes:
-        id: id in the label map.
-        name: name in the label map.
-        ap: average precision in 0..1, nan without ground truth.
-        num_ground_truth: number of its ground-truth boxes.
-        num_detections: number of its detections.
-    """
-
-    id: int
+    id: int  # in the label map
     name: str
-    ap: float
-    num_ground_truth: int
+    ap: float  # in 0..1, nan without ground truth
+    num_ground_truth: int  # boxes
     num_detections: int
 
 
 @dataclass(frozen=True)
 class RankedClass:
-    """Rows of one class, as AP counts them.
+    """Rows of one class, as AP counts them."""
 
-    Attributes:
-        id: id in the label map.
-        name: name in the label map.
-        ground_truth: int64 (M,), rows of the ground truth, by keyframe.
-        detections: int64 (N,), rows of the detections, the highest rank first.
-        found: int64 (N,), the ground-truth row that each detection finds; -1: none, it is wrong.
-    """
-
-    id: int
+    id: int  # in the label map
     name: str
-    ground_truth: np.ndarray
-    detections: np.ndarray
-    found: np.ndarray
+    ground_truth: np.ndarray  # int64 (M,), rows of the ground truth, by keyframe
+    detections: np.ndarray  # int64 (N,), rows of the detections, the highest rank first
+    found: np.ndarray  # int64 (N,), ground-truth row that each detection finds; -1: it is wrong
 
 
 @dataclass(frozen=True)
 class AVAResult:
-    """Result of :func:`avsf_det.evaluation.ava_map.evaluate_ava`.
+    """Result of :func:`avsf_det.evaluation.ava_map.evaluate_ava`."""
 
-    Attributes:
-        protocol: one of ``PROTOCOLS``.
-        classes: one entry per class of the label map, in its order.
-        counts: numbers of keyframes and rows that were used, matched and dropped. A box with k
-            actions is k rows.
-    """
-
-    protocol: str
-    classes: list[ClassResult]
+    protocol: str  # one of PROTOCOLS
+    classes: list[ClassResult]  # in the order of the label map
+    # Keyframes and rows that were used, matched and dropped. A box with k actions is k rows.
     counts: dict[str, int]
 
     @property

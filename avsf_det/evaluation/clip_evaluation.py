@@ -1,9 +1,10 @@
 """Top-1 and top-5 accuracy of clips as a Detectron2 evaluator."""
 
+import itertools
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,21 +24,14 @@ _REDUCTIONS: dict[str, Callable[..., np.ndarray]] = {"sum": np.mean, "max": np.m
 
 @dataclass
 class ClipViews:
-    """One clip with the views that were evaluated so far.
+    """One clip with the views that were evaluated so far."""
 
-    Attributes:
-        clip_id: id of the clip, unique in the dataset.
-        num_views: number of views of the clip.
-        labels: task -> () or (K,), labels of the whole clip.
-        views: view -> task -> scores (K,); emptied once they are merged, to save memory.
-        scores: task -> merged scores (K,); empty until all views are there.
-    """
-
-    clip_id: str
+    clip_id: str  # unique in the dataset
     num_views: int
-    labels: TaskArrays
+    labels: TaskArrays  # () or (K,), of the whole clip
+    # View to scores (K,); emptied once they are merged, to save memory.
     views: dict[int, TaskArrays] = field(default_factory=dict)
-    scores: TaskArrays = field(default_factory=dict)
+    scores: TaskArrays = field(default_factory=dict)  # merged; empty until all views are there
 
 
 class ViewMerger:
@@ -45,15 +39,13 @@ class ViewMerger:
 
     A clip is merged once all its views are there, in the order of the views and in float64. So the
     result is bit-equal, whatever order and processes the views come from.
+
+    Args:
+        rule: "sum" or "max". The sum is divided by the number of views, so that runs with more
+            views do not weigh more when runs are fused; the ranking is that of the sum.
     """
 
     def __init__(self, rule: str) -> None:
-        """Set how scores are merged.
-
-        Args:
-            rule: "sum" or "max". The sum is divided by the number of views, so that runs with more
-                views do not weigh more when runs are fused; the ranking is that of the sum.
-        """
         self._reduce = _REDUCTIONS[rule]
         self.clips: dict[str, ClipViews] = {}
 
@@ -61,14 +53,10 @@ class ViewMerger:
         self, clip_id: str, view: int, num_views: int, scores: TaskArrays, labels: TaskArrays
     ) -> None:
         """Add one view (index 0..num_views-1) of a clip; for the rest see :class:`ClipViews`."""
-        self._join(ClipViews(clip_id, num_views, labels, {view: scores}))
+        self.join(ClipViews(clip_id, num_views, labels, {view: scores}))
 
-    def update(self, clips: Mapping[str, ClipViews]) -> None:
-        """Add the ``clips`` of another process."""
-        for clip in clips.values():
-            self._join(clip)
-
-    def _join(self, new: ClipViews) -> None:
+    def join(self, new: ClipViews) -> None:
+        """Add views of a clip, which may come from another process."""
         empty = ClipViews(new.clip_id, new.num_views, new.labels)
         clip = self.clips.setdefault(new.clip_id, empty)
         if new.num_views != clip.num_views or not set(new.views) <= set(range(clip.num_views)):
@@ -85,15 +73,14 @@ class ViewMerger:
                 "loader must give each view once (Detectron2's InferenceSampler does)"
             )
         clip.views.update(new.views)
-        clip.scores = new.scores
+        clip.scores = dict(new.scores)
         # Merge as soon as the clip is complete: one (K,) array per clip instead of one per view.
         if len(clip.views) == clip.num_views:
             views = [clip.views[view] for view in range(clip.num_views)]
-            clip.scores = {task: self._merge([v[task] for v in views]) for task in views[0]}
+            for task in views[0]:
+                stacked = np.stack([view[task] for view in views]).astype(np.float64)
+                clip.scores[task] = self._reduce(stacked, axis=0).astype(np.float32)
             clip.views = {}
-
-    def _merge(self, views: list[np.ndarray]) -> np.ndarray:
-        return self._reduce(np.stack(views).astype(np.float64), axis=0).astype(np.float32)
 
     def finish(self) -> list[ClipViews]:
         """Return all clips, sorted by id.
@@ -104,8 +91,7 @@ class ViewMerger:
         if not self.clips:
             raise ClipEvaluationError("no clip was evaluated; is the test set empty?")
         clips = [clip for _, clip in sorted(self.clips.items())]
-        partial = [clip for clip in clips if not clip.scores]
-        if partial:
+        if partial := [clip for clip in clips if not clip.scores]:
             clip = partial[0]
             raise ClipEvaluationError(
                 f"{len(partial)} of {len(clips)} clips lack views, such as clip {clip.clip_id}: "
@@ -135,20 +121,17 @@ class ClipEvaluator(DatasetEvaluator):
         view_rule: str = "sum",
         score: Callable[[ClipScores], dict[str, TaskResult]] = score_clips,
     ) -> None:
-        """Read the metadata of the dataset.
+        """Read the metadata ``task_classes`` (task -> class names) and ``multi_label``.
 
         Args:
-            dataset_name: registered dataset with the metadata ``task_classes`` (task -> class
-                names) and ``multi_label``.
+            dataset_name: registered dataset.
             output_dir: folder of the files, created if needed.
             view_rule: how the scores of views are merged, see :class:`ViewMerger`.
             score: function that computes the result of each task from the scores of all clips.
         """
         meta = MetadataCatalog.get(dataset_name)
-        self._dataset_name = dataset_name
-        self._output_dir = output_dir
-        self._view_rule = view_rule
-        self._score = score
+        self._dataset_name, self._output_dir = dataset_name, output_dir
+        self._view_rule, self._score = view_rule, score
         self._classes: dict[str, list[str]] = meta.task_classes
         self._multi_label: bool = meta.multi_label
         self._logger = logging.getLogger(__name__)
@@ -160,13 +143,9 @@ class ClipEvaluator(DatasetEvaluator):
         self._warned: set[str] = set()  # tasks
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """Add the views of a batch.
+        """Add the views of a batch: model inputs and outputs (contracts 2 and 3).
 
-        Args:
-            inputs: model inputs, with ``clip_id``, ``view``, ``num_views`` and ``labels``: task ->
-                integer tensor, or multi-hot (K,); without the task if the clip has no label.
-            outputs: ``{"scores": {task: (K,)}}`` of each input, in 0..1, the classes of the dataset
-                first. A model may lack tasks of the dataset.
+        The dataset's classes are the first scores of a task, and the model may lack tasks.
 
         Raises:
             ClipEvaluationError: an unknown task, too few classes, NaN, or inconsistent views.
@@ -231,8 +210,8 @@ class ClipEvaluator(DatasetEvaluator):
         if not comm.is_main_process():
             return None
         views = ViewMerger(self._view_rule)
-        for clips in gathered:
-            views.update(clips)
+        for clip in itertools.chain.from_iterable(clips.values() for clips in gathered):
+            views.join(clip)
         scores = self._to_scores(views.finish())
         PathManager.mkdirs(self._output_dir)
         path = os.path.join(self._output_dir, "scores.npz")
@@ -256,10 +235,7 @@ class ClipEvaluator(DatasetEvaluator):
             source=self._dataset_name,
             clip_ids=[clip.clip_id for clip in clips],
             scores={task: np.stack([clip.scores[task] for clip in clips]) for task in tasks},
-            labels={
-                task: self._stack_labels(task, (clip.labels.get(task) for clip in clips))
-                for task in tasks
-            },
+            labels={t: self._stack_labels(t, (c.labels.get(t) for c in clips)) for t in tasks},
             classes={task: list(self._classes[task]) for task in tasks},
         )
 

@@ -15,21 +15,14 @@ _PAIRS_AT_ONCE = 1 << 21  # scores of (verb, noun) pairs held in memory: 16 MiB 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """Metrics of one task. The class fields are empty for a task without a per-class table.
+    """Metrics of one task. The class fields are empty for a task without a per-class table."""
 
-    Attributes:
-        num_clips: number of clips with a label; only these count.
-        metrics: "top1" and "top5", or "mAP" -> percent.
-        class_names: K names.
-        class_clips: number of clips of each class, int (K,).
-        class_metrics: "top1" and "top5", or "AP" -> percent, float64 (K,); nan for a class without
-            clips.
-    """
-
-    num_clips: int
-    metrics: dict[str, float]
+    num_clips: int  # with a label; only these count
+    metrics: dict[str, float]  # "top1" and "top5", or "mAP" -> percent
     class_names: list[str] = field(default_factory=list)
+    # Number of clips of each class, int (K,).
     class_clips: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    # "top1" and "top5", or "AP" -> percent, float64 (K,); nan for a class without clips.
     class_metrics: dict[str, np.ndarray] = field(default_factory=dict)
 
 
@@ -39,12 +32,9 @@ def score_clips(
     """Compute top-1 and top-5 accuracy of each task, or mAP if clips have several labels.
 
     With the tasks "verb" and "noun" there is an "action", too: verb and noun must both be correct,
-    where pairs are ranked by the product of their scores.
-
-    Args:
-        scores: scores of all clips.
-        verb_noun_counts: number of occurrences of each pair in training, (V, N). If given, there is
-            an "action_prior", which ranks by the product times P(noun | verb).
+    where pairs are ranked by the product of their scores. ``verb_noun_counts`` (V, N) are those of
+    the training; with them there is an "action_prior", which ranks by the product times
+    P(noun | verb).
 
     Returns:
         Task -> result. Tasks without any label are left out.
@@ -67,11 +57,7 @@ def score_clips(
 def label_rank(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return the number of classes that rank before the correct one, int64 (N,).
 
-    Among equal scores the lower class comes first.
-
-    Args:
-        scores: scores (N, K).
-        labels: correct classes, int (N,), 0..K-1.
+    Scores are (N, K), labels int (N,) in 0..K-1. Among equal scores the lower class comes first.
     """
     own = np.take_along_axis(scores, labels[:, None], axis=1)  # (N, 1)
     before = np.arange(scores.shape[1]) < labels[:, None]
@@ -79,22 +65,15 @@ def label_rank(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def pair_rank(
-    verb_scores: np.ndarray,
-    noun_scores: np.ndarray,
-    verbs: np.ndarray,
+    verb_scores: np.ndarray,  # (B, V)
+    noun_scores: np.ndarray,  # (B, N)
+    verbs: np.ndarray,  # correct ones, int (B,)
     nouns: np.ndarray,
-    prior: np.ndarray | None = None,
+    prior: np.ndarray | None = None,  # P(noun | verb), (V, N)
 ) -> np.ndarray:
     """Return the number of all V * N pairs that rank before the correct one, int64 (B,).
 
     A pair is scored by verb x noun x prior in float64. For ties see :func:`label_rank`.
-
-    Args:
-        verb_scores: scores (B, V) of B clips.
-        noun_scores: scores (B, N).
-        verbs: correct verbs, int (B,).
-        nouns: correct nouns, int (B,).
-        prior: P(noun | verb), (V, N); None: 1.
     """
     num_verbs, num_nouns = verb_scores.shape[1], noun_scores.shape[1]
     labels = verbs * num_nouns + nouns  # index in the flattened (V, N)
@@ -125,11 +104,7 @@ def average_precision_by_class(scores: np.ndarray, labels: np.ndarray) -> np.nda
     """Compute the AP of each class like the official Charades script.
 
     The AP is the mean, over the clips of the class, of the precision at their rank. Equal scores
-    rank in the order of the clips.
-
-    Args:
-        scores: scores (N, K).
-        labels: labels, bool (N, K).
+    rank in the order of the clips. Scores are (N, K), labels bool (N, K).
 
     Returns:
         AP in 0..1, float64 (K,); nan for a class without clips.
@@ -172,21 +147,13 @@ def _score_pairs(scores: ClipScores, prior: np.ndarray | None) -> TaskResult:
             "Count the training annotations of the same dataset"
         )
     rows = scores.labelled("verb") & scores.labelled("noun")
-    ranks = pair_rank(
-        scores.scores["verb"][rows],
-        scores.scores["noun"][rows],
-        scores.labels["verb"][rows],
-        scores.labels["noun"][rows],
-        prior,
-    )
+    verb, noun = ((scores.scores[t][rows], scores.labels[t][rows]) for t in ("verb", "noun"))
+    ranks = pair_rank(verb[0], noun[0], verb[1], noun[1], prior)
     return TaskResult(len(ranks), _accuracy(ranks))
 
 
 def _accuracy(ranks: np.ndarray) -> dict[str, float]:
     return {f"top{k}": float(100 * (ranks < k).mean()) for k in (1, 5)}
-
-
-# Tables -------------------------------------------------------------------------------------------
 
 
 def format_results(results: Mapping[str, TaskResult]) -> str:
@@ -220,8 +187,8 @@ def write_class_metrics(result: TaskResult, path: str) -> None:
 
 def _class_rows(result: TaskResult) -> list[tuple[str, int, dict[str, float | None]]]:
     """Return name, clips and metrics of each class; the metrics are None without clips."""
-    rows = []
-    for i, (name, clips) in enumerate(zip(result.class_names, result.class_clips, strict=True)):
-        values = {m: float(v[i]) if clips else None for m, v in result.class_metrics.items()}
-        rows.append((name, int(clips), values))
-    return rows
+    found, metrics = zip(result.class_names, result.class_clips, strict=True), result.class_metrics
+    return [
+        (name, int(clips), {m: float(v[i]) if clips else None for m, v in metrics.items()})
+        for i, (name, clips) in enumerate(found)
+    ]

@@ -28,26 +28,20 @@ class ClipEvaluationError(AVSFError):
 
 @dataclass(frozen=True)
 class ClipScores:
-    """Scores of N clips.
-
-    Attributes:
-        source: file or dataset, for messages.
-        clip_ids: N distinct ids.
-        scores: task -> float32 (N, K), higher is more likely.
-        labels: task -> int64 (N,), -1 for a clip without a label; or, for a task with several
-            labels per clip, bool (N, K), all False for a clip without labels.
-        classes: task -> names of the K classes.
+    """Scores of N clips. All dicts have the tasks as keys.
 
     Raises:
         ClipEvaluationError: shapes are inconsistent, a clip occurs twice, a label is out of range,
             or a score is not finite.
     """
 
-    source: str
-    clip_ids: list[str]
-    scores: dict[str, np.ndarray]
+    source: str  # file or dataset, for messages
+    clip_ids: list[str]  # N distinct ids
+    scores: dict[str, np.ndarray]  # float32 (N, K), higher is more likely
+    # int64 (N,), -1 for a clip without a label; or, for a task with several labels per clip, bool
+    # (N, K), all False for a clip without labels.
     labels: dict[str, np.ndarray]
-    classes: dict[str, list[str]]
+    classes: dict[str, list[str]]  # names of the K classes
 
     def __post_init__(self) -> None:
         if len(set(self.clip_ids)) < len(self.clip_ids):
@@ -126,10 +120,5 @@ def read_scores(path: str) -> ClipScores:
                 f"{path}: {name} is {array.dtype} {array.shape}; give the scores.npz of a run"
             )
     scores, labels, classes = ({t: parts[f"{p}.{t}"] for t in tasks} for p in _PARTS)
-    return ClipScores(
-        source=path,
-        clip_ids=parts["clip_ids"].tolist(),
-        scores=scores,
-        labels=labels,
-        classes={task: names.tolist() for task, names in classes.items()},
-    )
+    names_of = {task: names.tolist() for task, names in classes.items()}
+    return ClipScores(path, parts["clip_ids"].tolist(), scores, labels, names_of)

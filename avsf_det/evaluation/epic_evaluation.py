@@ -21,13 +21,7 @@ class EPICEvaluator(ClipEvaluator):
     """
 
     def __init__(self, dataset_name: str, output_dir: str, *, use_prior: bool = False) -> None:
-        """Read the metadata of the dataset.
-
-        Args:
-            dataset_name: see :class:`ClipEvaluator`.
-            output_dir: see :class:`ClipEvaluator`.
-            use_prior: whether to count the pairs of the metadata ``train_annotation_file``.
-        """
+        """Read the metadata; with a prior, count the pairs of its ``train_annotation_file``."""
         train_csv = MetadataCatalog.get(dataset_name).train_annotation_file if use_prior else ""
 
         def score(scores: ClipScores) -> dict[str, TaskResult]:
@@ -43,15 +37,10 @@ def read_verb_noun_counts(csv_file: str, scores: ClipScores) -> np.ndarray:
     """Count the (verb, noun) pairs of a training csv of EPIC-Kitchens-55 or -100.
 
     Clips of ``scores`` are not counted: the csv of EPIC-55 contains the validation participants
-    (26 and up), too.
-
-    Args:
-        csv_file: csv with the columns ``uid`` or ``narration_id``, ``verb_class`` and
-            ``noun_class``.
-        scores: scores of V verbs and N nouns as tasks "verb" and "noun".
+    (26 and up), too. Its columns are ``uid`` or ``narration_id``, ``verb_class``, ``noun_class``.
 
     Returns:
-        Counts, int64 (V, N).
+        Counts, int64 (V, N), for the V and N classes of the tasks "verb" and "noun".
 
     Raises:
         ClipEvaluationError: a task or a column is missing, a class is out of range, or there is no
@@ -69,8 +58,7 @@ def read_verb_noun_counts(csv_file: str, scores: ClipScores) -> np.ndarray:
     place, columns = next(rows, (f"{csv_file}:1", []))
     # EPIC-100 names the clip narration_id, EPIC-55 uid.
     names = ("narration_id" if "narration_id" in columns else "uid", "verb_class", "noun_class")
-    missing = [name for name in names if name not in columns]
-    if missing:
+    if missing := [name for name in names if name not in columns]:
         raise ClipEvaluationError(
             f"{place}: no column {', '.join(missing)} among {', '.join(columns)}; give the "
             "official training csv of EPIC-Kitchens"
@@ -81,7 +69,7 @@ def read_verb_noun_counts(csv_file: str, scores: ClipScores) -> np.ndarray:
         clip_id, verb, noun = ("".join(row[i : i + 1]) for i in positions)
         if clip_id not in evaluated:  # no leak from the evaluated clips
             pair = [int(x) if x.isdecimal() and len(x) < 9 else sys.maxsize for x in (verb, noun)]
-            if pair[0] >= counts.shape[0] or pair[1] >= counts.shape[1]:
+            if np.greater_equal(pair, counts.shape).any():
                 raise ClipEvaluationError(
                     f"{place}: verb_class, noun_class are '{verb}', '{noun}', not two numbers "
                     f"below {counts.shape}; is this the csv of the dataset that was evaluated?"

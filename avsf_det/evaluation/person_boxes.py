@@ -12,17 +12,13 @@ from .ava_results import AVAResult
 def evaluate_persons(
     found: Mapping[Keyframe, np.ndarray], annotated: Mapping[Keyframe, np.ndarray]
 ) -> AVAResult:
-    """Score detected persons with boxes matched at IoU 0.5.
+    """Return the result of one class, "person", with boxes matched at IoU 0.5.
 
     Only annotated keyframes count: which persons the others show is unknown.
 
     Args:
         found: for each keyframe boxes (N, 5): x1, y1, x2, y2 in 0..1, score.
         annotated: for each keyframe boxes (N, 4).
-
-    Returns:
-        the result of one class, "person". AP is its ``mean_ap``, and ``counts`` has
-        "matched_boxes", "ground_truth_boxes" and "detections".
 
     Raises:
         AVAEvaluationError: nothing is annotated, or no keyframe of ``found`` is.

@@ -24,19 +24,11 @@ class SyncEvaluator(DatasetEvaluator):
         self._clips: dict[tuple[str, int], dict] = {}  # by clip id and view
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """Add the clips of a batch.
-
-        Args:
-            inputs: model inputs, with "clip_id" and "view".
-            outputs: outputs of :meth:`avsf_det.modeling.AVPretrainer.inference`.
-        """
+        """Add a batch: model inputs, and what ``AVPretrainer.inference`` returns for them."""
         for clip, output in zip(inputs, outputs, strict=True):
+            levels = output.get("embeddings", {}).items()
             kept: dict = {"valid": output.get("valid", False)}
-            if "embeddings" in output:
-                kept["embeddings"] = {
-                    level: {name: x.cpu().numpy() for name, x in vectors.items()}
-                    for level, vectors in output["embeddings"].items()
-                }
+            kept["embeddings"] = {k: {n: x.cpu().numpy() for n, x in v.items()} for k, v in levels}
             if "rotation" in output:
                 # Row i has the probabilities of the clip rotated by i quarter turns.
                 rotations = torch.arange(len(output["rotation"]))

@@ -23,13 +23,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     the same file at the same time. The file is on the disk before it gets its name, so that also a
     power failure leaves the old file or the new one. A device is written to directly.
 
-    Args:
-        path: file to write; an existing file is replaced, through a symbolic link too. Missing
-            folders are created.
-
-    Yields:
-        path of the temporary file. If the block raises, the file is removed and ``path`` stays as
-        it was.
+    An existing file is replaced, through a symbolic link too, and missing folders are created. If
+    the block raises, the temporary file is removed and ``path`` stays as it was.
 
     Raises:
         OSError: the file cannot be written; names ``path``.
@@ -71,20 +66,12 @@ def open_atomic(path: str | Path) -> Iterator[TextIO]:
 
     The text is UTF-8 in every locale, and line ends are written as they are.
     """
-    with (
-        atomic_path(path) as temporary,
-        open(temporary, "w", encoding="utf-8", newline="") as file,
-    ):
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         yield file
 
 
 def write_atomic(path: str | Path, content: str | bytes) -> None:
-    """Write a file whole or not at all; see :func:`atomic_path`.
-
-    Args:
-        path: file to write; an existing file is replaced. Missing folders are created.
-        content: text, which is written as UTF-8 with its line ends unchanged, or bytes.
-    """
+    """Write bytes, or text as UTF-8 with its line ends; see :func:`atomic_path`."""
     data = content.encode() if isinstance(content, str) else content
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
@@ -100,7 +87,7 @@ def make_folder(path: str | Path) -> None:
         Path(path).mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         parts = (Path(path), *Path(path).parents)
-        file = next((part for part in parts if part.exists()), path)
+        file = next((part for part in parts if part.exists()), Path(path))
         place = "" if file == Path(path) else f"{path}: "
         raise NotADirectoryError(f"{place}{file} is a file, not a folder") from None
 
@@ -116,16 +103,10 @@ def _sync(path: str | Path) -> None:
 
 def _system_error(error: BaseException) -> OSError | None:
     """Return the failed system call, also where a library (torch.save) hides it."""
-    if isinstance(error, OSError):
-        return error if error.errno is not None else None
-    while isinstance(error, RuntimeError):
-        context = error.__cause__ or error.__context__
-        if isinstance(context, OSError) and context.errno is not None:
-            return context
-        if context is None:
-            return None
-        error = context
-    return None
+    cause: BaseException | None = error
+    while isinstance(cause, RuntimeError):
+        cause = cause.__cause__ or cause.__context__
+    return cause if isinstance(cause, OSError) and cause.errno is not None else None
 
 
 class JsonLinesLog:
@@ -140,11 +121,7 @@ class JsonLinesLog:
             ...
             log.append({"video": "a.mp4", "boxes": []})
 
-    Args:
-        path: file to continue, or to create.
-
-    Attributes:
-        path: the file; created by :meth:`resume` or the first :meth:`append`, with missing folders.
+    The file, with missing folders, is created by :meth:`resume` or the first :meth:`append`.
     """
 
     def __init__(self, path: str | Path) -> None:

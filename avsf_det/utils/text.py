@@ -12,6 +12,7 @@ import logging
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import cv2
@@ -37,13 +38,11 @@ logger = logging.getLogger(__name__)
 
 
 def measure_text(text: str, scale: float) -> tuple[int, int, int]:
-    """Return the width, the height above the baseline and that below it, in pixels.
+    """Return the width of a line, the height above the baseline and that below it, in pixels.
 
-    Args:
-        text: one line.
-        scale: OpenCV's font scale; capitals are about 22 * ``scale`` pixels high.
+    ``scale`` is OpenCV's: capitals are about 22 * ``scale`` pixels high.
     """
-    if _is_plain(text):
+    if text.isascii() and text.isprintable():
         (width, height), below = cv2.getTextSize(text, _HERSHEY, scale, 1)
         return width, height, below
     mask, above = _draw_mask(text, round(scale * _PIXELS_PER_SCALE))
@@ -53,16 +52,11 @@ def measure_text(text: str, scale: float) -> tuple[int, int, int]:
 def draw_text(
     image: np.ndarray, text: str, origin: tuple[int, int], scale: float, color: Color
 ) -> None:
-    """Write one line into an image, in place; what lies outside the image is cut off.
+    """Write one line into an image (H, W, 3) uint8; what lies outside the image is cut off.
 
-    Args:
-        image: (H, W, 3) uint8.
-        text: one line.
-        origin: (x, y) of the left end of the baseline, in pixels.
-        scale: see :func:`measure_text`.
-        color: color in the channel order of the image.
+    ``origin`` (x, y) is the left end of the baseline in pixels; for ``scale`` see measure_text.
     """
-    if _is_plain(text):
+    if text.isascii() and text.isprintable():
         cv2.putText(image, text, origin, _HERSHEY, scale, color, 1, cv2.LINE_AA)
         return
     mask, above = _draw_mask(text, round(scale * _PIXELS_PER_SCALE))
@@ -83,13 +77,9 @@ def printable(text: str) -> str:
 
 
 class TextFont:
-    """A size of text, drawn by Pillow in every script that an installed font covers.
+    """A size of text, drawn by Pillow in every script that an installed font covers."""
 
-    Args:
-        size: size of an em in pixels.
-    """
-
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int) -> None:  # of an em, in pixels
         self.size = size
 
     def getlength(self, text: str) -> float:
@@ -99,14 +89,7 @@ class TextFont:
     def draw(
         self, draw: ImageDraw.ImageDraw, origin: tuple[float, float], text: str, color: Color | int
     ) -> None:
-        """Write one line.
-
-        Args:
-            draw: Pillow's context of the image.
-            origin: (x, y) of the left end of the baseline, in pixels.
-            text: one line.
-            color: color in the mode of the image.
-        """
+        """Write one line from ``origin`` (x, y), the left end of the baseline, in pixels."""
         x, y = origin
         for file, part in _split_by_font(text):
             if file == _OPENCV:
@@ -131,10 +114,6 @@ def find_font_files(texts: Iterable[str]) -> list[str]:
     chosen = _cover(wanted, _installed_files())
     _report(character for character in wanted if chosen[character] is None)
     return list(dict.fromkeys([_default_file(), *filter(None, chosen.values())]))
-
-
-def _is_plain(text: str) -> bool:
-    return text.isascii() and text.isprintable()
 
 
 @functools.lru_cache(1024)  # labels stay the same over many frames
@@ -168,8 +147,7 @@ def _split_by_font(text: str) -> Iterator[tuple[str, str]]:
         if before and file and before != _OPENCV and _has(before, character):
             file = before
         files.append(file)
-    pairs = zip(files, text, strict=True)
-    for found, group in groupby(pairs, key=lambda pair: pair[0]):
+    for found, group in groupby(zip(files, text, strict=True), key=itemgetter(0)):
         part = "".join(character for _, character in group)
         yield (found, part) if found else (_default_file(), _MISSING * len(part))
 
@@ -201,16 +179,14 @@ def _cover(characters: set[str], files: Collection[str]) -> dict[str, str | None
 
 
 def _has(file: str, character: str) -> bool:
-    if file == _OPENCV:
-        return _opencv_has(character)
-    return ord(character) in _characters_of(file)
+    return _opencv_has(character) if file == _OPENCV else ord(character) in _characters_of(file)
 
 
 @functools.cache
 def _opencv_has(character: str) -> bool:
-    if not hasattr(cv2, "FontFace"):
-        return False
-    return not np.array_equal(_draw_by_opencv(character, 24), _draw_by_opencv("?", 24))
+    return hasattr(cv2, "FontFace") and not np.array_equal(
+        _draw_by_opencv(character, 24), _draw_by_opencv("?", 24)
+    )
 
 
 @functools.lru_cache(16)  # a CJK font has 65,536 characters
@@ -245,17 +221,10 @@ def _installed_files() -> list[str]:
     package = importlib.util.find_spec("noto_cjk_sans_otc")
     folders = (package.submodule_search_locations or []) if package else []
     packaged = [str(path) for folder in folders for path in Path(folder).rglob("*.[ot]t[cf]")]
-    system = [
-        file
-        for file in font_manager.findSystemFonts()
-        if not any(name in Path(file).stem.lower() for name in _PLACEHOLDERS)
-    ]
-    return [*sorted(packaged), *sorted(system, key=_unusualness)]
-
-
-def _unusualness(file: str) -> tuple[int, int, str]:
-    name = Path(file).stem.lower()
-    return sum(part in name for part in _UNUSUAL), len(name), file
+    names = {file: Path(file).stem.lower() for file in font_manager.findSystemFonts()}
+    system = [f for f, name in names.items() if not any(x in name for x in _PLACEHOLDERS)]
+    system.sort(key=lambda f: (sum(part in names[f] for part in _UNUSUAL), len(names[f]), f))
+    return [*sorted(packaged), *system]
 
 
 def _report(characters: Iterable[str]) -> None:
@@ -273,8 +242,6 @@ def _report(characters: Iterable[str]) -> None:
                 "pip install noto-cjk-sans-otc, or a font of the system, on Debian fonts-noto-cjk"
             )
         logger.warning(
-            "no installed font has U+%04X (%s): such characters are drawn as squares; %s",
-            ord(character),
-            script,
-            remedy,
+            f"no installed font has U+{ord(character):04X} ({script}): such characters are drawn "
+            f"as squares; {remedy}"
         )

@@ -12,12 +12,8 @@ from .text import draw_text, measure_text
 
 # RGB of the first, second, ... person.
 COLORS = (
-    (255, 196, 0),
-    (0, 200, 255),
-    (255, 90, 150),
-    (120, 230, 90),
-    (190, 130, 255),
-    (255, 130, 50),
+    *((255, 196, 0), (0, 200, 255), (255, 90, 150)),
+    *((120, 230, 90), (190, 130, 255), (255, 130, 50)),
 )
 # Natural log of power of silence, and about that of loud speech.
 QUIET, LOUD = math.log(1e-8), 4.0
@@ -120,20 +116,13 @@ def _top_actions(
     scores: torch.Tensor, class_names: Sequence[str], min_score: float, max_actions: int
 ) -> list[str]:
     """Return lines such as "talk 0.93" from one person's scores (K,), best first."""
-    values, indices = scores.topk(min(max_actions, len(scores)))
-    return [
-        f"{class_names[i]} {value:.2f}"
-        for value, i in zip(values.tolist(), indices.tolist(), strict=True)
-        if value >= min_score
-    ]
+    best = scores.topk(min(max_actions, len(scores)))
+    pairs = zip(best.values.tolist(), best.indices.tolist(), strict=True)
+    return [f"{class_names[i]} {value:.2f}" for value, i in pairs if value >= min_score]
 
 
 def _draw_label(
-    canvas: np.ndarray,
-    texts: list[str],
-    color: tuple[int, int, int],
-    rect: Rect,
-    costs: list[tuple[int, Rect]],
+    canvas: np.ndarray, texts: list[str], color: tuple, rect: Rect, costs: list[tuple[int, Rect]]
 ) -> Rect:
     """Write lines on a dark panel near the person's box; return the panel's place."""
     height, width = canvas.shape[:2]
@@ -153,24 +142,17 @@ def _draw_label(
 
 
 def _place(
-    rect: Rect,
-    panel_width: int,
-    panel_height: int,
-    width: int,
-    height: int,
-    costs: list[tuple[int, Rect]],
+    rect: Rect, w: int, h: int, width: int, height: int, costs: list[tuple[int, Rect]]
 ) -> Rect:
-    """Return the place above, below, beside or in the box where a panel hides least.
+    """Return the place above, below, beside or in the box where a panel (w, h) hides least.
 
     ``costs``: cost per hidden pixel, and the rectangle in which it applies.
     """
     x1, y1, x2, y2 = rect
-    xs = (x1, x1, x2, x1 - panel_width, x1, x1)
-    ys = (y1 - panel_height, y2, y1, y1, y1, y2 - panel_height)
     places = []
-    for x, y in zip(xs, ys, strict=True):
-        x, y = min(max(x, 0), width - panel_width), min(max(y, 0), height - panel_height)
-        places.append((x, y, x + panel_width, y + panel_height))
+    for x, y in ((x1, y1 - h), (x1, y2), (x2, y1), (x1 - w, y1), (x1, y1), (x1, y2 - h)):
+        x, y = min(max(x, 0), width - w), min(max(y, 0), height - h)
+        places.append((x, y, x + w, y + h))
     return min(places, key=lambda place: sum(cost * _overlap(place, r) for cost, r in costs))
 
 

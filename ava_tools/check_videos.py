@@ -12,9 +12,9 @@ import argparse
 import os
 import sys
 
+from ava_tools.preparation.video_check import PROBLEMS
 from ava_tools.preparation.video_lists import videos_in, videos_of
 from ava_tools.preparation.video_table import check_videos, print_problems
-from avsf_det.data.video.check import PROBLEMS
 from avsf_det.engine.defaults import (
     add_config_options,
     at_least,

@@ -11,9 +11,10 @@ from tabulate import tabulate
 
 from ava_tools.support.parallel import in_parallel
 from avsf_det.data.datasets import AnnotationError
-from avsf_det.data.video.check import NOTES, PROBLEMS, VideoCheck, check_video
 from avsf_det.data.video.formats import printable
 from avsf_det.utils.atomic import write_atomic
+
+from .video_check import NOTES, PROBLEMS, VideoCheck, check_video
 
 COLUMNS = (
     *("video", "bytes", "seconds", "width", "height", "fps", "frames", "asked", "problems"),

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ava_tools.preparation.video_check import check_video
 from avsf_det.data import VideoReader
 from avsf_det.data.video import SequentialVideoReader
-from avsf_det.data.video.check import check_video
 from avsf_det.data.video.write import write_video as write_frames
 
 from ...media import clicks, tone, write_video

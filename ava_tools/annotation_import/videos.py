@@ -6,9 +6,9 @@ import os
 import numpy as np
 
 from ava_tools.annotation_import.drawn_boxes import quote, video_id_of
+from ava_tools.preparation.video_check import presentation_times
 from avsf_det.data import VideoReader
 from avsf_det.data.datasets.annotation_files import find_videos
-from avsf_det.data.video.check import presentation_times
 from avsf_det.structures import AnnotationError
 from avsf_det.structures.ava_rows import ANNOTATIONS, is_wrong_video_id
 

@@ -12,7 +12,7 @@ from avsf_det.data.datasets.annotation_files import (
     read_table,
     strip_extension,
 )
-from avsf_det.data.video.formats import VIDEO_EXTENSIONS, describe_endings, printable
+from avsf_det.data.video.formats import VIDEO_EXTENSIONS, count_endings, printable
 from avsf_det.structures import AnnotationError
 from avsf_det.structures.addresses import is_address, join, list_folder
 from avsf_det.structures.text_file import read_rows, reading
@@ -66,7 +66,9 @@ def videos_in(folder: str) -> dict[str, str]:
             else:
                 others.append(name)
     if not files:
-        raise AnnotationError(f"{printable(folder)}: no video there. {describe_endings(others)}")
+        endings = " ".join(VIDEO_EXTENSIONS).replace(".", "")
+        there = f"{count_endings(others)}; videos end in {endings}."
+        raise AnnotationError(f"{printable(folder)}: no video there. {there}")
     return {os.path.relpath(file, folder): file for file in sorted(files)}
 
 

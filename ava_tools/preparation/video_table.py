@@ -20,10 +20,11 @@ from ava_tools.support.ranks import (
     take_share,
 )
 from avsf_det.data.datasets import AnnotationError
-from avsf_det.data.video.check import NOTES, VideoCheck, check_video
 from avsf_det.data.video.formats import printable
 from avsf_det.structures.errors import VIDEO_PROBLEMS
 from avsf_det.utils.atomic import write_atomic
+
+from .video_check import NOTES, VideoCheck, check_video
 
 COLUMNS = (
     *("video", "bytes", "seconds", "width", "height", "fps", "frames", "asked", "problems"),

@@ -83,11 +83,7 @@ class ClipReader:
         return {"audio": audio, "has_audio": has_audio}
 
     def read_negative(self, video: Video, start: float) -> dict:
-        """Read the spectrogram of a hard negative: of the same video at another time.
-
-        Args:
-            video: an open video.
-            start: start of the clip in seconds.
+        """Read the spectrogram of a hard negative of the clip at ``start`` seconds.
 
         Returns:
             ``audio_negative`` float32 (1, T_a, F), and ``has_audio_negative``, False for silence
@@ -110,8 +106,7 @@ class ClipReader:
     def spectrogram(self, samples: torch.Tensor | None) -> tuple[torch.Tensor, bool]:
         """Return the log-mel spectrogram float32 (1, T_a, F), and whether it is more than silence.
 
-        Args:
-            samples: float32 (S,) in [-1, 1] at the sample rate of ``log_mel``, or None for silence.
+        Samples are float32 (S,) in [-1, 1] at the sample rate of ``log_mel``, or None for silence.
         """
         # A nearly silent clip gives the same spectrogram as one without audio.
         has_audio = samples is not None and not is_silent(samples)
@@ -146,18 +141,9 @@ def misaligned_span(
 ) -> tuple[float, float] | None:
     """Return (start, end) of a random span that starts ``gap`` or more before or after ``start``.
 
-    It is the span of a hard negative of audiovisual synchronisation (paper, section 3.5) and may
-    overlap with the clip.
-
-    Args:
-        start: start of the clip in seconds.
-        length: length of the clip and of the span in seconds.
-        duration: duration of the file in seconds.
-        gap: smallest distance of the two starts in seconds.
-        uniform: draws a number between two.
-
-    Returns:
-        None if the file is too short.
+    It is the span of a hard negative of audiovisual synchronisation (paper, section 3.5), as long
+    as the clip at ``start``, and may overlap with it. Return None if the file is too short. All
+    times are in seconds; ``uniform`` draws a number between two.
     """
     # Allowed starts on the time axis, s = start:
     #

@@ -63,8 +63,8 @@ class KeyframeMapper:
         Args:
             dataset_dict: contract 1.
             clip: augmented frames uint8 (T, h, w, 3), RGB.
-            audio: ``audio`` and ``has_audio``, see :meth:`ClipReader.read_audio`.
-            transforms: transforms of the clip, from pixels of the video.
+            audio: see :meth:`ClipReader.read_audio`.
+            transforms: those of the clip, from pixels of the video.
             source_size: (height, width) of the video in pixels.
         """
         height, width = source_size

@@ -142,15 +142,11 @@ def labels_at(times: list[float], segments: list[dict]) -> list[int]:
 def random_span(
     length: float, duration: float, segment: tuple[float, float] | None = None
 ) -> tuple[float, float]:
-    """Return (start, end) of a random span of a file, uniform over all spans.
+    """Return (start, end) of a random span of ``length``, uniform over all spans of the file.
 
-    With a segment, the middle of the span is uniform in the segment, and the span may exceed it
-    (Wu et al. 2019, EPIC-Kitchens). If the file is too short, the span starts at 0.
-
-    Args:
-        length: length of the span in seconds.
-        duration: duration of the file in seconds.
-        segment: (start, end) in seconds, or None for the whole file.
+    With a segment (start, end), the middle of the span is uniform in the segment, and the span may
+    exceed it (Wu et al. 2019, EPIC-Kitchens). If the file is too short, the span starts at 0. All
+    times are in seconds.
     """
     if segment is None:
         start = np.random.uniform(0, max(duration - length, 0))
@@ -160,24 +156,13 @@ def random_span(
 
 
 def ith_span(
-    i: int,
-    num_spans: int,
-    length: float,
-    duration: float,
-    segment: tuple[float, float] | None = None,
+    i: int, num_spans: int, length: float, duration: float, segment: tuple | None = None
 ) -> tuple[float, float]:
-    """Return (start, end) of the i-th of ``num_spans`` evenly spaced spans.
+    """Return (start, end) of the i-th of ``num_spans`` evenly spaced spans, i from 0.
 
     A single span is in the middle. Several spans of a file start at i / num_spans of the last
     possible start (as in PySlowFast, so the end is never reached). Several spans of a segment have
-    their middles in equal parts of it.
-
-    Args:
-        i: index of the span, 0..num_spans - 1.
-        num_spans: number of spans.
-        length: length of each span in seconds.
-        duration: duration of the file in seconds.
-        segment: (start, end) in seconds, or None for the whole file.
+    their middles in equal parts of it. Arguments are as in :func:`random_span`.
     """
     if segment is not None:
         first, last = segment
@@ -188,6 +173,5 @@ def ith_span(
 
 
 def _shift_inside(start: float, length: float, duration: float) -> tuple[float, float]:
-    """Return the span (start, end), moved into the file; at 0 if the file is too short."""
     start = max(min(start, duration - length), 0.0)
     return start, start + length

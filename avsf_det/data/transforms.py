@@ -22,17 +22,10 @@ cv2.setNumThreads(0)
 
 
 class ClipInput(T.AugInput):
-    """``AugInput`` whose ``image`` is a clip (T, H, W, C), which the base class refuses.
-
-    Args:
-        clip: uint8 (T, H, W, 3), RGB.
-        boxes: float (N, 4), XYXY in pixels of ``clip``, or None.
-    """
+    """``AugInput`` whose ``image`` is a clip (T, H, W, C), which the base class refuses."""
 
     def __init__(self, clip: np.ndarray, boxes: np.ndarray | None = None) -> None:
-        self.image = clip
-        self.boxes = boxes
-        self.sem_seg = None
+        self.image, self.boxes, self.sem_seg = clip, boxes, None
 
 
 class ResizeClipTransform(Transform):
@@ -80,9 +73,8 @@ class ResizeClipShortestEdge(T.Augmentation):
         """Draw the size for a clip (T, H, W, C)."""
         h, w = image.shape[1:3]
         size = np.random.randint(self.low, self.high + 1)
-        return ResizeClipTransform(
-            h, w, *T.ResizeShortestEdge.get_output_shape(h, w, size, self.max_size)
-        )
+        shape = T.ResizeShortestEdge.get_output_shape(h, w, size, self.max_size)
+        return ResizeClipTransform(h, w, *shape)
 
 
 class RandomScaledCropClip(T.Augmentation):
@@ -107,12 +99,8 @@ class RandomScaledCropClip(T.Augmentation):
         resize = ResizeClipShortestEdge(self.low, self.high, self.max_size).get_transform(image)
         y0, y1, crop_h = _random_window(resize.h, resize.new_h, self.height)
         x0, x1, crop_w = _random_window(resize.w, resize.new_w, self.width)
-        return T.TransformList(
-            [
-                CropTransform(x0, y0, x1 - x0, y1 - y0, orig_w=resize.w, orig_h=resize.h),
-                ResizeClipTransform(y1 - y0, x1 - x0, crop_h, crop_w),
-            ]
-        )
+        crop = CropTransform(x0, y0, x1 - x0, y1 - y0, orig_w=resize.w, orig_h=resize.h)
+        return T.TransformList([crop, ResizeClipTransform(y1 - y0, x1 - x0, crop_h, crop_w)])
 
 
 def _random_window(length: int, new_length: int, size: int) -> tuple[int, int, int]:

@@ -259,13 +259,10 @@ def write_action_boxes(
     digits: int = 4,
     second_digits: int = 4,
 ) -> None:
-    """Write annotations.
+    """Write annotations: keyframe, box, action id and person of each box and action.
 
-    Args:
-        file: open text file.
-        rows: keyframe, box, action id and person of each box and action.
-        digits: decimals of the coordinates.
-        second_digits: least number of digits of a whole second.
+    ``digits`` are the decimals of the coordinates, ``second_digits`` the least number of digits of
+    a whole second.
     """
     writer = csv.writer(file, lineterminator="\n")
     for (video_id, second), box, action_id, person in rows:
@@ -283,14 +280,8 @@ def write_detections(
 ) -> None:
     """Write the detections of one keyframe, each box with all actions.
 
-    Nine digits distinguish any two float32 scores, so that writing makes no ties.
-
-    Args:
-        file: open text file.
-        keyframe: where they were detected.
-        boxes: float32 (N, 4), x1 y1 x2 y2 in 0..1.
-        action_ids: K ids.
-        scores: float32 (N, K).
+    Nine digits distinguish any two float32 scores, so that writing makes no ties. Boxes are float32
+    (N, 4), x1 y1 x2 y2 in 0..1, scores float32 (N, K) of K action ids.
     """
     start = f"{keyframe[0]},{_format_second(keyframe[1])}"
     for box, box_scores in zip(boxes.tolist(), scores.tolist(), strict=True):
@@ -305,12 +296,9 @@ def write_person_boxes(
     *,
     digits: int = 4,
 ) -> None:
-    """Write detected persons, without actions.
+    """Write detected persons, without actions: x1, y1, x2, y2 in 0..1, score for each keyframe.
 
-    Args:
-        file: open text file.
-        keyframes: each keyframe with its persons: x1, y1, x2, y2 in 0..1, score.
-        digits: decimals of the coordinates; the score has four.
+    ``digits`` are the decimals of the coordinates; the score has four.
     """
     for (video_id, second), persons in keyframes:
         for *box, score in persons:

@@ -20,8 +20,8 @@ from random import Random
 
 import numpy as np
 
+from ava_tools.preparation.video_check import VideoCheck, check_video, presentation_times
 from avsf_det.data.video import SequentialVideoReader, VideoDecodeError, VideoReader
-from avsf_det.data.video.check import VideoCheck, check_video, presentation_times
 
 from ..media import tone, write_video
 

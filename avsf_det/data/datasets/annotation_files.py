@@ -273,7 +273,7 @@ def present_files(video_dir: str, paths: Sequence[str]) -> list[str | None]:
     # One listing per folder is much faster than one query per file. A missing folder has no files:
     # its videos are reported together with the other missing ones.
     names_in = functools.cache(lambda f: set(list_folder(f) or ()) if is_folder(f) else set())
-    names_by_form = functools.cache(lambda f: _bynormal_form(names_in(f)))
+    names_by_form = functools.cache(lambda f: _by_normal_form(names_in(f)))
     if is_address(video_dir) and list_folder(video_dir) is None:
         return [join(video_dir, inner_path(video_dir, path, video_dir)) for path in paths]
 
@@ -300,7 +300,7 @@ def present_files(video_dir: str, paths: Sequence[str]) -> list[str | None]:
     return [find(path) for path in paths]
 
 
-def _bynormal_form(names: Iterable[str]) -> dict[str, list[str]]:
+def _by_normal_form(names: Iterable[str]) -> dict[str, list[str]]:
     """Return the names of a folder by their normal form, with and without a video extension."""
     found: dict[str, list[str]] = {}
     for name in names:

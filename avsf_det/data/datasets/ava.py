@@ -105,18 +105,11 @@ def load_ava_csv(
     offset: float = 0.0,
     valid_sec: tuple[float, float] | None = None,
 ) -> list[dict]:
-    """Read the annotated keyframes.
+    """Read the annotated keyframes, with the arguments of :func:`register_ava_csv`.
 
     Rows with the same coordinates and person are one box with several actions. Keyframes without
-    persons have no annotations: training leaves them out.
-
-    Args:
-        csv_file: annotations.
-        action_csv_ids: the csv's id of each action index.
-        video_dir: folder of the videos.
-        excluded: keyframes to leave out.
-        offset: second of the csv's clock at which the video files start.
-        valid_sec: first and last second that may be annotated; None: any.
+    persons have no annotations: training leaves them out. ``action_csv_ids`` are the csv's ids of
+    the action indices.
 
     Returns:
         One dict per keyframe, ordered by video and time: ``file_name``, ``video_id``, ``image_id``
@@ -241,14 +234,7 @@ def add_detected_keyframes(
     from both sides), nor those outside ``valid_sec``. Videos without any annotation belong to
     another split: their keyframes are left out and counted in a warning.
 
-    Args:
-        dataset_dicts: from :func:`load_ava_csv`; not changed.
-        detected: keyframes, such as the keys of ``read_person_boxes``.
-        excluded: keyframes that are not added.
-        valid_sec: first and last second that may be added; None: any.
-
-    Returns:
-        dataset dicts ordered by video and time.
+    Returns the dicts, those of :func:`load_ava_csv` and new ones, ordered by video and time.
     """
     first, last = valid_sec or (0.0, math.inf)
     annotated = {(d["video_id"], d["timestamp"]) for d in dataset_dicts}

@@ -11,7 +11,14 @@ import re
 from ...structures import AnnotationError
 from ...structures.addresses import exists
 from .annotation_files import first_few, read_lines, read_table
-from .clips import ACTION_TASK, attach_files, class_names_or_ids, find_clip_files, register_clips
+from .clips import (
+    ACTION_TASK,
+    Loaded,
+    attach_files,
+    class_names_or_ids,
+    find_clip_files,
+    register_clips,
+)
 from .fields import parse_class_id, parse_seconds, to_index
 
 logger = logging.getLogger(__name__)
@@ -43,10 +50,10 @@ def register_charades(
         source: where to get the files; shown if one is missing.
     """
 
-    def load() -> tuple[list[dict], dict[str, list[str]]]:
+    def load() -> Loaded:
         class_names = class_names_or_ids(class_file, load_charades_classes(class_file), num_classes)
         clips = load_charades(csv_file, video_dir, len(class_names), allow_missing=allow_missing)
-        return clips, {ACTION_TASK: class_names}
+        return clips, class_names
 
     paths = {"annotations": csv_file, "videos": video_dir}
     register_clips(name, load, paths, _NAMING, source, evaluator_type="charades", multi_label=True)
@@ -69,11 +76,8 @@ def load_charades(
     reversed_at: list[str] = []  # "file:line" of each segment that ends before it starts
     # One row per video: "46GP8", "c092 11.90 21.20;c147 0.00 12.60".
     for place, (video_id, actions) in read_table(csv_file, ("id", "actions")):
-        segments = [
-            _parse_action(place, text.strip(), num_classes)
-            for text in actions.split(";")
-            if text.strip()
-        ]
+        texts = filter(None, map(str.strip, actions.split(";")))
+        segments = [_parse_action(place, text, num_classes) for text in texts]
         # A reversed segment has no span to train on, but its class still holds for the video.
         kept = [s for s in segments if s["start_sec"] <= s["end_sec"]]
         reversed_at += [place] * (len(segments) - len(kept))

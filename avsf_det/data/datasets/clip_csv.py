@@ -11,7 +11,7 @@ from .annotation_files import (
     read_table,
     strip_extension,
 )
-from .clips import ACTION_TASK, attach_files, index_labels, load_class_names, register_clips
+from .clips import ACTION_TASK, Loaded, attach_files, index_labels, load_class_names, register_clips
 from .fields import parse_seconds
 
 _NAMING = "as in the annotations, such as walk/0001.mp4"
@@ -45,13 +45,12 @@ def register_clip_csv(
         source: where to get the files; shown if one is missing.
     """
 
-    def load() -> tuple[list[dict], dict[str, list[str]]]:
+    def load() -> Loaded:
         # None: the classes are the labels that occur in the csv.
-        class_names = load_class_names(class_file) if class_file else None
-        clips, class_names = load_clip_csv(
-            csv_file, video_dir, class_names, multi_label=multi_label, allow_missing=allow_missing
+        names = load_class_names(class_file) if class_file else None
+        return load_clip_csv(
+            csv_file, video_dir, names, multi_label=multi_label, allow_missing=allow_missing
         )
-        return clips, {ACTION_TASK: class_names}
 
     paths = {"annotations": csv_file, "class names": class_file, "videos": video_dir}
     register_clips(name, load, paths, _NAMING, source, multi_label=multi_label)

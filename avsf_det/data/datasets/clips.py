@@ -22,11 +22,13 @@ logger = logging.getLogger(__name__)
 
 _NO_ID = re.compile(r"^$|^/|(?:^|/)\.\.(?:/|$)|[\x00-\x1f\x7f]")
 ACTION_TASK = "action"  # name of the task in datasets that have a single task
+# Dataset dicts, and class names by task, or those of the single task.
+Loaded = tuple[list[dict], dict[str, list[str]] | list[str]]
 
 
 def register_clips(
     name: str,
-    load: Callable[[], tuple[list[dict], dict[str, list[str]]]],
+    load: Callable[[], Loaded],
     paths: Mapping[str, str],
     naming: str,
     source: str,
@@ -39,8 +41,7 @@ def register_clips(
 
     Args:
         name: name in the catalogs.
-        load: function that reads the files and returns the dataset dicts and ``task_classes``
-            (task -> class names), which becomes metadata.
+        load: function that reads the files. The class names become the metadata ``task_classes``.
         paths: role -> file or folder that must exist; empty paths are skipped. The path of
             "annotations" becomes the metadata ``annotation_file``.
         naming: file name pattern of the videos, for messages.
@@ -59,6 +60,8 @@ def register_clips(
     def load_registered() -> list[dict]:
         check_present(name, paths, source, naming)
         clips, task_classes = load()
+        if not isinstance(task_classes, dict):
+            task_classes = {ACTION_TASK: task_classes}
         # Set only now, because the class names are read with the annotations.
         MetadataCatalog.get(name).set(task_classes=task_classes)
         return clips

@@ -14,7 +14,7 @@ from datetime import timedelta
 from ...structures import AnnotationError
 from ...structures.addresses import exists
 from .annotation_files import read_header, read_table
-from .clips import attach_files, class_names_or_ids, find_clip_files, register_clips
+from .clips import Loaded, attach_files, class_names_or_ids, find_clip_files, register_clips
 from .fields import parse_class_id
 
 _NAMING = "<participant>/videos/<video_id>.MP4, <participant>/<video_id>.MP4 or <video_id>.MP4"
@@ -51,21 +51,14 @@ def register_epic_kitchens(
         allow_missing: leave out segments whose video is missing and log how many.
         source: where to get the files; shown if one is missing.
     """
+    options: dict = {"participants": participants, "allow_missing": allow_missing}
 
-    def load() -> tuple[list[dict], dict[str, list[str]]]:
-        task_classes = {
-            "verb": class_names_or_ids(verb_file, load_epic_classes(verb_file), num_verbs),
-            "noun": class_names_or_ids(noun_file, load_epic_classes(noun_file), num_nouns),
-        }
-        clips = load_epic_kitchens(
-            csv_file,
-            video_dir,
-            num_verbs=len(task_classes["verb"]),
-            num_nouns=len(task_classes["noun"]),
-            participants=participants,
-            allow_missing=allow_missing,
-        )
-        return clips, task_classes
+    def load() -> Loaded:
+        verbs = class_names_or_ids(verb_file, load_epic_classes(verb_file), num_verbs)
+        nouns = class_names_or_ids(noun_file, load_epic_classes(noun_file), num_nouns)
+        sizes: dict = {"num_verbs": len(verbs), "num_nouns": len(nouns)}
+        clips = load_epic_kitchens(csv_file, video_dir, **sizes, **options)
+        return clips, {"verb": verbs, "noun": nouns}
 
     paths = {"annotations": csv_file, "videos": video_dir}
     prior = train_csv or csv_file

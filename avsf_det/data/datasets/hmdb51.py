@@ -7,6 +7,7 @@ may have another extension after re-encoding.
 
 import os
 import re
+from functools import partial
 
 from ...structures import AnnotationError
 from ...structures.addresses import is_folder, join, list_folder
@@ -40,18 +41,8 @@ def register_hmdb51(
         allow_missing: leave out clips whose video is missing and log how many.
         source: where to get the files; shown if one is missing.
     """
-
-    def load() -> tuple[list[dict], dict[str, list[str]]]:
-        clips, class_names = load_hmdb51(
-            split_dir,
-            split,
-            subset,
-            video_dir,
-            num_classes=num_classes,
-            allow_missing=allow_missing,
-        )
-        return clips, {ACTION_TASK: class_names}
-
+    options: dict = {"num_classes": num_classes, "allow_missing": allow_missing}
+    load = partial(load_hmdb51, split_dir, split, subset, video_dir, **options)
     paths = {"annotations": split_dir, "videos": video_dir}
     register_clips(name, load, paths, _NAMING, source)
 

@@ -31,6 +31,7 @@ from .annotation_files import (
 )
 from .clips import (
     ACTION_TASK,
+    Loaded,
     attach_files,
     class_names_from,
     index_labels,
@@ -77,19 +78,13 @@ def register_kinetics(
             official lists are no longer available.
         source: where to get the files; shown if one is missing.
     """
+    options: dict = {"keep_classes": keep_classes, "allow_missing": allow_missing}
 
-    def load() -> tuple[list[dict], dict[str, list[str]]]:
+    def load() -> Loaded:
         # A class list is preferred; otherwise train gives the classes of both splits.
         class_file = next(filter(exists, class_files), annotations)
         class_names = load_kinetics_classes(class_file, num_classes)
-        clips = load_kinetics(
-            annotations,
-            video_dir,
-            class_names,
-            keep_classes=keep_classes,
-            allow_missing=allow_missing,
-        )
-        return clips, {ACTION_TASK: class_names}
+        return load_kinetics(annotations, video_dir, class_names, **options), class_names
 
     paths = {"annotations": annotations, "videos": video_dir}
     register_clips(name, load, paths, _NAMING, source)
@@ -116,12 +111,11 @@ def load_kinetics(
         )
     rows = _read_annotations(annotations)
     texts = [(row.place, [] if row.label is None else [row.label]) for row in rows]
-    indices, _ = index_labels(texts, class_names)
-    clips, files = [], []
     # All rows are checked, indexed and looked up before classes are dropped.
-    for row, index, file in zip(
-        rows, indices, _find_files(rows, annotations, video_dir), strict=True
-    ):
+    indices, _ = index_labels(texts, class_names)
+    found = _find_files(rows, annotations, video_dir)
+    clips, files = [], []
+    for row, index, file in zip(rows, indices, found, strict=True):
         if not keep_classes or any(class_names[i] in keep_classes for i in index):
             clip = {"video_id": row.video_id, "clip_id": row.clip_id, "source": row.place}
             clips.append({**clip, "labels": {ACTION_TASK: index[0]} if index else {}})

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ...structures import AnnotationError
 from .annotation_files import read_lines
-from .clips import ACTION_TASK, attach_files, find_clip_files, register_clips
+from .clips import ACTION_TASK, Loaded, attach_files, find_clip_files, register_clips
 
 _NAMING = "<Class>/v_<Class>_g01_c01.avi"
 
@@ -35,10 +35,10 @@ def register_ucf101(
         source: where to get the files; shown if one is missing.
     """
 
-    def load() -> tuple[list[dict], dict[str, list[str]]]:
+    def load() -> Loaded:
         class_names = load_ucf101_classes(class_file)
         clips = load_ucf101(list_file, video_dir, class_names, allow_missing=allow_missing)
-        return clips, {ACTION_TASK: class_names}
+        return clips, class_names
 
     paths = {"annotations": list_file, "class names": class_file, "videos": video_dir}
     register_clips(name, load, paths, _NAMING, source)

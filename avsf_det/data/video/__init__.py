@@ -1,4 +1,4 @@
-"""Video files: reading, checking, cutting and writing them. No other code imports PyAV."""
+"""Video files: reading, cutting and writing them. No other code imports PyAV."""
 
 from .container import MediaFile
 from .open_file import VideoDecodeError

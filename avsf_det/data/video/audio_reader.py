@@ -3,7 +3,7 @@
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 import av
@@ -145,31 +145,21 @@ def at_one_rate(
 
 
 class AudioReader:
-    """Decodes and resamples each request on its own.
+    """Decodes and resamples each request on its own; the file need not have an audio stream."""
 
-    Args:
-        file: the file; it need not have an audio stream.
-        read_chunk: yields the frames of a chunk, as ``decode_chunk`` does.
-    """
-
-    def __init__(
-        self,
-        file: MediaFile,
-        read_chunk: Callable[[MediaFile, int], Iterable[ChunkItem]] = decode_chunk,
-    ) -> None:
-        self._file = file
-        self._read_chunk = read_chunk
+    def __init__(self, file: MediaFile) -> None:
+        self.file = file
         self._second_frame: int | None = None
 
     def get_samples_played_in_range(
         self, start: float, stop: float, sample_rate: int
     ) -> torch.Tensor:
         """Return the samples between two seconds, as ``VideoReader`` specifies."""
-        if self._file.audio is None:
-            raise self._file.error("audio", "the file has no audio stream")
-        if not self._file.sample_rate:  # a stream that begins late may not state it
-            self._file.sample_rate = self._file.decode_first("audio")[1].sample_rate
-        rate = self._file.sample_rate
+        if self.file.audio is None:
+            raise self.file.error("audio", "the file has no audio stream")
+        if not self.file.sample_rate:  # a stream that begins late may not state it
+            self.file.sample_rate = self.file.decode_first("audio")[1].sample_rate
+        rate = self.file.sample_rate
         first = round(start * sample_rate)
         count = round((stop - start) * sample_rate)
         # Sample block * down at the native rate is sample block * up of the resampled track.
@@ -182,7 +172,7 @@ class AudioReader:
 
     def _native_samples(self, first: int, last: int, rate: int) -> torch.Tensor:
         """Return samples first..last-1 at the track's own rate, float32 (last - first,) mono."""
-        file = self._file
+        file = self.file
         samples = np.zeros(last - first, np.float32)
         time_base = file.time_base("audio")
         scale, offset = time_base * rate, file.zero * rate
@@ -223,14 +213,17 @@ class AudioReader:
         index = max(0, second // _CHUNK_SEC)
         following: float = 0
         while following < math.inf:
-            for pts, frame in self._read_chunk(self._file, index):
+            for pts, frame in self._read_chunk(index):
                 if frame is None:
                     following = pts
                 else:
                     yield int(pts), frame
             if following < math.inf:  # timestamps may leave a gap of many chunks
-                seconds = int(following) * self._file.time_base("audio") - self._file.zero
+                seconds = int(following) * self.file.time_base("audio") - self.file.zero
                 index = max(index + 1, seconds // _CHUNK_SEC)
+
+    def _read_chunk(self, index: int) -> Iterator[ChunkItem]:
+        return decode_chunk(self.file, index)
 
     def _find_second_frame(self, rate: int) -> int | None:
         """Return the index of the first sample of the track's second frame, or None.
@@ -238,11 +231,11 @@ class AudioReader:
         A clock that does not count samples (Matroska: milliseconds) states times up to half a tick
         off. In truth each frame starts whole frames away from the second one.
         """
-        time_base = self._file.time_base("audio")
+        time_base = self.file.time_base("audio")
         if (1 / time_base) % rate == 0:  # the clock counts samples
             return None
         if self._second_frame is None:
-            pts, frame = self._file.decode_first("audio")
-            begin = round((pts * time_base - self._file.zero) * rate)
+            pts, frame = self.file.decode_first("audio")
+            begin = round((pts * time_base - self.file.zero) * rate)
             self._second_frame = begin + frame.samples
         return self._second_frame

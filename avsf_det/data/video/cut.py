@@ -152,28 +152,15 @@ def _write_part(
 ) -> None:
     """Write a part (start, end on the container's clock): copied, or re-encoded with a GOP."""
     zero, last = part
-    tick = file.time_base("video")
     streams: dict[int, av.stream.Stream] = {}  # those that are copied
-    encoder: av.VideoStream | None = None
-    converter: FrameConverter | None = None
-    if gop:
-        options = {**_ENCODING, "g": str(gop)}
-        encoder = output.add_stream("libx264", rate=file.video.guessed_rate, options=options)
-        # Upright frames of square pixels; 4:2:0 frames have an even size.
-        first = file.first_frame
-        encoder.width, encoder.height = (max(x // 2 * 2, 2) for x in (first.width, first.height))
-        encoder.pix_fmt = "yuv420p"
-        converter = FrameConverter(file, encoder.height, encoder.width, "yuv420p")
-        encoder.codec_context.time_base = tick
-        encoder.codec_context.thread_count = 1
-    else:
+    encoder = _Encoder(output, file, part, gop) if gop else None
+    if encoder is None:
         stream = output.add_stream_from_template(file.video)
         # The container may know the shape of pixels better than the codec.
         stream.codec_context.sample_aspect_ratio = file.video.sample_aspect_ratio or Fraction(0)
         streams[file.video.index] = stream
     if file.audio is not None:
         streams[file.audio.index] = output.add_stream_from_template(file.audio)
-    times = FrameTimes(None, lambda frame: file.frame_period)
     unfinished = {file.video.index, *streams}
     for packet in packets:
         index = packet.stream.index
@@ -190,40 +177,54 @@ def _write_part(
             packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
             packet.stream = streams[index]
             output.mux(packet)
-        elif encoder is not None and converter is not None:
-            output.mux(_encode(file, encoder, converter, times, packet, zero, last))
-    if encoder is not None and converter is not None:
-        output.mux(_encode(file, encoder, converter, times, None, zero, last))
+        elif encoder is not None:
+            output.mux(encoder.encode(packet))
+    if encoder is not None:
         output.mux(encoder.encode(None))
+        output.mux(encoder.stream.encode(None))
 
 
-def _encode(
-    file: MediaFile,
-    encoder: av.VideoStream,
-    converter: FrameConverter,
-    times: FrameTimes,
-    packet: av.Packet | None,
-    zero: Fraction,
-    last: Fraction,
-) -> list[av.Packet]:
-    """Re-encode the frames of a packet that lie in the part; None: those in the decoder."""
-    tick = file.time_base("video")
-    try:
-        frames = file.video.codec_context.decode(packet)
-    except av.error.EOFError:
-        return []
-    except av.error.FFmpegError as error:
-        pts = None if packet is None else packet.dts
-        raise file.error("video", f"cannot be decoded ({error.strerror})", pts) from error
-    encoded = []
-    for frame in frames:
-        if frame.is_corrupt:
-            raise file.error("video", "is damaged", frame.pts)
-        if times.time_of(frame) is None or frame.pts is None:
-            raise file.error("video", "has no presentation times")
-        if zero <= frame.pts * tick < last:
-            image = converter(frame)
-            image.pts, image.time_base = frame.pts - round(zero / tick), tick
-            image.pict_type = 0  # the encoder decides, not the type in the source
-            encoded += encoder.encode(image)
-    return encoded
+class _Encoder:
+    """Re-encodes the frames of a part: upright, of square pixels."""
+
+    def __init__(
+        self,
+        output: av.container.OutputContainer,
+        file: MediaFile,
+        part: tuple[Fraction, Fraction],
+        gop: int,
+    ) -> None:
+        self._file, self._part, self._tick = file, part, file.time_base("video")
+        options = {**_ENCODING, "g": str(gop)}
+        self.stream = output.add_stream("libx264", rate=file.video.guessed_rate, options=options)
+        # 4:2:0 frames have an even size.
+        first, pix_fmt = file.first_frame, "yuv420p"
+        width, height = (max(x // 2 * 2, 2) for x in (first.width, first.height))
+        self.stream.width, self.stream.height, self.stream.pix_fmt = width, height, pix_fmt
+        self.stream.codec_context.time_base = self._tick
+        self.stream.codec_context.thread_count = 1
+        self._convert = FrameConverter(file, height, width, pix_fmt)
+        self._times = FrameTimes(None, lambda frame: file.frame_period)
+
+    def encode(self, packet: av.Packet | None) -> list[av.Packet]:
+        """Re-encode the frames of a packet that lie in the part; None: those in the decoder."""
+        file, (zero, last) = self._file, self._part
+        try:
+            frames = file.video.codec_context.decode(packet)
+        except av.error.EOFError:
+            return []
+        except av.error.FFmpegError as error:
+            pts = None if packet is None else packet.dts
+            raise file.error("video", f"cannot be decoded ({error.strerror})", pts) from error
+        encoded = []
+        for frame in frames:
+            if frame.is_corrupt:
+                raise file.error("video", "is damaged", frame.pts)
+            if self._times.time_of(frame) is None or frame.pts is None:
+                raise file.error("video", "has no presentation times")
+            if zero <= frame.pts * self._tick < last:
+                image = self._convert(frame)
+                image.pts, image.time_base = frame.pts - round(zero / self._tick), self._tick
+                image.pict_type = 0  # the encoder decides, not the type in the source
+                encoded += self.stream.encode(image)
+        return encoded

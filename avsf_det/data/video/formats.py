@@ -105,11 +105,6 @@ def count_endings(names: Iterable[str]) -> str:
     return f"There {f'are {there}' if there else 'is nothing'}"
 
 
-def describe_endings(names: Iterable[str]) -> str:
-    """Return which endings some names have and which were looked for, for a message."""
-    return f"{count_endings(names)}; videos end in {' '.join(VIDEO_EXTENSIONS).replace('.', '')}."
-
-
 def printable(path: str) -> str:
     """Return a path for a message: line breaks and bytes that are not UTF-8 are escaped."""
     if path.isprintable():

@@ -1,7 +1,8 @@
 """An open media file: its streams, its packets, and what they decode to."""
 
+import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -9,7 +10,6 @@ import av
 
 from ...structures import AVSFError
 from .clock import FrameTimes
-from .demux import demux
 from .formats import open_input, printable
 from .packet_times import PacketTimes, packet_time
 
@@ -112,32 +112,29 @@ class OpenFile:
 
     def packets(self, kind: Kind) -> Packets:
         """Yield all packets from the current position on; an error message blames ``kind``."""
-        ends, times = self.packet_ends, self.times
+        ends, times, video = self.packet_ends, self.times, self.video.index
+        ticks_per_sec = {} if times.timeline else times.ticks_per_sec
         latest: dict[int, int] = {}  # dts by stream index
         try:
             for packet in demux(self.container):
-                if times.are_to_mend and packet.size:
+                index = packet.stream_index
+                if (index == video or times.timeline) and packet.size:
                     times.mend(packet)
-                dts = packet.dts
-                if dts is not None and times.timeline is None:
-                    index = packet.stream_index
+                time, dts = packet.pts, packet.dts
+                if dts is not None:
                     before = latest.get(index, dts)
-                    if dts < before and index in times.ticks_per_sec:
-                        self._check_clock(index, before, dts)
+                    # The clock starts again if dts falls by more than a second.
+                    if dts < before and dts < before - ticks_per_sec.get(index, math.inf):
+                        problem = "the clock goes back after this; convert the file to read on"
+                        raise self.error("video" if index == video else "audio", problem, before)
                     latest[index] = dts
-                time = packet_time(packet)
+                    time = dts if time is None else time
                 if time is not None:
-                    index, end = packet.stream_index, time + (packet.duration or 0)
+                    end = time + (packet.duration or 0)
                     ends[index] = max(end, ends.get(index, end))
                 yield packet
         except av.error.FFmpegError as error:
             raise self.error(kind, f"cannot be read on ({error.strerror})") from error
-
-    def _check_clock(self, index: int, before: int, dts: int) -> None:
-        """Raise VideoDecodeError if the clock starts again: dts falls by more than a second."""
-        if dts < before - self.times.ticks_per_sec[index]:
-            problem = "the clock goes back after this; convert the file to read on"
-            raise self.error("video" if index == self.video.index else "audio", problem, before)
 
     def seek(self, kind: Kind, pts: int) -> bool:
         """Seek to an I-frame near a time; return False where the format cannot seek."""
@@ -165,7 +162,7 @@ class OpenFile:
             after_seek: whether the decoder must wait for an I-frame.
             select: given the packets of all streams, yields those to decode.
         """
-        stream, packets = self.stream(kind), self.packets(kind)
+        packets, index = self.packets(kind), self.stream(kind).index
         if kind == "video":
             self.video.codec_context.skip_frame = "DEFAULT"
         else:
@@ -174,7 +171,7 @@ class OpenFile:
         started, time = not after_seek, 0
         times: FrameTimes | None = None
         for packet in select(packets) if select else packets:
-            if packet.stream.index != stream.index:  # holds for the flush packet too
+            if packet.stream.index != index:  # holds for the flush packet too
                 continue
             started = started or packet.is_keyframe
             if not started:
@@ -246,3 +243,24 @@ class OpenFile:
         if pts is not None and kind != "file":
             time = f" at {float(pts * self.time_base(kind)):.3f} s"
         return VideoDecodeError(f"{printable(self.path)}: {kind}{time}: {problem}")
+
+
+def demux(
+    container: av.container.InputContainer, streams: Sequence[av.stream.Stream] = ()
+) -> Iterator[av.Packet]:
+    """Yield the packets of the streams that the file had when it was opened.
+
+    A transport stream or an flv file may begin another stream later. PyAV's ``demux`` ends with an
+    IndexError at its first packet; that packet is read then, so that a new ``demux`` goes on
+    behind it.
+
+    Args:
+        container: open file.
+        streams: streams to read; all by default.
+    """
+    while True:
+        try:
+            yield from container.demux(*streams)
+            return
+        except IndexError:
+            pass

@@ -63,15 +63,8 @@ class PacketTimes:
         """Whether the format's own seeking by time leads astray."""
         return self.timeline is not None and (self.timeline.num_parts > 1 or self.timeline.counts)
 
-    @property
-    def are_to_mend(self) -> bool:
-        """Whether the times of the next packet are to be mended, or noted in ``first``."""
-        return (
-            self.timeline is not None or self.delay is not None or len(self.first) < _FIRST_PACKETS
-        )
-
     def mend(self, packet: av.Packet) -> None:
-        """Set pts and dts of the next packet."""
+        """Set pts and dts of the next packet; without a timeline, only video packets need it."""
         is_video = packet.stream_index == self._video.index
         if is_video and len(self.first) < _FIRST_PACKETS:
             self.first.append((packet.pts, packet.dts))

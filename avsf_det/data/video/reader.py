@@ -4,9 +4,9 @@ import itertools
 import math
 import os
 from bisect import bisect
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Any, TypeVar
 
 import av
 import numpy as np
@@ -17,8 +17,10 @@ from .container import MediaFile
 from .convert import Window, make_converter
 from .open_file import DecodedItem, Packets, VideoDecodeError
 
+Reader = TypeVar("Reader", bound="VideoReader")
 
-class VideoReader(AbstractContextManager["VideoReader"]):
+
+class VideoReader:
     """Reader of one video file that decodes each request on its own; use it as a context manager.
 
     Seconds count from the start of the earliest stream, as ffmpeg shows it: the first frame lies a
@@ -50,7 +52,9 @@ class VideoReader(AbstractContextManager["VideoReader"]):
         self.width, self.height = self.file.first_frame.width, self.file.first_frame.height
         self.has_audio = self.file.audio is not None
         self.make_converter = make_converter
-        self._audio_reader = AudioReader(self.file)
+
+    def __enter__(self: Reader) -> Reader:
+        return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
@@ -59,7 +63,11 @@ class VideoReader(AbstractContextManager["VideoReader"]):
         """Close the file; nothing can be read afterwards."""
         self.file.close()
 
-    @property
+    @cached_property
+    def _audio_reader(self) -> AudioReader:
+        return AudioReader(self.file)
+
+    @cached_property
     def duration(self) -> float:
         """Second at which the video ends."""
         return self.file.duration
@@ -88,16 +96,27 @@ class VideoReader(AbstractContextManager["VideoReader"]):
                 that stops before its declared end.
         """
         height, width = size if size and not window else (self.height, self.width)
+        x0, y0, x1, y1 = window or (0, 0, width, height)
+        limits = [self.file.clock.pts_played_at(second) for second in seconds]
+        order = sorted(range(len(limits)), key=limits.__getitem__)
+        ascending = self._images([limits[i] for i in order], height, width, window)
+        images = np.empty((0, y1 - y0, x1 - x0, 3), np.uint8)
+        for row, image in zip(order, ascending, strict=True):
+            if not len(images):  # the images may have a shape of their own
+                images = np.empty((len(order), *image.shape), image.dtype)
+            images[row] = image
+        return images
 
-        def read(limits: Sequence[int]) -> Iterator[np.ndarray]:
-            convert = self.make_converter(self.file, height, width, window)
-            shown, image = None, np.empty(0)
-            for frame in frames_on_screen(self.file, decode_needed(self.file, limits), limits):
-                if frame is not shown:  # each frame is converted once
-                    shown, image = frame, convert(frame)
-                yield image
-
-        return stack_frames(self.file, seconds, read, window or (0, 0, width, height))
+    def _images(
+        self, limits: Sequence[int], height: int, width: int, window: Window | None = None
+    ) -> Iterator[np.ndarray]:
+        """Yield the converted frame on screen at each of the ascending times (pts)."""
+        convert = self.make_converter(self.file, height, width, window)
+        shown, image = None, np.empty(0)
+        for frame in frames_on_screen(self.file, decode_needed(self.file, limits), limits):
+            if frame is not shown:  # each frame is converted once
+                shown, image = frame, convert(frame)
+            yield image
 
     def get_samples_played_in_range(
         self, start: float, stop: float, sample_rate: int
@@ -121,30 +140,6 @@ class VideoReader(AbstractContextManager["VideoReader"]):
                 before both ``stop`` and its declared end.
         """
         return self._audio_reader.get_samples_played_in_range(start, stop, sample_rate)
-
-
-def stack_frames(
-    file: MediaFile,
-    seconds: Sequence[float],
-    read: Callable[[Sequence[int]], Iterable[np.ndarray]],
-    window: Window,
-) -> np.ndarray:
-    """Read frames in ascending order and stack them in the requested order, uint8 (T, H, W, 3).
-
-    Args:
-        file: the file.
-        seconds: T times in any order.
-        read: given ascending times (pts), yields the image on screen at each.
-        window: (x0, y0, x1, y1); the shape of the result where T = 0.
-    """
-    limits = [file.clock.pts_played_at(second) for second in seconds]
-    order = sorted(range(len(limits)), key=limits.__getitem__)
-    images = np.empty((0, window[3] - window[1], window[2] - window[0], 3), np.uint8)
-    for row, image in zip(order, read([limits[i] for i in order]), strict=True):
-        if not len(images):  # the images may have a shape of their own
-            images = np.empty((len(order), *image.shape), image.dtype)
-        images[row] = image
-    return images
 
 
 def decode_needed(file: MediaFile, limits: Sequence[int]) -> Iterator[DecodedItem]:

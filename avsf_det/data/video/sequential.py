@@ -3,7 +3,6 @@
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from functools import cached_property
 
 import numpy as np
@@ -11,9 +10,9 @@ import torch
 
 from .audio_reader import AudioReader, ChunkItem, decode_chunk
 from .container import MediaFile
-from .convert import Convert, Window, make_converter
+from .convert import Convert, Window
 from .open_file import DecodedItem, VideoDecodeError
-from .reader import decode_needed, frames_on_screen, stack_frames
+from .reader import VideoReader, decode_needed, frames_on_screen
 
 Transform = Callable[[np.ndarray], np.ndarray]
 
@@ -29,19 +28,11 @@ _BLOCK_SEC = 8
 _MAX_CHUNKS = 3
 
 
-class SequentialVideoReader(AbstractContextManager["SequentialVideoReader"]):
+class SequentialVideoReader(VideoReader):
     """Reader with the results of :class:`VideoReader`, fast for requests forward in time.
 
     It holds the frames of the last request only, so that memory does not grow with the video. Going
     back or far ahead seeks. Audio is read from a second handle of the file, opened on first use.
-
-    Attributes:
-        path: path of the file.
-        width: width of frames as shown, in pixels.
-        height: height of frames as shown, in pixels.
-        fps: average frames per second.
-        has_audio: whether the file has an audio stream.
-        file: the open file that frames are read from.
 
     Args:
         path: path of the file.
@@ -55,11 +46,7 @@ class SequentialVideoReader(AbstractContextManager["SequentialVideoReader"]):
     def __init__(
         self, path: str | os.PathLike, *, threads: int = 1, transform: Transform | None = None
     ) -> None:
-        self.file = MediaFile(path, threads=threads)
-        self.path, self.fps = self.file.path, self.file.fps
-        self.width, self.height = self.file.first_frame.width, self.file.first_frame.height
-        self.has_audio = self.file.audio is not None
-        self._audio_reader: SequentialAudioReader | None = None
+        super().__init__(path, threads=threads)
         self._transform = transform
         self._coming: Iterator[DecodedItem] = iter(())  # from where the decoder stands
         self._held: deque[DecodedItem] = deque()  # those before, in order
@@ -71,40 +58,22 @@ class SequentialVideoReader(AbstractContextManager["SequentialVideoReader"]):
         # memory than all copying takes.
         self._spare: list[np.ndarray] = []
 
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
     def close(self) -> None:
         """Close the file and drop everything held; nothing can be read afterwards."""
-        self.file.close()
+        super().close()
         self._forget()
-        if self._audio_reader is not None:
-            self._audio_reader.close()
+        if "_audio_reader" in vars(self):
+            self._audio_reader.file.close()
+
+    @cached_property
+    def _audio_reader(self) -> AudioReader:
+        return SequentialAudioReader(MediaFile(self.path, threads=self.file.threads))
 
     @cached_property
     def duration(self) -> float:
         """Second at which the video ends."""
         self._forget()  # finding it may move the position
         return self.file.duration
-
-    def get_frames_played_at(
-        self,
-        seconds: Sequence[float],
-        size: tuple[int, int] | None = None,
-        window: Window | None = None,
-    ) -> np.ndarray:
-        """Return the transformed frame on screen at each of T seconds, in one array (T, ...).
-
-        Arguments and errors are those of :meth:`VideoReader.get_frames_played_at`, and so is the
-        result, uint8 (T, H, W, 3) RGB, without a transform.
-        """
-        height, width = size if size and not window else (self.height, self.width)
-        return stack_frames(
-            self.file,
-            seconds,
-            lambda limits: self._images(limits, height, width, window),
-            window or (0, 0, width, height),
-        )
 
     def get_transformed_frames_played_at(self, seconds: Sequence[float]) -> list[np.ndarray]:
         """Return the transformed frame on screen at each second, without copying.
@@ -124,18 +93,6 @@ class SequentialVideoReader(AbstractContextManager["SequentialVideoReader"]):
         shown = dict(zip(ascending, images, strict=True))
         return [shown[limit] for limit in limits]
 
-    def get_samples_played_in_range(
-        self, start: float, stop: float, sample_rate: int
-    ) -> torch.Tensor:
-        """Return the audio samples between two seconds, float32 (S,).
-
-        Arguments, result and errors are those of :meth:`VideoReader.get_samples_played_in_range`.
-        """
-        if self._audio_reader is None:
-            file = MediaFile(self.path, threads=self.file.threads)
-            self._audio_reader = SequentialAudioReader(file)
-        return self._audio_reader.get_samples_played_in_range(start, stop, sample_rate)
-
     def _forget(self) -> None:
         """Drop all frames; the next request seeks."""
         self._coming = iter(())
@@ -144,16 +101,12 @@ class SequentialVideoReader(AbstractContextManager["SequentialVideoReader"]):
         self._spare.clear()
 
     def _images(
-        self,
-        limits: Sequence[int],
-        height: int,
-        width: int,
-        window: Window | None = None,
+        self, limits: Sequence[int], height: int, width: int, window: Window | None = None
     ) -> Iterator[np.ndarray]:
         """Yield the transformed frame on screen at each of the ascending times (pts)."""
         if self._convert is None or self._conversion != (height, width, window):
             self._conversion = height, width, window
-            self._convert = make_converter(self.file, height, width, window)
+            self._convert = self.make_converter(self.file, height, width, window)
             self._converted.clear()
             self._spare.clear()
         self._max_held = _HELD_PER_FRAME * len(limits)
@@ -202,19 +155,14 @@ class SequentialVideoReader(AbstractContextManager["SequentialVideoReader"]):
         yield from decode_needed(self.file, limits)
 
 
-class SequentialAudioReader:
+class SequentialAudioReader(AudioReader):
     """Audio of a file that nothing else reads from, decoded and resampled once forward in time."""
 
     def __init__(self, file: MediaFile) -> None:
-        self._file = file
+        super().__init__(file)
         self._chunks: dict[int, _Replay] = {}  # the last few, by index
-        self._reader = AudioReader(file, self._read_chunk)
         self._rate: int | None = None
         self._blocks: dict[int, torch.Tensor] = {}  # by start, in units of _BLOCK_SEC
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
     def get_samples_played_in_range(
         self, start: float, stop: float, sample_rate: int
@@ -224,24 +172,23 @@ class SequentialAudioReader:
         size = _BLOCK_SEC * sample_rate
         touched = range(first // size, (first + count) // size + 1)
         held = self._blocks if sample_rate == self._rate else {}
+        read = super().get_samples_played_in_range
         try:
-            read = self._reader.get_samples_played_in_range
             self._blocks = {
                 i: held[i] if i in held else read(i * _BLOCK_SEC, (i + 1) * _BLOCK_SEC, sample_rate)
                 for i in touched
             }
         except VideoDecodeError:  # what spoils a block need not spoil the request
-            return self._reader.get_samples_played_in_range(start, stop, sample_rate)
+            return read(start, stop, sample_rate)
         self._rate = sample_rate
         return torch.cat(list(self._blocks.values()))[first - touched.start * size :][:count]
 
-    def _read_chunk(self, file: MediaFile, index: int) -> Iterator[ChunkItem]:
-        """Yield the frames of a chunk, as ``decode_chunk`` does."""
+    def _read_chunk(self, index: int) -> Iterator[ChunkItem]:
         if index not in self._chunks:
             # Decoding it reopens the file, which ends chunks that were not decoded to their end.
             complete = [item for item in self._chunks.items() if item[1].is_complete]
             self._chunks = dict(complete[1 - _MAX_CHUNKS :])
-            self._chunks[index] = _Replay(decode_chunk(file, index))
+            self._chunks[index] = _Replay(decode_chunk(self.file, index))
         try:
             yield from self._chunks[index]
         except VideoDecodeError:

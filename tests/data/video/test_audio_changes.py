@@ -6,10 +6,10 @@ import av
 import numpy as np
 import pytest
 
+from ava_tools.preparation.video_check import check_video
 from avsf_det.data import VideoReader
 from avsf_det.data.video import SequentialVideoReader
 from avsf_det.data.video.audio_reader import MonoFrame
-from avsf_det.data.video.check import check_video
 from avsf_det.data.video.write import write_video as write_frames
 
 from ...media import clicks, tone, write_video

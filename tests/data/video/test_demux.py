@@ -1,4 +1,4 @@
-from avsf_det.data.video.demux import demux
+from avsf_det.data.video.open_file import demux
 
 
 class LateStream:

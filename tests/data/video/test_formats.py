@@ -10,9 +10,9 @@ import av
 import pytest
 from PIL import Image
 
+from ava_tools.preparation.video_check import check_video
 from ava_tools.preparation.video_lists import videos_in
 from avsf_det.data import VideoDecodeError, VideoReader
-from avsf_det.data.video.check import check_video
 from avsf_det.data.video.cut import cut_video
 from avsf_det.data.video.formats import FORMATS, VIDEO_EXTENSIONS
 from avsf_det.data.video.write import write_video as write_frames

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from detectron2.config import get_cfg
 
+from ava_tools.preparation.video_check import check_video
 from avsf_det import add_avsf_config
 from avsf_det.data import KeyframeMapper, SequentialReader, VideoReader
 from avsf_det.data.transforms import build_clip_augmentations
 from avsf_det.data.video import SequentialVideoReader
-from avsf_det.data.video.check import check_video
 from avsf_det.data.video.cut import cut_video
 
 from ...media import paint_number, read_number, write_video

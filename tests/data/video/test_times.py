@@ -7,8 +7,8 @@ import av
 import numpy as np
 import pytest
 
+from ava_tools.preparation.video_check import check_video
 from avsf_det.data.video import MediaFile, SequentialVideoReader, VideoDecodeError, VideoReader
-from avsf_det.data.video.check import check_video
 from avsf_det.data.video.cut import cut_video
 from tests.media import read_number, tone, write_video
 

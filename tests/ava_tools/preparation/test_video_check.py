@@ -5,8 +5,8 @@ import av
 import numpy as np
 import pytest
 
+from ava_tools.preparation.video_check import check_video, presentation_times
 from avsf_det.data.video import SequentialVideoReader, VideoDecodeError, VideoReader
-from avsf_det.data.video.check import check_video, presentation_times
 
 from ...media import read_number, tone, write_video
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..audio import SILENCE_PEAK
-from .audio_reader import NOT_FINITE, MonoFrame, is_finite
-from .container import MediaFile
-from .formats import printable
-from .open_file import Kind, VideoDecodeError
-from .packet_times import packet_time
+from avsf_det.data.audio import SILENCE_PEAK
+from avsf_det.data.video.audio_reader import NOT_FINITE, MonoFrame, is_finite
+from avsf_det.data.video.container import MediaFile
+from avsf_det.data.video.formats import printable
+from avsf_det.data.video.open_file import Kind, VideoDecodeError
+from avsf_det.data.video.packet_times import packet_time
 
 # What readers make up for: the shape of pixels, rotation and mirroring, frames of another size or
 # format, audio of another rate or with other channels.
@@ -32,15 +32,12 @@ class VideoCheck:
 
 @dataclass
 class _Track:
-    """Facts about a decoded stream: start and end in seconds, frames, damages, changes.
+    """Facts about a decoded stream."""
 
-    ``peak`` is the largest absolute sample of audio.
-    """
-
-    start: float = 0.0
+    start: float = 0.0  # seconds
     end: float = 0.0
     frames: int = 0
-    peak: float = 0.0
+    peak: float = 0.0  # largest absolute sample of audio
     damages: list[str] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)  # kinds of frames after the first, and when
 
@@ -83,11 +80,11 @@ def presentation_times(path: str) -> np.ndarray:
 def _check(file: MediaFile, min_sec: float, max_gap: float) -> VideoCheck:
     video = _decode_all(file, "video")
     problems, damages = {}, video.damages
-    notes = _note_geometry(file) | _note_changes("frames change", video)
+    notes = _note_geometry(file) | _first_of("frames change", video.changes)
     if file.audio is not None:
         audio = _decode_all(file, "audio")
         damages = damages + [damage for damage in audio.damages if damage not in damages]
-        notes |= _note_changes("audio changes", audio)
+        notes |= _first_of("audio changes", audio.changes)
         gaps = {"starts": audio.start - video.start, "ends": audio.end - video.end}
         gaps = {verb: gap for verb, gap in gaps.items() if abs(gap) > max_gap}
         if not audio.damages and audio.peak < SILENCE_PEAK:
@@ -102,9 +99,7 @@ def _check(file: MediaFile, min_sec: float, max_gap: float) -> VideoCheck:
         problems["no sound"] = (
             "the audio stream is empty" if is_declared else "there is no audio stream"
         )
-    if damages:
-        more = f", and {len(damages) - 1} more" if len(damages) > 1 else ""
-        problems["undecodable"] = damages[0] + more
+    problems |= _first_of("undecodable", damages)
     if video.end < min_sec:
         problems["too short"] = f"{video.end:.2f} s, a clip takes {min_sec:.2f} s"
     first = file.first_frame
@@ -126,9 +121,10 @@ def _note_geometry(file: MediaFile) -> dict[str, str]:
     return notes
 
 
-def _note_changes(kind: str, track: _Track) -> dict[str, str]:
-    more = f", and {len(track.changes) - 1} more" if len(track.changes) > 1 else ""
-    return {kind: track.changes[0] + more} if track.changes else {}
+def _first_of(name: str, items: list[str]) -> dict[str, str]:
+    """Return the first of some problems or notes, and how many more there are."""
+    more = f", and {len(items) - 1} more" if len(items) > 1 else ""
+    return {name: items[0] + more} if items else {}
 
 
 def _decode_all(file: MediaFile, kind: Kind) -> _Track:

@@ -4,16 +4,18 @@
 The trainings evaluate themselves every TEST.EVAL_PERIOD iterations, in TEST.VIEWS_IN_TRAINING.
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import yaml
-
-from ava_tools.charts.training_curves import Curve, draw_training_curves
-from ava_tools.experiments.training_runs import TrainingRunError, read_curve
 from ava_tools.support.arguments import join_runs, named_path
 from avsf_det.engine.defaults import at_least, make_parser, run_command
+
+if TYPE_CHECKING:
+    from ava_tools.charts.training_curves import Curve
 
 EXAMPLE = """example:
   python train_net.py --config-file configs/mini/avsf_kinetics_mini.yaml TEST.EVAL_PERIOD 40
@@ -33,6 +35,11 @@ def read_run(folder: Path, task: str, num_clips: int) -> tuple[Curve, Curve]:
     Raises:
         TrainingRunError: the run has not been evaluated, or has no such task.
     """
+    import yaml
+
+    from ava_tools.charts.training_curves import Curve
+    from ava_tools.experiments.training_runs import TrainingRunError, read_curve
+
     top1 = read_curve(folder, f"{task}/top1")
     # Detectron2 writes the parts of the loss only if there are several.
     loss = read_curve(folder, f"loss_{task}") or read_curve(folder, "total_loss")
@@ -51,6 +58,8 @@ def read_run(folder: Path, task: str, num_clips: int) -> tuple[Curve, Curve]:
 
 def run(args: argparse.Namespace) -> None:
     """Write the image."""
+    from ava_tools.charts.training_curves import draw_training_curves
+
     runs = join_runs(args.run)
     curves = {name: read_run(Path(path), args.task, args.clips) for name, path in runs.items()}
     errors = {name: error for name, (error, _) in curves.items()}

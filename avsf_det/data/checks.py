@@ -9,6 +9,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..structures import AVSFError, ConfigError
 
+KINDS = ("", "keyframes", "clips", "frames")
 NAMES_SHOWN = 8
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,8 @@ def has_keyframes(cfg: CfgNode, dataset_name: str) -> bool:
     """
     check_datasets([dataset_name], "DATASETS")
     kind = cfg.INPUT.KIND  # "frames" are the images of keyframes, for a person detector
+    if kind not in KINDS:
+        raise ConfigError(f"INPUT.KIND must be keyframes, clips, frames or '', got '{kind}'")
     keyframes = MetadataCatalog.get(dataset_name).evaluator_type == "ava"
     if kind and keyframes != (kind != "clips"):
         found = "keyframes with person boxes" if keyframes else "clips without person boxes"

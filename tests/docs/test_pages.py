@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from detectron2.config import get_cfg
 
-from avsf_det import add_avsf_config
+from avsf_det.engine.defaults import load_config
 
 from .blocks import NEEDS, PAGES, ROOT, Block, blocks_of, commands_of
 
@@ -92,10 +91,7 @@ def test_commands_that_are_not_run_are_understood(arguments, monkeypatch):
     got = found.value.arguments
     config = getattr(got, "config_file", None)
     if config and not config.startswith("mine/"):
-        cfg = get_cfg()
-        add_avsf_config(cfg)
-        cfg.merge_from_file(config)
-        cfg.merge_from_list(getattr(got, "opts", []))
+        load_config(config, getattr(got, "opts", []), notes=[])
 
 
 def test_a_reader_gets_what_the_pages_promise(reader):

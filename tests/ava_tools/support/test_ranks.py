@@ -11,6 +11,7 @@ from ava_tools.inference.feature_files import write_features
 from ava_tools.support.group import in_ranks
 from ava_tools.support.ranks import take_share
 from avsf_det.data import VideoDecodeError
+from avsf_det.engine import person_detector
 
 from ...media import write_video
 from ...ranks import run_two
@@ -39,7 +40,7 @@ def videos(tmp_path):
 
 
 def test_person_boxes_equal_those_of_one_process(videos, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(detect_persons, "PersonDetector", NumberReader)
+    monkeypatch.setattr(person_detector, "PersonDetector", NumberReader)
 
     def run(output):
         return detect_persons.main(["--input", str(videos), "--output", str(tmp_path / output)])

@@ -46,7 +46,7 @@ def main() -> int:
     if unknown:
         print(
             f"error: {len(unknown)} of {len(packages)} packages could not be looked up, such as "
-            f"{unknown[0]}; is pypi.org reachable?",
+            f"{unknown[0]}; is its advisory service reachable?",
             file=sys.stderr,
         )
     else:

@@ -100,7 +100,7 @@ def test_a_failed_cut_leaves_no_file_and_the_others_go_on(ava):
     write_video(ava / "videos" / "good.webm", num_frames=120, codec="libvpx")  # not for mp4
     assert prepare_ava.main([]) == 1
     assert cuts(ava) == ["dumb.mp4", "problems.csv", "short.mp4"]
-    assert "encode the frames anew" in (ava / "videos_15min" / "problems.csv").read_text()
+    assert "encode the frames again" in (ava / "videos_15min" / "problems.csv").read_text()
     assert prepare_ava.main(["--gop", "6"]) == 1
     assert "good.mp4" in cuts(ava)
 

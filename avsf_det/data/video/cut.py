@@ -70,7 +70,7 @@ def cut_video(
             raise file.error(
                 "file",
                 f"cannot be written as mp4 ({reason}). If it is about {' or '.join(names)}, or the "
-                "audio changes its rate, encode the frames anew (a GOP), or convert the video to "
+                "audio changes its rate, encode the frames again (a GOP), or convert the video to "
                 "H.264 and AAC",
             ) from error
 
@@ -172,7 +172,7 @@ def _write_part(
                 break
         elif index in streams:
             if packet.pts is None:
-                raise file.error("video", "has no presentation times; encode it anew (a GOP)")
+                raise file.error("video", "has no presentation times; encode it again (a GOP)")
             shift = round(zero / packet.time_base)
             packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
             packet.stream = streams[index]

@@ -38,7 +38,7 @@ class PacketTimes:
         self.delay: int | None = None
 
     def start(self, format_name: str, video: av.VideoStream, audio: av.AudioStream | None) -> None:
-        """Start anew with the streams of a file that has just been opened."""
+        """Start again with the streams of a file that has just been opened."""
         self.states_decoding_times = format_name in _DECODING_TIMES or (
             format_name.startswith("matroska") and bool(video.codec_context.codec_tag.strip("\0"))
         )

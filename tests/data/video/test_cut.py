@@ -96,7 +96,7 @@ def test_odd_sizes_are_encoded(tmp_path):
 def test_what_cannot_be_done_is_said(tmp_path):
     target = tmp_path / "cut.mp4"
     write_video(tmp_path / "a.webm", codec="libvpx", sound=tone(9, 1, 48000), sound_codec="libopus")
-    with pytest.raises(VideoDecodeError, match=r"a.webm: file: .*libvpx.*encode the frames anew"):
+    with pytest.raises(VideoDecodeError, match=r"a.webm: file: .*libvpx.*encode the frames again"):
         cut_video(tmp_path / "a.webm", target, 0, 1)
     cut_video(tmp_path / "a.webm", target, 0, 1, gop=10)
     write_video(tmp_path / "rotated.mp4", rotation=90)

@@ -66,8 +66,9 @@ def run(args: argparse.Namespace) -> int:
         try:
             if args.boxes and video.video_id not in boxes_of:
                 raise PredictorError(f"{args.boxes}: no boxes of video '{video.video_id}'")
-            done = demo.run(video.path, output, boxes_of.get(video.video_id), args.offset)
-            print(done, flush=True)
+            print(
+                demo.run(video.path, output, boxes_of.get(video.video_id), args.offset), flush=True
+            )
         except (VideoDecodeError, PredictorError) as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
             failed.append(video.video_id)
@@ -84,18 +85,16 @@ def main(argv: list[str] | None = None) -> int:
     add("--output", required=True, help=".mp4 to write, or a folder of them")
     add("--rate", type=positive, default=1, metavar="HZ", help="keyframes per second (1)")
     add("--boxes", metavar="CSV", help="person boxes: video_id,second,x1,y1,x2,y2,,score")
-    offset = "second of the csv's clock at which videos start: 900 for AVA's cut videos (0)"
+    offset = "second of the csv at which videos start: 900 for AVA's cut videos (0)"
     add("--offset", type=float, default=0, metavar="S", help=offset)
     add("--label-map", default="", metavar="FILE", help="of actions, if not that of DATASETS.TEST")
-    classes = "draw only this action; may be given several times"
-    add("--class", action="append", dest="classes", metavar="NAME", help=classes)
+    add("--class", action="append", dest="classes", metavar="NAME", help="draw this action; repeat")
     add("--min-score", type=at_least(0.0), default=0.3, metavar="P", help="of drawn actions (0.3)")
     add("--json", action="store_true", help="keep out.jsonl and out.csv")
     add("--show", action="store_true", help="show the camera's frames in a window; q ends")
     add_config_arguments(parser, required=True)
     args = parser.parse_args(argv)
-    in_folder = bool(args.input) and is_folder(args.input)
-    if not in_folder and not args.output.endswith(".mp4"):
+    if not (args.input and is_folder(args.input)) and not args.output.endswith(".mp4"):
         parser.error("--output must end in .mp4")
     return run_command(run, args)
 

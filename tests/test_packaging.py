@@ -58,7 +58,7 @@ def test_oldest_versions_are_the_lower_bounds():
     """.ci/oldest.txt pins a release within each bound: the bound itself, or a patch of it."""
     pins = dict(re.findall(r"^([\w-]+)==(\S+)$", (ROOT / ".ci/oldest.txt").read_text(), re.M))
     bounds = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]
-    bounds = dict(re.findall(r"^([\w-]+)>=(\S+)$", "\n".join(bounds), re.M))
+    bounds = dict(re.findall(r"^([\w-]+)>=([^,\s]+)", "\n".join(bounds), re.M))
     assert not pins.keys() - bounds.keys()
     for name, pin in pins.items():
         assert f"{pin}.".startswith(f"{bounds[name]}."), name

@@ -28,9 +28,21 @@ SPARE_BYTES = 64 << 20
 # Tensors may be expanded (stride 0) up to this number of elements.
 MAX_EXPANDED = 1 << 20
 
-_LEGACY = "Double Float Half BFloat16 Long Int Short Char Byte Bool ComplexDouble ComplexFloat"
-STORAGE_DTYPES = {"UntypedStorage": torch.uint8} | {
-    f"{kind}Storage": getattr(torch, f"{kind}Storage").dtype for kind in _LEGACY.split()
+# The classes themselves warn when they are looked at.
+STORAGE_DTYPES = {
+    "UntypedStorage": torch.uint8,
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+    "ComplexDoubleStorage": torch.complex128,
+    "ComplexFloatStorage": torch.complex64,
 }
 
 # Function of (key, dtype, number of bytes) that returns a storage.

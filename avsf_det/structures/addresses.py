@@ -120,13 +120,15 @@ def _cache_of(address: str) -> dict[str, str]:
 
 def _ask(question: str, address: str, **options: str) -> Any:
     """Ask the handler of an address; None if it cannot answer."""
-    try:
-        from detectron2.utils.file_io import PathManager
+    from detectron2.utils.file_io import PathManager
 
+    try:
         return getattr(PathManager, question)(address, **options)
     except NotImplementedError:
         return None
-    except Exception as error:  # handlers raise the errors of their libraries
+    # Handlers of users raise the errors of their libraries, such as boto3's, which have no base
+    # class but Exception. None is lost: the cause is kept, and its type is in the message.
+    except Exception as error:
         raise OSError(f"{type(error).__name__}: {error}".rstrip(": ")) from error
 
 

@@ -1,6 +1,7 @@
 """A config's model, and PyTorchVideo's like it, on one batch of random clips."""
 
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -38,6 +39,32 @@ def dtype_of(options: tuple) -> torch.dtype:
     return asked[0] if asked else torch.float32
 
 
+@cache  # so that all models of a run are measured in the same number formats
+@torch.no_grad()
+def matmul_rates(device: torch.device) -> dict[torch.dtype, float]:
+    """Return the multiply-adds per second of a matrix product, by number format.
+
+    On a CPU bfloat16 is left out where it is slower than float32. On a GPU there is float16 too,
+    and float32 is TF32.
+    """
+    dtypes, size = [torch.float32, torch.bfloat16], MATRIX
+    if device.type == "cuda":
+        # TF32 in matrix products too, as it is cuDNN's default: rates compare like with like.
+        torch.set_float32_matmul_precision("high")
+        dtypes.append(torch.float16)
+        size = CUDA_MATRIX  # launching smaller products takes longer than computing them
+    else:
+        full, half = (_matmul_rate(x, SMALL_MATRIX, device) for x in dtypes)
+        if half <= full:
+            dtypes.remove(torch.bfloat16)  # emulated, a larger product would take minutes
+    return {dtype: _matmul_rate(dtype, size, device) for dtype in dtypes}
+
+
+def _matmul_rate(dtype: torch.dtype, size: int, device: torch.device) -> float:
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    return size**3 / time_interleaved({"product": lambda: a @ b}, 5)["product"]
+
+
 class Variant(NamedTuple):
     """One of several ways to run a model.
 
@@ -59,8 +86,7 @@ class Bench:
         weights: state dict that all variants share.
         batch: model inputs by name.
         macs: multiply-adds of one inference of the batch.
-        rates: multiply-adds per second of a matrix product, by dtype; only dtypes that are no
-            slower than float32, and float16 on a GPU alone. There float32 is TF32.
+        rates: see `matmul_rates`.
 
     Args:
         cfg: config of a detector or classifier.
@@ -72,20 +98,11 @@ class Bench:
     def __init__(self, cfg: CfgNode, crop: int, clips: int, boxes: int) -> None:
         self.cfg, self.crop, self.clips = cfg, crop, clips
         self.device = torch.device(cfg.MODEL.DEVICE)
-        dtypes = [torch.bfloat16]
-        if self.device.type == "cuda":
-            dtypes.append(torch.float16)
-            # TF32 in matrix products too, as it is cuDNN's default: rates compare like with like.
-            torch.set_float32_matmul_precision("high")
         self.weights: dict[str, torch.Tensor] = {}
         self.weights = self.build().model.state_dict()
         self.batch = self._make_batch(boxes * clips)
         self.macs = analyze_model(cfg, (crop, crop))["gflops"] * 1e9 * clips
-        self.rates = {torch.float32: self._matmul_rate(torch.float32)}
-        for dtype in dtypes:
-            rate = self._matmul_rate(dtype, SMALL_MATRIX)  # emulation would take minutes
-            if self.device.type == "cuda" or rate > self._matmul_rate(torch.float32, SMALL_MATRIX):
-                self.rates[dtype] = self._matmul_rate(dtype)
+        self.rates = matmul_rates(self.device)
 
     def resize(self, clips: int) -> None:
         """Change the number of clips in the batch; each keeps its number of boxes."""
@@ -108,13 +125,6 @@ class Bench:
         size = (self.crop, self.crop)
         inputs = make_inputs(self.cfg, names, size, num_clips=self.clips, num_boxes=num_boxes)
         return {name: x.to(self.device) for name, x in inputs.items()}
-
-    @torch.no_grad()
-    def _matmul_rate(self, dtype: torch.dtype, size: int = MATRIX) -> float:
-        if self.device.type == "cuda":
-            size = CUDA_MATRIX  # launching smaller products takes longer than computing them
-        a, b = (torch.randn(size, size, device=self.device).to(dtype) for _ in range(2))
-        return size**3 / time_interleaved({"product": lambda: a @ b}, 5)["product"]
 
     def inference(self, options: tuple = (), fold: bool = True) -> Variant:
         """Return inference with config options, by default with folded batch norms."""

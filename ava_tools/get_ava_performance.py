@@ -4,10 +4,11 @@ import argparse
 import json
 import sys
 
+from ava_tools.measurement.intervals import bootstrap_ap, describe_intervals
 from ava_tools.measurement.mmaction2_results import ResultFormatError, read_mmaction2
 from avsf_det.engine.defaults import make_parser, run_command
 from avsf_det.evaluation.ava_diagnostics import find_format_errors
-from avsf_det.evaluation.ava_map import evaluate_ava
+from avsf_det.evaluation.ava_map import evaluate_ava, rank_detections
 from avsf_det.evaluation.ava_results import PROTOCOLS, AVAEvaluationError, AVAResult
 from avsf_det.structures import ActionBoxes, ava_csv
 from avsf_det.structures.label_map import read_label_map
@@ -59,7 +60,14 @@ def run(args: argparse.Namespace) -> None:
     result = evaluate(detections)
     for line in find_format_errors(detections, label_map, result, evaluate):
         print(f"warning: {line}", file=sys.stderr)
-    print(json.dumps(result.as_dict()) if args.json else result.table())
+    printed = result.as_dict()
+    lines = [result.table()]
+    if args.intervals:
+        ranked, _ = rank_detections(detections, ground_truth, label_map, excluded, args.protocol)
+        intervals = bootstrap_ap(list(ranked), detections, ground_truth)
+        printed["mAP_interval"] = intervals.mean_ap
+        lines += describe_intervals(result.classes, intervals)
+    print(json.dumps(printed) if args.json else "\n".join(lines))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -69,18 +77,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "-g", "--groundtruth", required=True, help="csv: video_id,timestamp,x1,y1,x2,y2,action_id"
     )
-    parser.add_argument(
-        "-d",
-        "--detections",
-        required=True,
-        help="csv: the same columns and a score; or a pkl of MMAction2",
-    )
+    help = "csv: the same columns and a score; or a pkl of MMAction2"
+    parser.add_argument("-d", "--detections", required=True, help=help)
     parser.add_argument("-x", "--excluded", help="csv of excluded keyframes: video_id,timestamp")
     parser.add_argument(
         "--protocol",
         choices=list(PROTOCOLS),
         default="default",
         help="; ".join(f"{name}: {rule}" for name, rule in PROTOCOLS.items()),
+    )
+    parser.add_argument(
+        "--intervals", action="store_true", help="add 95 %% bootstrap intervals; takes 200 scorings"
     )
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead")
     return run_command(run, parser.parse_args(argv))

@@ -7,6 +7,8 @@ self-contained: it opens from disk, without a server or a network.
 """
 
 import argparse
+import csv
+import io
 import sys
 
 from ava_tools.report_page.sources import (
@@ -32,22 +34,30 @@ or, for any csv in AVA's format:
 def run(args: argparse.Namespace) -> int:
     """Write the report; return 1 if a clip cannot be read."""
     from ava_tools.report_page.page import build_report
+    from ava_tools.report_page.training import read_training
 
     if args.max_clips < 0:
         raise ReportError(f"--max-clips is {args.max_clips}; it must be 0 or more")
     evaluated = evaluated_dataset_of_arguments(args)
     paths = join_runs(args.run)
     detections = {name: read_run(path, evaluated.name) for name, path in paths.items()}
-    html, problems = build_report(
+    trainings = {name: read_training(path) for name, path in paths.items()}
+    report = build_report(
         evaluated,
         detections,
         title=args.title or f"{next(iter(paths))} on {evaluated.name}",
         protocol=args.protocol,
         max_clips=args.max_clips if evaluated.files else 0,
+        trainings={name: curves for name, curves in trainings.items() if curves},
     )
-    write_atomic(args.output, html)
-    print(f"{args.output}: {len(html.encode()) / 1e6:.1f} MB")
-    if problems:
+    write_atomic(args.output, report.html)
+    print(f"{args.output}: {len(report.html.encode()) / 1e6:.1f} MB")
+    if args.errors:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(report.errors)
+        write_atomic(args.errors, text.getvalue().encode(errors="replace"))
+        print(f"{args.errors}: {len(report.errors) - 1} errors of {next(iter(paths))}")
+    if problems := report.problems:
         print(f"error: {len(problems)} clips are missing: {problems[0]}", file=sys.stderr)
     return int(bool(problems))
 
@@ -64,6 +74,7 @@ def main(argv: list[str] | None = None) -> int:
         help="detections csv, or OUTPUT_DIR of an evaluation; repeat it for runs to compare with",
     )
     parser.add_argument("--output", default="report.html", metavar="FILE", help="(report.html)")
+    parser.add_argument("--errors", metavar="FILE", help="also write the errors as csv there")
     parser.add_argument("--protocol", choices=list(PROTOCOLS), default="default")
     parser.add_argument(
         "--max-clips", type=at_least(0), default=50, metavar="N", help="examples with clips (50)"

@@ -5,6 +5,7 @@ class are its highest-ranked detections, as many as it has ground-truth boxes. A
 ranking precision equals recall.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -140,6 +141,63 @@ def _missed_rows(ranked: RankedClass, num_predictions: int) -> np.ndarray:
     never = np.setdiff1d(ranked.ground_truth, ranked.found)
     late = ranked.found[num_predictions:]
     return np.concatenate([late[late >= 0][::-1], never])
+
+
+def list_errors(
+    analysis: ErrorAnalysis,
+    detections: ActionBoxes,
+    ground_truth: ActionBoxes,
+    names: Sequence[str],
+) -> Iterator[list]:
+    """Yield a header, then a row per wrong prediction and per missed box, by class.
+
+    Args:
+        analysis: errors of these detections.
+        detections: detected boxes with scores.
+        ground_truth: annotated boxes.
+        names: names of the classes.
+
+    Yields:
+        video id, second, class, one of ``KINDS`` or "missed", score ("" of a missed box), and
+        x1 y1 x2 y2 as fractions of width and height.
+    """
+    yield ["video_id", "second", "class", "error", "score", "x1", "y1", "x2", "y2"]
+    kinds = list(KINDS)
+    for name, c in zip(names, analysis.classes, strict=True):
+        wrong = np.flatnonzero(c.kind != CORRECT)
+        found = [(int(c.ranked.detections[i]), kinds[c.kind[i]], detections) for i in wrong]
+        for row, kind, boxes in [*found, *((int(i), "missed", ground_truth) for i in c.missed)]:
+            video_id, second = boxes.keyframes[boxes.keyframe[row]]
+            score = "" if kind == "missed" else f"{boxes.scores[row]:.4f}"
+            yield [video_id, f"{second:g}", name, kind, score, *boxes.boxes[row].round(4).tolist()]
+
+
+def count_by_video(
+    analysis: ErrorAnalysis, detections: ActionBoxes, ground_truth: ActionBoxes
+) -> list[tuple[str, int, int, int, int]]:
+    """Return video id, annotated boxes, correct and wrong predictions, and missed boxes.
+
+    A box with k actions counts k times. The videos with the largest fraction of missed boxes and
+    wrong predictions come first.
+    """
+    counts: dict[str, list[int]] = {}
+    for c in analysis.classes:
+        predicted = c.ranked.detections[: len(c.kind)]
+        for i, rows, boxes in (
+            (0, c.ranked.ground_truth, ground_truth),
+            (1, predicted[c.kind == CORRECT], detections),
+            (2, predicted[c.kind != CORRECT], detections),
+            (3, c.missed, ground_truth),
+        ):
+            for keyframe in boxes.keyframe[rows]:
+                counts.setdefault(boxes.keyframes[keyframe][0], [0, 0, 0, 0])[i] += 1
+
+    def error_rate(item: tuple[str, list[int]]) -> float:
+        annotated, correct, wrong, missed = item[1]
+        return (wrong + missed) / max(annotated + correct + wrong, 1)
+
+    worst_first = sorted(counts.items(), key=error_rate, reverse=True)
+    return [(video, *numbers) for video, numbers in worst_first]  # type: ignore[misc]
 
 
 def precision_recall(ranked: RankedClass, max_points: int = 200) -> np.ndarray:

@@ -90,6 +90,22 @@ for (const choice of all("[data-shows]")) {
   show();
 }
 
+// Precision and recall at a chosen score
+const chosen = one("#chosen");
+const score = one("input", chosen);
+function showThreshold() {
+  const at = Number(score.value);
+  one("output", chosen).textContent = (at / score.max).toFixed(2);
+  for (const row of all("#thresholds tbody tr")) {
+    const [kept, found] = ["kept", "found"].map((name) => JSON.parse(row.dataset[name])[at]);
+    const texts = [kept, kept ? (found / kept).toFixed(2) : "–", (found / row.dataset.num).toFixed(2)];
+    all(".at", row).forEach((cell, i) => (cell.textContent = texts[i]));
+  }
+}
+chosen.hidden = false;
+score.addEventListener("input", showThreshold);
+showThreshold();
+
 // Examples
 const articles = all(".gallery article");
 const ofClass = one("#of-class");

@@ -3,23 +3,41 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import jinja2
 import numpy as np
 from tqdm import tqdm
 
+from ava_tools.measurement.intervals import (
+    FEW_BOXES,
+    Intervals,
+    OperatingPoint,
+    best_operating_point,
+    bootstrap_ap,
+)
 from avsf_det.data import VideoDecodeError
 from avsf_det.evaluation.ava_map import average_precision, rank_detections
-from avsf_det.evaluation.ava_results import PROTOCOLS
+from avsf_det.evaluation.ava_results import PROTOCOLS, RankedClass
 from avsf_det.structures import ActionBoxes
+from avsf_det.structures.addresses import is_address
 
 from .clips import EncodedClip, encode_clip
-from .errors import KINDS, ErrorAnalysis, analyze_errors, precision_recall
+from .errors import (
+    KINDS,
+    ErrorAnalysis,
+    analyze_errors,
+    count_by_video,
+    list_errors,
+    precision_recall,
+)
 from .gallery import Example, choose_examples
 from .sources import EvaluatedDataset, ReportError
+from .training import Training
 
 MAX_RUNS = 4  # number of colours and dash patterns of the page
 MAX_CONFUSIONS = 12  # listed beside the matrix
+STEPS = 20  # score thresholds of the page, from 0 to 1
 PLOT = 400, 300  # width and height of a precision-recall plot, in SVG units
 
 
@@ -32,6 +50,8 @@ class Run:
         ap: average precision, 0..1; nan for classes without ground truth.
         curves: precision-recall curves; see :func:`precision_recall`.
         errors: error analysis.
+        points: score threshold with the best F1; None without detections or ground truth.
+        intervals: bootstrap intervals of AP and mAP.
         counts: counts of the scorer.
     """
 
@@ -39,12 +59,28 @@ class Run:
     ap: list[float]
     curves: list[np.ndarray]
     errors: ErrorAnalysis
+    points: list[OperatingPoint | None]
+    intervals: Intervals
     counts: dict[str, int]
 
     @property
     def mean_ap(self) -> float:
         """Mean of AP over the classes with ground truth."""
         return float(np.nanmean(self.ap))
+
+
+class Report(NamedTuple):
+    """Page about an evaluation.
+
+    Attributes:
+        html: the page.
+        problems: error message of each clip that cannot be read.
+        errors: rows of a csv, header first; see :func:`list_errors`.
+    """
+
+    html: str
+    problems: list[str]
+    errors: list[list]
 
 
 def build_report(
@@ -54,7 +90,8 @@ def build_report(
     title: str,
     protocol: str = "default",
     max_clips: int = 50,
-) -> tuple[str, list[str]]:
+    trainings: Mapping[str, Training] | None = None,
+) -> Report:
     """Build the page.
 
     Args:
@@ -64,9 +101,7 @@ def build_report(
         title: title of the page.
         protocol: key of ``PROTOCOLS``.
         max_clips: largest number of examples with a clip; they are most of the file.
-
-    Returns:
-        the HTML, and an error message for each clip that cannot be read.
+        trainings: name -> curves of the training of a run, where they are known.
 
     Raises:
         ReportError: too many runs.
@@ -86,6 +121,7 @@ def build_report(
     )
     clips, problems = _encode(examples, evaluated)
     names = list(evaluated.label_map.values())
+    first = next(iter(detections.values()))
     html = (
         _environment()
         .get_template("page.html")
@@ -102,11 +138,22 @@ def build_report(
             kinds=KINDS,
             confused=[_confused(run.errors, names) for run in runs],
             examples=list(zip(examples, clips, strict=True)),
+            places=[_place_in_video(x, evaluated) for x in examples],
             plot=PLOT,
+            few=FEW_BOXES,
+            videos=count_by_video(runs[0].errors, first, evaluated.ground_truth),
+            thresholds=[
+                _counts_by_threshold(c.ranked, first.scores) for c in runs[0].errors.classes
+            ],
+            trainings=trainings or {},
         )
     )
     # A file name whose bytes are not UTF-8 has lone surrogates, which no file can hold.
-    return html.encode(errors="replace").decode(), problems
+    return Report(
+        html.encode(errors="replace").decode(),
+        problems,
+        list(list_errors(runs[0].errors, first, evaluated.ground_truth, names)),
+    )
 
 
 def _environment() -> jinja2.Environment:
@@ -132,6 +179,8 @@ def _evaluate(name: str, rows: ActionBoxes, evaluated: EvaluatedDataset, protoco
         ],
         [precision_recall(c) for c in ranked],
         analyze_errors(ranked, rows, evaluated.ground_truth),
+        [best_operating_point(c, rows.scores) for c in ranked],
+        bootstrap_ap(ranked, rows, evaluated.ground_truth),
         counts,
     )
 
@@ -147,6 +196,7 @@ def _class_row(i: int, name: str, runs: Sequence[Run]) -> dict:
         "num": num,
         "sort_key": (np.isnan(runs[0].ap[i]), -runs[0].ap[i]),  # the highest AP first
         "ap": [None if np.isnan(run.ap[i]) else run.ap[i] for run in runs],
+        "interval": [None if np.isnan(run.ap[i]) else run.intervals.ap[i] for run in runs],
         "kinds": [e.counts.tolist() for e in errors],
         "missed": [len(e.missed) for e in errors],
         "paths": [curve_path(run.curves[i]) for run in runs],
@@ -156,6 +206,24 @@ def _class_row(i: int, name: str, runs: Sequence[Run]) -> dict:
             for f, e in zip(found, errors, strict=True)
         ],
     }
+
+
+def _counts_by_threshold(ranked: RankedClass, scores: np.ndarray) -> dict[str, list[int]]:
+    """Return the number of detections, and of correct ones, at or above k / STEPS."""
+    by_rank = scores[ranked.detections]
+    kept = np.searchsorted(-by_rank, -np.linspace(0, 1, STEPS + 1), side="right")
+    found = np.concatenate([[0], np.cumsum(ranked.found >= 0)])
+    return {"kept": kept.tolist(), "found": found[kept].tolist()}
+
+
+def _place_in_video(example: Example, evaluated: EvaluatedDataset) -> str:
+    """Return the link to the second of an example in its whole video; "" without a video."""
+    video_id, second = example.keyframe
+    if video_id not in evaluated.files:
+        return ""
+    path, offset = evaluated.files[video_id]
+    link = path if is_address(path) else Path(path).absolute().as_uri()
+    return f"{link}#t={max(second - offset, 0):g}"
 
 
 def curve_path(curve: np.ndarray) -> str:

@@ -67,7 +67,11 @@ def test_report_of_files(small_set, of_files, tmp_path, capsys):
     assert html.count("<video") == 3 and "<h1>a run on truth</h1>" in html
     printed = capsys.readouterr().out
     assert printed == f"{output}: {output.stat().st_size / 1e6:.1f} MB\n"
-    few = output.stat().st_size
+    few, errors = output.stat().st_size, tmp_path / "errors.csv"
+    assert report.main([*of_files, *runs, "--output", str(output), "--errors", str(errors)]) == 0
+    header, first, *_ = errors.read_text().splitlines()
+    assert header == "video_id,second,class,error,score,x1,y1,x2,y2"
+    assert first == "one,102,sit,missed,,0.0,0.0,0.4,1.0"
     assert report.main([*of_files, *runs, "--output", str(output), "--max-clips", "0"]) == 0
     assert output.stat().st_size < few and "<video" not in output.read_text()
 

@@ -45,6 +45,10 @@ def test_table_and_json(files: list[str], tmp_path: Path) -> None:
     # "sit" has a detection on an unknown keyframe above the right one; "talk" is right.
     assert "mAP@0.5 of 2 classes with ground truth, of 2: 0.750000" in done.stdout
     assert "excluded keyframes: 1" in done.stdout
+    table = run(*files, "--intervals", cwd=tmp_path).stdout
+    # Per sample, one keyframe each or one of both twice: AP of "talk" is 1 whenever it is drawn.
+    assert "talk 1.000 to 1.000, 1 boxes: too few to say" in table
+    assert "200 bootstrap samples of keyframes" in table
     line = json.loads(run(*files, "--json", cwd=tmp_path).stdout)
     assert line["per_class"] == {"1": 0.5, "3": 1} and line["mAP"] == 0.75
     assert line["per_class_by_name"] == {"sit": 0.5, "talk": 1}

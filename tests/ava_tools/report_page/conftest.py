@@ -27,7 +27,7 @@ def runs(small_set):
 @pytest.fixture(scope="session")
 def report(evaluated, runs, tmp_path_factory):
     """The file of a report."""
-    html, problems = build_report(evaluated, runs, title="A <report>", max_clips=8)
+    html, problems, _ = build_report(evaluated, runs, title="A <report>", max_clips=8)
     assert problems == []
     path = tmp_path_factory.mktemp("report") / "report.html"
     path.write_text(html)

@@ -33,7 +33,7 @@ def test_sorts_by_keyboard(page):
     assert page.run("document.querySelector('#ap th').ariaSort") == "descending"
     page.press("Tab", "Enter")  # boxes, the most first; unknown numbers would stay below
     counts = "[...document.querySelectorAll('#ap tbody td:nth-child(2)')].map(x => x.innerText)"
-    assert page.run(counts) == ["16", "4", "4", "0"]
+    assert page.run(counts) == ["16", "4 ?", "4 ?", "0"]
     page.press("Tab", "Enter", "Enter")  # AP ascending: the class without AP is still last
     assert page.run(NAMES)[-1] == "never"
 
@@ -53,6 +53,15 @@ def test_filters_and_chooses_by_keyboard(page):
     assert len(page.run(NAMES)) == 4
     outline = "getComputedStyle(document.activeElement).outlineStyle"
     assert page.run(outline) == "solid"
+
+
+def test_precision_and_recall_at_a_chosen_score(page):
+    row = "document.querySelector('#thresholds tbody tr[data-num=\"16\"]').innerText.split('\\t')"
+    assert page.run(row)[-3:] == ["15", "1.00", "0.94"]
+    page.run("document.querySelector('#chosen input').focus()")
+    page.press("End")
+    assert page.run("document.querySelector('#chosen output').textContent") == "1.00"
+    assert page.run(row)[-3:] == ["0", "\N{EN DASH}", "0.00"]
 
 
 def test_one_run_at_a_time(page):

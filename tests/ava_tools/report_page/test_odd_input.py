@@ -128,7 +128,7 @@ def test_names_are_text_wherever_they_are_shown(small_set, evaluated, runs):
             rename(k, name): _with_videos(rows, rename)
             for k, (name, rows) in enumerate(runs.items())
         }
-        html, problems = build_report(renamed, detections, title=rename(0, "title"), max_clips=4)
+        html, problems, _ = build_report(renamed, detections, title=rename(0, "title"), max_clips=4)
         assert len(problems) == 4
         assert html.encode()
         return Elements(html).count

@@ -5,6 +5,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # The newest release. Others: make install TORCH="torch==X torchvision==Y"
 TORCH ?= torch
+# PyTorch's CPU build is a fifth as large. It is taken where there is no NVIDIA driver, no other
+# version is asked for, and this index can be reached.
+CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+TAKES_CPU_BUILD = [ "$(TORCH)$(CONSTRAINTS)" = torch ] && [ ! -e /proc/driver/nvidia/version ] && \
+	$(PYTHON) -c 'import urllib.request as r; r.urlopen("$(CPU_INDEX)/torch/", timeout=5)' 2>/dev/null
 # A file of pip constraints; test-oldest gives one.
 CONSTRAINTS ?=
 PIP := $(if $(CONSTRAINTS),PIP_CONSTRAINT=$(abspath $(CONSTRAINTS))) $(BIN)/python
@@ -14,7 +19,7 @@ FAST := tests/evaluation tests/layers tests/data/datasets tests/model_zoo tests/
 	tests/test_layering.py tests/test_packaging.py
 
 .PHONY: install demo test test-fast test-wheel test-oldest test-newest test-slim soak audit \
-	test-cuda benchmark-cuda wheels
+	test-cuda benchmark-cuda wheels docs
 
 install: $(STAMP)
 
@@ -22,6 +27,8 @@ $(STAMP): setup.py pyproject.toml Makefile ava_tools/install_detectron2.py $(CON
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
 		{ echo "Python 3.10 to 3.13 is needed: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+	if $(TAKES_CPU_BUILD); then \
+		$(PIP) -m pip install --index-url $(CPU_INDEX) torch torchvision torchaudio; fi
 	$(PIP) -m pip install $(TORCH) -e ".[test]"
 	$(PIP) ava_tools/install_detectron2.py
 	touch $(STAMP)
@@ -73,6 +80,15 @@ test-newest:
 # Installation in a Debian system without libGL, git and compiler. Needs root and debootstrap.
 test-slim:
 	.ci/test_slim
+
+# The pages as a website in build/site. Needs the network.
+docs:
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet mkdocs-material
+	rm -rf build/pages && mkdir -p build/pages/ava_tools
+	cp -r README.md docs build/pages
+	cp ava_tools/README.md build/pages/ava_tools
+	.venv-docs/bin/mkdocs build --quiet --strict --config-file docs/mkdocs.yml
 
 # Known vulnerabilities of the installed packages, and bandit on the code ([tool.bandit] explains
 # the exceptions). Needs the network.

@@ -136,7 +136,7 @@ def _whole_logmel(reader: SequentialVideoReader) -> str:
     if not reader.has_audio:
         return ""
     logmel = LogMel(sample_rate=AUDIO_RATE, window_sec=0.032, hop_sec=0.016, num_mels=64)
-    columns = []
+    columns: list[np.ndarray] = []
     # Each column of the image is the mean of its part of the time, so memory stays small.
     per_chunk = max(1, round(LOGMEL_SIZE[0] * CHUNK_SEC / max(reader.duration, CHUNK_SEC)))
     for k in range(math.ceil(reader.duration / CHUNK_SEC)):

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from ava_tools.timeline.bouts import Bout
-from ava_tools.timeline.elan import read_elan, write_elan
-from ava_tools.timeline.exchange import (
+from ava_tools.timelines.bouts import Bout
+from ava_tools.timelines.elan import read_elan, write_elan
+from ava_tools.timelines.exchange import (
     read_boris,
     read_csv,
     write_boris,

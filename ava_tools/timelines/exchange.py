@@ -15,15 +15,52 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from avsf_det.structures import AnnotationError
+from avsf_det.structures.addresses import stem_of
 from avsf_det.utils.atomic import write_atomic
 
 from .bouts import Bout
+from .elan import write_elan
+
+if TYPE_CHECKING:
+    from .pipeline import Timeline
 
 BORIS_VERSION = "7.0"  # of the project format, which BORIS 7 to 10 read
 NO_PERSON = "No focal subject"  # BORIS' name of an event without a subject
 COLUMNS = Bout._fields
+
+
+def write_results(
+    folder: Path, timelines: Sequence["Timeline"], actions: Sequence[str], formats: Iterable[str]
+) -> None:
+    """Write ``bouts.csv``, and the bouts in other formats; BORIS gets one project of all videos.
+
+    Args:
+        folder: folder to write to.
+        timelines: results of the videos.
+        actions: names of all actions.
+        formats: endings of the files: "boris", "tsv", "eaf", "vtt".
+    """
+    bouts = [bout for timeline in timelines for bout in timeline.bouts]
+    write_csv(folder / "bouts.csv", bouts)
+    print(f"{folder / 'bouts.csv'}: {len(bouts)} bouts of {len(timelines)} videos")
+    writers = {
+        "tsv": lambda path, timeline: write_boris_table(path, timeline.bouts),
+        "eaf": lambda path, timeline: write_elan(path, timeline.bouts, timeline.path),
+        "vtt": lambda path, timeline: write_vtt(path, timeline.bouts),
+    }
+    for ending in formats:
+        if ending == "boris":
+            media = {
+                stem_of(t.path): (str(Path(t.path).absolute()), t.duration, t.fps)
+                for t in timelines
+            }
+            write_boris(folder / "bouts.boris", bouts, media, actions)
+            continue
+        for timeline in timelines:
+            writers[ending](folder / f"{stem_of(timeline.path)}.{ending}", timeline)
 
 
 def write_csv(path: str | Path, bouts: Iterable[Bout]) -> None:

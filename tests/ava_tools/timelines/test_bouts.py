@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ava_tools.timeline.bouts import Bout, BoutRules, Track, find_bouts
+from ava_tools.timelines.bouts import Bout, BoutRules, Track, find_bouts
 from avsf_det.structures import AVSFError
 
 

@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from ava_tools.timeline.bouts import Bout
-from ava_tools.timeline.page import PersonBoxes, write_page
+from ava_tools.timelines.bouts import Bout
+from ava_tools.timelines.page import PersonBoxes, write_page
 
 from ...browser import Page, find_browser
 from ...media import tone, write_video

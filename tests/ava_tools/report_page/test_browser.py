@@ -2,7 +2,7 @@
 
 import pytest
 
-from .browser import Page, find_browser
+from ...browser import Page, find_browser
 
 pytestmark = pytest.mark.skipif(
     find_browser() is None, reason="no chromium or google-chrome on the PATH"

@@ -1,0 +1,167 @@
+"""Page about one video: the video with its boxes, a lane per person with bouts, the spectrogram."""
+
+import base64
+import io
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from PIL import Image
+
+from avsf_det.data.audio import LogMel
+from avsf_det.data.video import SequentialVideoReader
+from avsf_det.data.video.write import write_video
+from avsf_det.utils.atomic import atomic_path
+from avsf_det.utils.visualizer import draw_logmel
+
+from .bouts import Bout
+
+MAX_WIDTH, MAX_FPS = 640, 25  # of the video in the page
+MAX_EMBEDDED = 40_000_000  # bytes; a larger video lies beside the page
+LOGMEL_SIZE = 1600, 96  # pixels
+AUDIO_RATE = 16000  # Hz
+CHUNK_SEC = 8.0  # audio read at once
+_VIDEO_OPTIONS = {"crf": "28", "preset": "veryfast", "movflags": "faststart"}
+
+
+@dataclass(frozen=True)
+class PersonBoxes:
+    """Boxes of a person along a video.
+
+    Attributes:
+        person: id of the person.
+        seconds: float64 (T,), ascending.
+        boxes: float64 (T, 4), x1 y1 x2 y2 in 0..1 of the frame.
+    """
+
+    person: str
+    seconds: np.ndarray
+    boxes: np.ndarray
+
+
+def write_page(
+    path: str | Path,
+    video: str,
+    persons: Sequence[PersonBoxes],
+    bouts: Sequence[Bout],
+    *,
+    step: float = 1.0,
+    facts: str = "",
+) -> None:
+    """Write the page, and the video beside it if it is too large to be part of the page.
+
+    Args:
+        path: HTML file.
+        video: video file.
+        persons: boxes of each person; between keyframes the page interpolates them.
+        bouts: bouts of this video.
+        step: seconds between keyframes. Over more than 1.5 steps no box is shown.
+        facts: line about the model and its rules, for people.
+
+    Raises:
+        VideoDecodeError: the video cannot be read.
+    """
+    path = Path(path)
+    preview = path.with_suffix(".mp4")
+    with SequentialVideoReader(video) as reader:
+        duration = reader.duration
+        scale = min(1.0, MAX_WIDTH / reader.width)
+        width, height = (max(2, round(x * scale / 2) * 2) for x in (reader.width, reader.height))
+        fps = max(1, min(round(reader.fps), MAX_FPS))
+        logmel = _whole_logmel(reader)
+        frames = _frames(reader, fps, (height, width))
+        write_video(preview, frames, fps, audio_of=video, video_options=_VIDEO_OPTIONS)
+    source = os.path.relpath(preview, path.parent)
+    if preview.stat().st_size <= MAX_EMBEDDED:
+        source = _data_uri("video/mp4", preview.read_bytes())
+        preview.unlink()
+    data = {
+        "duration": duration,
+        "step": step,
+        "persons": [
+            {
+                "person": p.person,
+                "seconds": np.round(p.seconds, 3).tolist(),
+                "boxes": np.round(p.boxes, 4).tolist(),
+            }
+            for p in persons
+        ],
+        "bouts": [b._asdict() for b in bouts],
+    }
+    html = (
+        _environment()
+        .get_template("page.html")
+        .render(
+            title=Path(video).name,
+            duration=duration,
+            size=(width, height),
+            source=source,
+            logmel=logmel,
+            lanes=_lanes([p.person for p in persons], bouts),
+            actions=sorted({b.action for b in bouts}),
+            facts=facts,
+            # "</script>" in a name must not end the script.
+            data=json.dumps(data, ensure_ascii=False).replace("<", "\\u003c"),
+        )
+    )
+    with atomic_path(path) as temporary:
+        Path(temporary).write_text(html.encode(errors="replace").decode(), encoding="utf-8")
+
+
+def _lanes(persons: Sequence[str], bouts: Sequence[Bout]) -> list[tuple[str, list[list]]]:
+    """Return (person, rows), where each row has the (index, bout) of one action."""
+    lanes = []
+    for person in dict.fromkeys([*persons, *(b.person for b in bouts)]):
+        rows: dict[str, list] = {}
+        for index, b in enumerate(bouts):
+            if b.person == person:
+                rows.setdefault(b.action, []).append((index, b))
+        lanes.append((person, list(rows.values())))
+    return lanes
+
+
+def _frames(reader: SequentialVideoReader, fps: int, size: tuple[int, int]) -> Iterator[np.ndarray]:
+    """Yield the frames of the whole video at a rate and a size (height, width)."""
+    for i in range(max(1, math.floor(reader.duration * fps))):
+        yield reader.get_frames_played_at([i / fps], size)[0]
+
+
+def _whole_logmel(reader: SequentialVideoReader) -> str:
+    """Return the spectrogram of the whole video as a JPEG data URI; "" without audio."""
+    if not reader.has_audio:
+        return ""
+    logmel = LogMel(sample_rate=AUDIO_RATE, window_sec=0.032, hop_sec=0.016, num_mels=64)
+    columns: list[np.ndarray] = []
+    # Each column of the image is the mean of its part of the time, so memory stays small.
+    per_chunk = max(1, round(LOGMEL_SIZE[0] * CHUNK_SEC / max(reader.duration, CHUNK_SEC)))
+    for k in range(math.ceil(reader.duration / CHUNK_SEC)):
+        end = min((k + 1) * CHUNK_SEC, reader.duration)
+        samples = reader.get_samples_played_in_range(k * CHUNK_SEC, end, AUDIO_RATE)
+        steps = logmel(samples).numpy()
+        if len(steps):
+            share = max(1, round(per_chunk * (end - k * CHUNK_SEC) / CHUNK_SEC))
+            parts = np.array_split(steps, min(share, len(steps)))
+            columns.extend(part.mean(axis=0) for part in parts)
+    image = Image.fromarray(draw_logmel(np.stack(columns), *LOGMEL_SIZE))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=85)
+    return _data_uri("image/jpeg", buffer.getvalue())
+
+
+def _data_uri(mime: str, data: bytes) -> str:
+    return f"data:{mime};base64,{base64.b64encode(data).decode()}"
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )

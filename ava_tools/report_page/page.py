@@ -9,8 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from avsf_det.data import VideoDecodeError
-from avsf_det.evaluation.ava_map import average_precision, rank_detections
-from avsf_det.evaluation.ava_results import PROTOCOLS
+from avsf_det.evaluation.ava_map import PROTOCOLS, average_precision, rank_detections
 from avsf_det.structures import ActionBoxes
 
 from .clips import EncodedClip, encode_clip

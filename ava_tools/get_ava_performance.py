@@ -7,9 +7,14 @@ import sys
 from ava_tools.measurement.intervals import bootstrap_ap, describe_intervals
 from ava_tools.measurement.mmaction2_results import ResultFormatError, read_mmaction2
 from avsf_det.engine.defaults import make_parser, run_command
-from avsf_det.evaluation.ava_diagnostics import find_format_errors
-from avsf_det.evaluation.ava_map import evaluate_ava, rank_detections
-from avsf_det.evaluation.ava_results import PROTOCOLS, AVAEvaluationError, AVAResult
+from avsf_det.evaluation.ava_map import (
+    PROTOCOLS,
+    AVAEvaluationError,
+    AVAResult,
+    evaluate_ava,
+    find_format_errors,
+    rank_detections,
+)
 from avsf_det.structures import ActionBoxes, ava_csv
 from avsf_det.structures.label_map import read_label_map
 

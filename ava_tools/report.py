@@ -19,7 +19,7 @@ from ava_tools.report_page.sources import (
 )
 from ava_tools.support.arguments import join_runs, named_path
 from avsf_det.engine.defaults import at_least, make_parser, run_command
-from avsf_det.evaluation.ava_results import PROTOCOLS
+from avsf_det.evaluation.ava_map import PROTOCOLS
 from avsf_det.utils.atomic import write_atomic
 
 EXAMPLE = """example:

@@ -12,14 +12,14 @@ import numpy as np
 from detectron2.structures import Instances
 from tqdm import tqdm
 
+from ava_tools.support.visualizer import draw_clip_frame
 from avsf_det.data import VideoDecodeError
 from avsf_det.data.video import SequentialVideoReader
-from avsf_det.data.video.formats import source_of
+from avsf_det.data.video.open_file import source_of
 from avsf_det.data.video.write import write_video
 from avsf_det.engine.predictor import ClipPredictor, PredictorError, keyframe_seconds
 from avsf_det.structures.addresses import name_of, stem_of
 from avsf_det.utils.atomic import replace_atomic
-from avsf_det.utils.visualizer import draw_clip_frame
 
 from .camera import Capture, watch
 from .drawing import draw_frames, num_frames, output_fps

@@ -7,9 +7,9 @@ from itertools import chain
 import numpy as np
 from detectron2.structures import Instances
 
-from avsf_det.data.audio import LogMel
+from ava_tools.support.visualizer import draw_clip_frame
+from avsf_det.data.clip_reader import LogMel
 from avsf_det.data.video import SequentialVideoReader
-from avsf_det.utils.visualizer import draw_clip_frame
 
 Prediction = tuple[float, Instances | None]  # second of the keyframe, persons
 

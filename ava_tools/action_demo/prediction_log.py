@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances
 
+from ava_tools.support.json_lines import JsonLinesLog
 from avsf_det.engine.predictor import PredictorError
 from avsf_det.structures.ava_csv import write_detections
-from avsf_det.utils.atomic import JsonLinesLog, open_atomic
+from avsf_det.utils.atomic import open_atomic
 
 
 class PredictionLog:

@@ -10,7 +10,7 @@ from ava_tools.preparation.video_check import presentation_times
 from avsf_det.data import VideoReader
 from avsf_det.data.datasets.annotation_files import find_videos
 from avsf_det.structures import AnnotationError
-from avsf_det.structures.ava_rows import ANNOTATIONS, is_wrong_video_id
+from avsf_det.structures.ava_boxes import ANNOTATIONS, is_wrong_video_id
 
 _PATTERNS = ("*", "*/*")
 _TOLERANCE = 0.5  # seconds; players show a little more than the declared length

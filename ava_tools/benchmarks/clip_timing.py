@@ -13,10 +13,10 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 
 from avsf_det.data import KeyframeMapper, ReaderPerClip, SegmentMapper, VideoReader
-from avsf_det.data.audio import LogMel
+from avsf_det.data.clip_reader import LogMel
 from avsf_det.data.transforms import build_clip_augmentations
 from avsf_det.data.video.container import MediaFile
-from avsf_det.data.video.convert import Convert, make_converter
+from avsf_det.data.video.reader import Convert, make_converter
 
 
 def read_clips(

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from avsf_det import model_zoo
 from avsf_det.data import KeyframeMapper, SequentialReader
 from avsf_det.data.transforms import build_clip_augmentations
-from avsf_det.data.video.formats import libav_path
+from avsf_det.data.video.open_file import libav_path
 from avsf_det.engine.defaults import load_config
 
 from .display import format_table

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import matplotlib
 from matplotlib import font_manager
 
-from avsf_det.utils.text import find_font_files, printable
+from ava_tools.support.text import find_font_files, printable
 
 
 def literal(text: str) -> str:

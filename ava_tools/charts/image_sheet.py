@@ -8,8 +8,8 @@ import torch
 from detectron2.structures import Boxes, Instances
 from PIL import Image, ImageDraw
 
-from avsf_det.utils.text import TextFont
-from avsf_det.utils.visualizer import COLORS, draw_clip_frame
+from ava_tools.support.text import TextFont
+from ava_tools.support.visualizer import COLORS, draw_clip_frame
 
 BACKGROUND_COLOR, TEXT_COLOR, OUTLINE_COLOR = (252, 252, 251), (28, 31, 35), (92, 99, 107)
 MARGIN, GAP, LINE = 24, 8, 22  # pixels

@@ -7,10 +7,10 @@ from PIL import Image
 
 from ava_tools.charts.image_sheet import Item, draw_boxes, draw_sheet
 from ava_tools.report_page.sources import EvaluatedDataset, ReportError, rows_at
+from ava_tools.support.visualizer import draw_logmel
 from avsf_det.data import VideoReader
-from avsf_det.data.audio import LogMel
+from avsf_det.data.clip_reader import LogMel
 from avsf_det.structures import ActionBoxes, Keyframe
-from avsf_det.utils.visualizer import draw_logmel
 
 WIDTH, SPECTROGRAM_HEIGHT = 480, 72  # pixels
 AUDIO_SEC = 2.0  # of the spectrogram, around the keyframe

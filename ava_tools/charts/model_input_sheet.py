@@ -9,10 +9,10 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
 from ava_tools.charts.image_sheet import Item, draw_boxes
+from ava_tools.support.visualizer import draw_logmel
 from avsf_det.data import KeyframeMapper, build_clip_test_loader, build_clip_train_loader
 from avsf_det.data.build import keyframes_to_test
 from avsf_det.data.checks import check_datasets, has_keyframes
-from avsf_det.utils.visualizer import draw_logmel
 
 NUM_FRAMES = 4  # frames drawn per clip
 MIN_WIDTH, SPECTROGRAM_HEIGHT = 240, 72  # pixels

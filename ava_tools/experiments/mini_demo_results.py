@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from tabulate import tabulate
 
 from ava_tools.mini.video_plan import AUDIBLE_ACTIONS, AUDIO_PAIRS
+from ava_tools.support.visualizer import draw_clip_frame
 from avsf_det.data import VideoReader  # the import registers the datasets
-from avsf_det.data.audio import LogMel
+from avsf_det.data.clip_reader import LogMel
 from avsf_det.data.video.write import write_video
 from avsf_det.structures import Keyframe
 from avsf_det.structures.ava_csv import read_detections
-from avsf_det.utils.visualizer import draw_clip_frame
 
 DATASET = "ava_mini_val"
 FPS = 30  # of the drawn video

@@ -13,6 +13,7 @@ from detectron2.utils import comm
 from tqdm import tqdm
 
 from ava_tools.preparation.video_lists import videos_in
+from ava_tools.support.json_lines import JsonLinesLog
 from ava_tools.support.ranks import all_logs, file_size, gather, own_log, take_share
 from avsf_det.data import AnnotationError, VideoDecodeError
 from avsf_det.data.video import SequentialVideoReader
@@ -20,7 +21,7 @@ from avsf_det.engine.predictor import FindPersons, keyframe_seconds
 from avsf_det.evaluation.person_boxes import evaluate_persons
 from avsf_det.structures import Keyframe, ava_csv
 from avsf_det.structures.addresses import exists, is_folder, name_of, stem_of
-from avsf_det.utils.atomic import JsonLinesLog, open_atomic
+from avsf_det.utils.atomic import open_atomic
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from avsf_det.evaluation.ava_results import ClassResult, RankedClass
+from avsf_det.evaluation.ava_map import ClassResult, RankedClass
 from avsf_det.structures import ActionBoxes
 
 RESAMPLES = 200  # enough for two digits of a 95 % interval

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from avsf_det.structures import ActionBoxes, AVSFError, Keyframe
-from avsf_det.structures.ava_rows import MAX_SECOND
+from avsf_det.structures.ava_boxes import MAX_SECOND
 
 _EXPECTED = "expected what MMAction2 writes: a list with an entry for each keyframe"
 

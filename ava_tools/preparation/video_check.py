@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from avsf_det.data.audio import SILENCE_PEAK
+from avsf_det.data.clip_reader import SILENCE_PEAK
 from avsf_det.data.video.audio_reader import NOT_FINITE, MonoFrame, is_finite
 from avsf_det.data.video.container import MediaFile
 from avsf_det.data.video.formats import printable
 from avsf_det.data.video.open_file import Kind, VideoDecodeError
-from avsf_det.data.video.packet_times import packet_time
+from avsf_det.data.video.times import packet_time
 
 # What readers make up for: the shape of pixels, rotation and mirroring, frames of another size or
 # format, audio of another rate or with other channels.

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ava_tools.support.visualizer import draw_logmel
 from avsf_det.data import VideoDecodeError, VideoReader
-from avsf_det.data.audio import LogMel
+from avsf_det.data.clip_reader import LogMel
 from avsf_det.data.video.write import write_video
-from avsf_det.utils.visualizer import draw_logmel
 
 CLIP_SEC = 2.0
 MAX_WIDTH = 384  # pixels

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avsf_det.evaluation.ava_map import iou_of_pairs, pair_by_keyframe
-from avsf_det.evaluation.ava_results import IOU_THRESHOLD, RankedClass
+from avsf_det.evaluation.ava_map import IOU_THRESHOLD, RankedClass, iou_of_pairs, pair_by_keyframe
 from avsf_det.structures import ActionBoxes
 
 from .sources import keyframe_index

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avsf_det.evaluation.ava_map import iou_of_pairs
-from avsf_det.evaluation.ava_results import IOU_THRESHOLD
+from avsf_det.evaluation.ava_map import IOU_THRESHOLD, iou_of_pairs
 from avsf_det.structures import ActionBoxes, Keyframe
 
 from .errors import CORRECT, KINDS, ErrorAnalysis

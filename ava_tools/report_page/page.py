@@ -17,8 +17,12 @@ from ava_tools.measurement.intervals import (
     bootstrap_ap,
 )
 from avsf_det.data import VideoDecodeError
-from avsf_det.evaluation.ava_map import average_precision, rank_detections
-from avsf_det.evaluation.ava_results import PROTOCOLS, RankedClass
+from avsf_det.evaluation.ava_map import (
+    PROTOCOLS,
+    RankedClass,
+    average_precision,
+    rank_detections,
+)
 from avsf_det.structures import ActionBoxes
 from avsf_det.structures.addresses import is_address
 

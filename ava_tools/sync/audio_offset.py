@@ -15,8 +15,7 @@ import torch
 from detectron2.config import CfgNode
 
 from avsf_det.data import ClipReader, ReaderPerClip, VideoReader
-from avsf_det.data.clip_reader import pack_frames
-from avsf_det.data.transforms import CropClipView, build_clip_augmentations
+from avsf_det.data.transforms import CropClipView, build_clip_augmentations, pack_frames
 from avsf_det.modeling import AVPretrainer
 from avsf_det.structures import AVSFError
 

@@ -1,7 +1,6 @@
-from .avsf_checkpoint import AVSFCheckpointer, read_checkpoint
+from .checkpointer import AVSFCheckpointer, SafeCheckpointer, read_checkpoint
 from .convert_names import convert_to_avsf, detect_format
 from .match_weights import LoadReport, match_weights
-from .safe_checkpointer import SafeCheckpointer
 from .safe_load import CheckpointError, find_weights, safe_load
 
 __all__ = [

@@ -30,19 +30,11 @@ MAX_EXPANDED = 1 << 20
 
 # The classes themselves warn when they are looked at.
 STORAGE_DTYPES = {
-    "UntypedStorage": torch.uint8,
-    "DoubleStorage": torch.float64,
-    "FloatStorage": torch.float32,
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "LongStorage": torch.int64,
-    "IntStorage": torch.int32,
-    "ShortStorage": torch.int16,
-    "CharStorage": torch.int8,
-    "ByteStorage": torch.uint8,
-    "BoolStorage": torch.bool,
-    "ComplexDoubleStorage": torch.complex128,
-    "ComplexFloatStorage": torch.complex64,
+    **{"UntypedStorage": torch.uint8, "ByteStorage": torch.uint8, "CharStorage": torch.int8},
+    **{"ShortStorage": torch.int16, "IntStorage": torch.int32, "LongStorage": torch.int64},
+    **{"HalfStorage": torch.float16, "FloatStorage": torch.float32, "BoolStorage": torch.bool},
+    **{"DoubleStorage": torch.float64, "BFloat16Storage": torch.bfloat16},
+    **{"ComplexFloatStorage": torch.complex64, "ComplexDoubleStorage": torch.complex128},
 }
 
 # Function of (key, dtype, number of bytes) that returns a storage.
@@ -183,7 +175,7 @@ class ArrayUnpickler(PythonUnpickler):
 
     def _build_set(self, items: Sequence[Hashable] = ()) -> set:
         self._charge(64 * len(items))
-        return {_key(item) for item in items}
+        return set(map(_key, items))
 
     def _build_frozenset(self, items: Sequence[Hashable] = ()) -> frozenset:
         return frozenset(self._build_set(items))
@@ -196,10 +188,9 @@ class ArrayUnpickler(PythonUnpickler):
     def _build_counter(self, items: dict) -> collections.Counter:
         return collections.Counter(self._build_ordered_dict(items))
 
-    # Opcodes whose target the file could choose.
+    # Opcodes whose target the file could choose. The state of a dict (torch's metadata) is ignored.
 
-    def load_build(self) -> None:
-        """Set the state of an array or a dtype; that of a dict (torch's metadata) is ignored."""
+    def _load_build(self) -> None:
         state, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, np.ndarray):
             *_, dtype, _, data = state
@@ -214,54 +205,48 @@ class ArrayUnpickler(PythonUnpickler):
         elif not isinstance(target, dict):
             raise pickle.UnpicklingError(f"a state for {type(target).__name__}")
 
-    def load_bytearray8(self) -> None:
-        """Read bytes, of a buffer that is not allocated before they are there."""
+    def _load_bytearray8(self) -> None:
+        # The buffer is not allocated before its bytes are there.
         (size,) = struct.unpack("<Q", self.read(8))
         self.stack.append(bytearray(self.read(size)))
 
-    def load_setitem(self) -> None:
-        """Set one item of a dict."""
+    def _load_setitem(self) -> None:
         value, key = self.stack.pop(), self.stack.pop()
         self._set_items([key, value])
 
-    def load_setitems(self) -> None:
-        """Set the items after the last mark."""
+    def _load_setitems(self) -> None:
         self._set_items(self.pop_mark())
 
-    def load_dict(self) -> None:
-        """Build a dict of the items after the last mark."""
-        items = self.pop_mark()
+    def _load_dict(self) -> None:
+        items = self.pop_mark()  # which replaces self.stack
         self.stack.append({})
         self._set_items(items)
 
     def _set_items(self, items: list[Any]) -> None:
-        target = self._target(dict)
-        for key, value in zip(items[::2], items[1::2], strict=True):
-            target[_key(key)] = value
+        pairs = zip(map(_key, items[::2]), items[1::2], strict=True)
+        self._target(dict).update(pairs)
 
     def _target(self, kind: type) -> Any:
         if not isinstance(target := self.stack[-1], kind):
             raise pickle.UnpicklingError(f"items for {type(target).__name__}")
         return target
 
-    def load_additems(self) -> None:
-        """Add the items after the last mark to a set."""
+    def _load_additems(self) -> None:
         items = self.pop_mark()
         self._target(set).update(map(_key, items))
 
-    def load_frozenset(self) -> None:
-        """Build a set of the items after the last mark."""
-        items = self.pop_mark()  # which replaces self.stack
+    def _load_frozenset(self) -> None:
+        items = self.pop_mark()
         self.stack.append(frozenset(map(_key, items)))
 
     dispatch |= {
-        pickle.BUILD[0]: load_build,
-        pickle.BYTEARRAY8[0]: load_bytearray8,
-        pickle.SETITEM[0]: load_setitem,
-        pickle.SETITEMS[0]: load_setitems,
-        pickle.DICT[0]: load_dict,
-        pickle.ADDITEMS[0]: load_additems,
-        pickle.FROZENSET[0]: load_frozenset,
+        pickle.BUILD[0]: _load_build,
+        pickle.BYTEARRAY8[0]: _load_bytearray8,
+        pickle.SETITEM[0]: _load_setitem,
+        pickle.SETITEMS[0]: _load_setitems,
+        pickle.DICT[0]: _load_dict,
+        pickle.ADDITEMS[0]: _load_additems,
+        pickle.FROZENSET[0]: _load_frozenset,
     }
 
 

@@ -182,7 +182,7 @@ def find_weights(data: object, path: str) -> tuple[dict[str, torch.Tensor | np.n
 
     Returns:
         the weights by name, without the "module." of a distributed model; and the other entries
-        of the dict around the weights, if there is one.
+        of the dict around them, if there is one.
 
     Raises:
         CheckpointError: there are no weights, or a weight is NaN or infinite.

@@ -4,9 +4,9 @@ A dataset has keyframes with person boxes, or clips with classes. From either co
 (contract 1 of docs/design.md), and a mapper turns each into a model input (contract 2).
 """
 
-import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import groupby, islice
 
 import numpy as np
 from detectron2.config import CfgNode
@@ -18,24 +18,18 @@ from detectron2.data import (
 )
 from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler, get_worker_info
 
 from ..structures import AVSFError, ConfigError
 from ..structures.ava_csv import read_person_boxes
 from .checks import check_not_empty, check_num_classes, check_tasks, has_keyframes
-from .clip_reader import SequentialReader
 from .datasets.annotation_files import without_garbage_collection
 from .keyframe_images import register_keyframe_images
 from .keyframe_mapper import KeyframeMapper
-from .loader import ClipItems, ClipLoader, ClipStream, TrainLoader, WorkerBoard
+from .loader import BadClipReplacer, ClipItems, ClipLoader, ClipStream, TrainLoader, WorkerBoard
 from .proposals import attach_person_boxes, attach_test_boxes
-from .samplers import VideoOrderSampler
 from .segment_mapper import SegmentMapper
-from .transforms import build_clip_augmentations
-from .video import VideoDecodeError
-
-# Clips that a worker must have read before the fraction of bad ones is judged.
-MIN_CLIPS_TO_JUDGE = 100
+from .transforms import SequentialReader, build_clip_augmentations
 
 
 @without_garbage_collection()
@@ -170,48 +164,6 @@ def _training_clips(cfg: CfgNode) -> list[dict]:
     return dicts
 
 
-class BadClipReplacer:
-    """Training mapper that replaces a clip that cannot be read by a random other one.
-
-    Bad clips are logged and counted in each loader worker. Above a fraction of bad clips the run
-    stops. Detectron2's ``MapDataset`` would replace clips, too, but does it by ``random.sample`` of
-    a set, which Python 3.11 refuses.
-
-    Args:
-        mapper: returns a model input, or raises VideoDecodeError.
-        dataset: dataset dicts, from which replacements are drawn.
-        max_fraction: largest fraction of bad clips, 0..1.
-    """
-
-    def __init__(
-        self, mapper: Callable[[dict], dict], dataset: Sequence[dict], max_fraction: float
-    ) -> None:
-        self.mapper, self.dataset, self.max_fraction = mapper, dataset, max_fraction
-        self.num_clips = self.num_bad_clips = 0
-
-    def __call__(self, dataset_dict: dict) -> dict:
-        """Return the model input of a clip, or of its replacement.
-
-        Raises:
-            VideoDecodeError: too many clips could not be read.
-        """
-        while True:
-            self.num_clips += 1
-            try:
-                return self.mapper(dataset_dict)
-            except VideoDecodeError as error:
-                self.num_bad_clips += 1
-                counts = f"{self.num_bad_clips} of {self.num_clips}"
-                message = f"Bad clip {counts} in this worker, replaced: {error}"
-                logging.getLogger(__name__).warning(message)
-                if self.num_bad_clips > self.max_fraction * max(self.num_clips, MIN_CLIPS_TO_JUDGE):
-                    raise VideoDecodeError(
-                        f"{counts} clips could not be read, more than DATALOADER.MAX_BAD_CLIPS = "
-                        f"{self.max_fraction}. The last one: {error}"
-                    ) from error
-            dataset_dict = self.dataset[np.random.randint(len(self.dataset))]
-
-
 @without_garbage_collection()
 def build_clip_test_loader(cfg: CfgNode, dataset_name: str) -> ClipLoader:
     """Build the test loader of one dataset: batches of TEST.BATCH_SIZE, each clip once over all.
@@ -227,7 +179,7 @@ def build_clip_test_loader(cfg: CfgNode, dataset_name: str) -> ClipLoader:
         source = SequentialReader(build_clip_augmentations(cfg, is_train=False))
         mapper = KeyframeMapper(cfg, is_train=False, source=source)
         clips = DatasetFromList(dicts, copy=False)
-        stream = ClipStream(VideoOrderSampler(dicts, batch_size), clips, mapper, board)
+        stream = ClipStream(clips, mapper, board, VideoOrderSampler(dicts, batch_size))
         return ClipLoader(stream, batch_size=None, num_workers=workers, timeout=timeout)
     dicts = DatasetCatalog.get(dataset_name)
     check_not_empty(dicts, dataset_name, "clips")
@@ -285,3 +237,40 @@ def swap_audio(dataset: list[dict]) -> None:
         while dataset[j]["video_id"] == d["video_id"]:
             j = (j + 1) % len(dataset)
         d["audio_from"] = sources[j]
+
+
+class VideoOrderSampler(Sampler[list[int]]):
+    """Sampler of batches of keyframe indices, one video after the other, each in time order.
+
+    A batch is of one video, so its frames have one size: padding would change the scores. Every
+    process, and every loader worker of a process, gets a contiguous part of the batches, equal but
+    for one. Over all of them each index occurs once.
+
+    The sampler distributes batches over workers itself, since a torch ``DataLoader`` would deal
+    them out one by one. Iterate it in the workers, as :class:`.loader.ClipStream` does.
+    """
+
+    def __init__(self, dicts: Sequence[dict], batch_size: int = 1) -> None:
+        order = sorted(
+            range(len(dicts)), key=lambda i: (dicts[i]["file_name"], dicts[i]["timestamp"])
+        )
+        batches: list[list[int]] = []
+        for _, indices in groupby(order, key=lambda i: dicts[i]["file_name"]):
+            video = iter(indices)
+            while batch := [*islice(video, batch_size)]:
+                batches.append(batch)
+        self._batches = _part(batches, comm.get_rank(), comm.get_world_size())
+
+    def __iter__(self) -> Iterator[list[int]]:
+        worker = get_worker_info()  # None in the process that has no workers
+        part = (worker.id, worker.num_workers) if worker else (0, 1)
+        return iter(_part(self._batches, *part))
+
+    def __len__(self) -> int:
+        """Return the number of batches of this process, over all its workers."""
+        return len(self._batches)
+
+
+def _part(items: list[list[int]], i: int, n: int) -> list[list[int]]:
+    """Return the i-th of n contiguous parts; their lengths differ by one at most."""
+    return items[len(items) * i // n : len(items) * (i + 1) // n]

@@ -1,43 +1,29 @@
-"""Frames and log-mel spectrogram of a time span of a video.
+"""Times of the frames and log-mel spectrogram of a time span of a video."""
 
-:class:`ClipReader` knows the shape of a clip. How a file is opened, and how its frames are
-augmented, is the part of :class:`ReaderPerClip` or :class:`SequentialReader`; mappers take either.
-"""
-
+import functools
+import logging
+import math
 import os
 import zlib
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol, TypeVar
+from collections.abc import Callable
+from types import ModuleType
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import transforms as T
 
 from ..structures import ConfigError
-from .audio import LogMel, is_silent, pick_time_steps
-from .transforms import ClipInput
-from .video import SequentialVideoReader, VideoReader
+from .video import VideoReader
 
 AUDIO_MODES = ("normal", "mute", "swap")
-
-Video = TypeVar("Video", VideoReader, SequentialVideoReader)
+# Added to the power before the logarithm: silence is ln(1e-8), as in the authors' code.
+LOG_OFFSET = 1e-8
+# A window whose peak stays below this (-80 dB of full scale) is silent.
+SILENCE_PEAK = 1e-4
 
 
 class ClipReader:
     """Number, times and spectrogram of the frames of a clip.
-
-    Attributes:
-        num_frames: number of frames T.
-        stride: distance of two frames, in frames at ``fps``.
-        fps: frames per second in which ``stride`` counts.
-        log_mel: computes the spectrogram.
-        audio_offset: seconds by which audio is taken later than the frames.
-        num_audio_frames: time steps T_a of the spectrogram of the clip's span.
-        mute: whether all audio is replaced by silence.
-        negative_gap: smallest distance of a hard negative in seconds; None if none is read.
-        is_train: whether hard negatives are random; else each clip has always the same.
 
     Raises:
         ConfigError: ``TEST.AUDIO_MODE`` has a value that is not supported.
@@ -48,7 +34,8 @@ class ClipReader:
         if mode not in AUDIO_MODES:
             raise ConfigError(f"TEST.AUDIO_MODE must be normal, mute or swap, got '{mode}'")
         clip, audio = cfg.INPUT.CLIP, cfg.INPUT.AUDIO
-        self.is_train = is_train
+        self.is_train = is_train  # hard negatives are random; else each clip has always the same
+        # ``stride`` counts frames at ``fps`` per second.
         self.num_frames, self.stride, self.fps = clip.NUM_FRAMES, clip.STRIDE, clip.FPS
         self.log_mel = LogMel(
             sample_rate=audio.SAMPLE_RATE,
@@ -56,8 +43,10 @@ class ClipReader:
             hop_sec=audio.HOP_SEC,
             num_mels=audio.NUM_MELS,
         )
-        self.num_audio_frames, self.audio_offset = audio.NUM_FRAMES, audio.OFFSET_SEC
+        self.num_audio_frames = audio.NUM_FRAMES  # time steps T_a of the spectrogram
+        self.audio_offset = audio.OFFSET_SEC  # by which audio is taken later than the frames
         self.mute = mode == "mute"
+        # Smallest distance of a hard negative in seconds; None if none is read.
         has_negatives = audio.NEGATIVES if is_train else cfg.TEST.AUDIO_NEGATIVES
         self.negative_gap = audio.NEGATIVE_GAP_SEC if has_negatives else None
 
@@ -70,11 +59,8 @@ class ClipReader:
         """Return the times (T,) of the frames of the clip that starts at a second."""
         return frame_times(start, self.num_frames, self.stride, self.fps)
 
-    def read_audio(self, video: Video, start: float, end: float) -> dict:
-        """Read the spectrogram of a span.
-
-        Returns:
-            ``audio`` float32 (1, T_a, F), and ``has_audio``, False for silence.
+    def read_audio(self, video: VideoReader, start: float, end: float) -> dict:
+        """Read ``audio`` float32 (1, T_a, F) of a span, and ``has_audio``, False for silence.
 
         Raises:
             VideoDecodeError: the audio cannot be decoded.
@@ -82,7 +68,7 @@ class ClipReader:
         audio, has_audio = self.spectrogram(self._read_samples(video, start, end))
         return {"audio": audio, "has_audio": has_audio}
 
-    def read_negative(self, video: Video, start: float) -> dict:
+    def read_negative(self, video: VideoReader, start: float) -> dict:
         """Read the spectrogram of a hard negative of the clip at ``start`` seconds.
 
         Returns:
@@ -115,7 +101,7 @@ class ClipReader:
         audio = pick_time_steps(self.log_mel(samples), self.num_audio_frames)
         return audio[None], has_audio
 
-    def _read_samples(self, video: Video, start: float, end: float) -> torch.Tensor | None:
+    def _read_samples(self, video: VideoReader, start: float, end: float) -> torch.Tensor | None:
         """Read float32 (S,); None for silence."""
         if self.mute or not video.has_audio:
             return None
@@ -161,102 +147,111 @@ def misaligned_span(
     return start, start + length
 
 
-class FrameSource(Protocol[Video]):
-    """How mappers open videos and read augmented frames."""
-
-    def open(self, path: str) -> AbstractContextManager[Video]:
-        """Open a video; raise VideoDecodeError if that fails."""
-
-    def read_frames(
-        self, video: Video, seconds: Sequence[float]
-    ) -> tuple[np.ndarray, T.TransformList]:
-        """Read the frames shown at T times of an open video, augmented as one draw.
-
-        Returns:
-            uint8 (T, h, w, 3), RGB; the transforms, to move boxes in pixels of the video.
-
-        Raises:
-            VideoDecodeError: a frame cannot be decoded.
-        """
+def is_silent(waveform: torch.Tensor) -> bool:
+    """Return whether a waveform in [-1, 1] is empty or stays below SILENCE_PEAK."""
+    return waveform.numel() == 0 or waveform.abs().max().item() < SILENCE_PEAK
 
 
-class ReaderPerClip:
-    """Source that opens the file for each clip: for clips in random order, as in training."""
+class LogMel:
+    """Log-mel spectrogram of the AVSlowFast authors (pull request 219, docs/paper.md).
 
-    def __init__(self, augmentations: Sequence[T.Augmentation]) -> None:
-        self.augmentations = augmentations
+    Periodic Hann window, FFT as long as the window, no padding at the ends, power spectrum, HTK mel
+    scale from 0 to half the sample rate with Slaney's area normalisation, ln(power + 1e-8).
 
-    def open(self, path: str) -> AbstractContextManager[VideoReader]:
-        """Open a video."""
-        return VideoReader(path)
-
-    def read_frames(
-        self, video: VideoReader, seconds: Sequence[float]
-    ) -> tuple[np.ndarray, T.TransformList]:
-        """Read augmented frames, see :class:`FrameSource`.
-
-        The draw needs no frames: if the clip is cropped first, only that window is converted.
-        """
-        transforms = _draw_transforms(self.augmentations, video)
-        crop = transforms[0]
-        if not isinstance(crop, T.CropTransform):
-            return transforms.apply_image(video.get_frames_played_at(seconds)), transforms
-        window = (crop.x0, crop.y0, crop.x0 + crop.w, crop.y0 + crop.h)
-        clip = video.get_frames_played_at(seconds, window=window)
-        return T.TransformList(transforms.transforms[1:]).apply_image(clip), transforms
-
-
-class SequentialReader:
-    """Source that keeps the last video open: for clips in time order, as at test.
-
-    Frames and audio that neighbouring clips share are decoded once; frames are also transformed
-    once, so augmentations must not be random. The results are those of :class:`ReaderPerClip`. Any
-    other order is right but slow. Each process needs a source of its own.
+    Args:
+        sample_rate: sample rate of the waveforms in Hz; an attribute too.
+        window_sec: length of the window in seconds; the attribute ``window`` is in samples.
+        hop_sec: distance of two windows in seconds.
+        num_mels: number of frequency bins F.
     """
 
-    def __init__(self, augmentations: Sequence[T.Augmentation]) -> None:
-        self.augmentations = augmentations
-        self._video: SequentialVideoReader | None = None
-        self._transforms = T.TransformList([])
+    def __init__(
+        self, *, sample_rate: int, window_sec: float, hop_sec: float, num_mels: int
+    ) -> None:
+        # To resample audio: loader workers that are forked after this need not load it one by one.
+        import scipy.signal  # noqa: F401
 
-    def open(self, path: str) -> AbstractContextManager[SequentialVideoReader]:
-        """Return the open video, or close it and open another; it stays open afterwards."""
-        if self._video is None or self._video.path != path:
-            if self._video is not None:
-                self._video.close()
-                self._video = None
-            # Frames have one size in a video, so its transforms are drawn once.
-            self._video = SequentialVideoReader(path, transform=self._transform_frame)
-            self._transforms = _draw_transforms(self.augmentations, self._video)
-        return nullcontext(self._video)
+        self.sample_rate = sample_rate
+        self.window = round(window_sec * sample_rate)
+        hop = round(hop_sec * sample_rate)
+        torchaudio = _import_torchaudio()
+        self._mel_power: Callable[[torch.Tensor], torch.Tensor]
+        if torchaudio is None:
+            self._mel_power = _MelPower(sample_rate, self.window, hop, num_mels)
+        else:
+            self._mel_power = torchaudio.transforms.MelSpectrogram(
+                sample_rate,
+                n_fft=self.window,
+                hop_length=hop,
+                n_mels=num_mels,
+                center=False,
+                norm="slaney",
+                mel_scale="htk",
+            )
 
-    def read_frames(
-        self, video: SequentialVideoReader, seconds: Sequence[float]
-    ) -> tuple[np.ndarray, T.TransformList]:
-        """Read augmented frames, see :class:`FrameSource`."""
-        # (3, T, h, w) in memory, as models take it, so that packing the clip copies nothing.
-        clip = np.stack(video.get_transformed_frames_played_at(seconds), axis=1)
-        return clip.transpose(1, 2, 3, 0), self._transforms
+    def __call__(self, waveform: torch.Tensor) -> torch.Tensor:
+        """Return the spectrogram float32 (time steps, F), natural logarithm of power.
 
-    def _transform_frame(self, frame: np.ndarray) -> np.ndarray:
-        """Transform a frame (H, W, 3) to (3, h, w)."""
-        return self._transforms.apply_image(frame[None])[0].transpose(2, 0, 1)
-
-
-def _draw_transforms(augmentations: Sequence[T.Augmentation], video: Video) -> T.TransformList:
-    """Draw the augmentations of a clip of a video: they depend on the frames' size alone."""
-    return augment_clip(np.zeros((1, video.height, video.width, 3), np.uint8), augmentations)[1]
-
-
-def augment_clip(
-    frames: np.ndarray, augmentations: Sequence[T.Augmentation]
-) -> tuple[np.ndarray, T.TransformList]:
-    """Augment a clip uint8 (T, H, W, 3) as one draw; return it and the transforms."""
-    clip = ClipInput(frames)
-    transforms = T.AugmentationList(augmentations)(clip)
-    return clip.image, transforms
+        Args:
+            waveform: float32 (L,) in [-1, 1]. If shorter than a window, it is padded with silence.
+        """
+        missing = max(self.window - len(waveform), 0)
+        power = self._mel_power(torch.nn.functional.pad(waveform, (0, missing)))
+        return torch.log(power + LOG_OFFSET).T
 
 
-def pack_frames(clip: np.ndarray) -> torch.Tensor:
-    """Pack a clip uint8 (T, H, W, 3) as (3, T, H, W)."""
-    return torch.from_numpy(np.ascontiguousarray(clip.transpose(3, 0, 1, 2)))
+class _MelPower:
+    """Replacement of torchaudio's ``MelSpectrogram`` with the settings of :class:`LogMel`."""
+
+    def __init__(self, sample_rate: int, window: int, hop: int, num_mels: int) -> None:
+        self._hop = hop
+        self._hann = torch.hann_window(window)
+        self._triangles = mel_matrix(sample_rate, window // 2 + 1, num_mels)
+
+    def __call__(self, waveform: torch.Tensor) -> torch.Tensor:
+        """Return the power (F, time steps) of a waveform float32 (L,)."""
+        length = len(self._hann)
+        spectrum = torch.stft(
+            waveform, length, self._hop, window=self._hann, center=False, return_complex=True
+        )
+        power = spectrum.abs().square()  # (window // 2 + 1, time steps)
+        return (power.T @ self._triangles).T
+
+
+def mel_matrix(sample_rate: int, num_frequencies: int, num_mels: int) -> torch.Tensor:
+    """Return triangular HTK mel filters of equal area (Slaney), from 0 Hz to half the sample rate.
+
+    They are float32 (num_frequencies, num_mels), for power spectra of ``num_frequencies`` bins.
+    """
+    nyquist = sample_rate / 2
+    hertz = torch.linspace(0, nyquist, num_frequencies)[:, None]
+    mels = torch.linspace(0, 2595 * math.log10(1 + nyquist / 700), num_mels + 2)
+    # Filter i rises from edge i to edge i + 1 and falls to edge i + 2.
+    edges = 700 * (10 ** (mels / 2595) - 1)
+    low, middle, high = edges[:-2], edges[1:-1], edges[2:]
+    rising = (hertz - low) / (middle - low)
+    falling = (high - hertz) / (high - middle)
+    return torch.minimum(rising, falling).clamp(min=0) * 2 / (high - low)
+
+
+@functools.cache
+def _import_torchaudio() -> ModuleType | None:
+    """Return torchaudio, or None where its import fails; that is logged once."""
+    try:
+        import torchaudio
+    # A torchaudio for another version of torch or CUDA raises one of these.
+    except (ImportError, OSError, RuntimeError) as error:
+        logging.getLogger(__name__).warning(
+            f"torchaudio cannot be imported ({error}). Spectrograms are computed with torch.stft, "
+            "with equal results. To use torchaudio, install the version for this torch."
+        )
+        return None
+    return torchaudio
+
+
+def pick_time_steps(logmel: torch.Tensor, num: int) -> torch.Tensor:
+    """Pick ``num`` time steps of (t, F), nearest to evenly spaced times, first and last included.
+
+    They repeat if there are fewer.
+    """
+    return logmel[torch.linspace(0, len(logmel) - 1, num).round().long()]

@@ -1,30 +1,25 @@
 """From the dataset dict of a keyframe to a model input: clip, audio and boxes."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
 
-from .clip_reader import ClipReader, FrameSource, ReaderPerClip, Video, pack_frames
-from .transforms import build_clip_augmentations
+from .clip_reader import ClipReader
+from .transforms import FrameSource, ReaderPerClip, build_clip_augmentations, pack_frames
 from .video import VideoDecodeError, VideoReader
 
 
 class KeyframeMapper:
     """Read the clip around a keyframe, and pack it with its person boxes.
 
-    Attributes:
-        is_train: whether annotations become ``instances``, and boxes outside the clip are dropped.
-        clip_reader: number and times of the frames, spectrogram.
-        source: opens the videos and reads augmented frames; by default a :class:`ReaderPerClip`.
-        num_classes: number of actions K of the multi-hot ``gt_actions``.
+    In training, annotations become ``instances``, and boxes outside the clip are dropped. The
+    source is by default a :class:`ReaderPerClip`.
     """
 
     def __init__(
-        self, cfg: CfgNode, is_train: bool = True, *, source: FrameSource[Any] | None = None
+        self, cfg: CfgNode, is_train: bool = True, *, source: FrameSource | None = None
     ) -> None:
         self.is_train = is_train
         self.clip_reader = ClipReader(cfg, is_train)
@@ -58,14 +53,10 @@ class KeyframeMapper:
         transforms: T.Transform,
         source_size: tuple[int, int],
     ) -> dict:
-        """Return the model input of a clip that is read already.
+        """Return the model input of a clip that is read already, uint8 (T, h, w, 3), RGB.
 
-        Args:
-            dataset_dict: contract 1.
-            clip: augmented frames uint8 (T, h, w, 3), RGB.
-            audio: see :meth:`ClipReader.read_audio`.
-            transforms: those of the clip, from pixels of the video.
-            source_size: (height, width) of the video in pixels.
+        ``audio`` is that of :meth:`ClipReader.read_audio`; the transforms are those of the clip,
+        from pixels of the video, whose size is (height, width).
         """
         height, width = source_size
         image_size = clip.shape[1:3]
@@ -110,7 +101,7 @@ def span_around(timestamp: float, length: float) -> tuple[float, float]:
     return timestamp - length / 2, timestamp + length / 2
 
 
-def keyframe_second(dataset_dict: dict, video: Video) -> float:
+def keyframe_second(dataset_dict: dict, video: VideoReader) -> float:
     """Return the second of the file at which a keyframe is.
 
     Raises:

@@ -1,13 +1,17 @@
 """Loaders that resume exactly, and whose workers end with their process and cannot hang unseen."""
 
 import ctypes
+import logging
 import os
+import random
 import re
 import signal
 import sys
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from itertools import islice
 from multiprocessing import active_children
 from multiprocessing.util import Finalize
 from typing import Any
@@ -18,14 +22,15 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
 from ..structures import AVSFError
-from .samplers import seed_draws, training_batches
+from .video import VideoDecodeError
 
+# Clips that a worker must have read before the fraction of bad ones is judged.
+MIN_CLIPS_TO_JUDGE = 100
 MAX_NAME_BYTES = 400
 # Columns of WorkerBoard.numbers.
 PID, READING, SINCE = range(3)
 # First number of the keys of seed_draws after the seed.
 CLIP_DRAWS, MODEL_DRAWS = range(2)
-
 
 # All boards of this process.
 _boards: weakref.WeakSet["WorkerBoard"] = weakref.WeakSet()
@@ -36,11 +41,7 @@ class LoaderError(AVSFError):
 
 
 class WorkerBoard:
-    """Memory in which the workers of a loader write which clip they read.
-
-    Args:
-        num_workers: number of workers; 0 if the process itself reads.
-    """
+    """Memory in which the workers of a loader (0: the process itself) write what they read."""
 
     def __init__(self, num_workers: int) -> None:
         self.numbers = torch.zeros(num_workers, 3, dtype=torch.int64).share_memory_()
@@ -52,8 +53,7 @@ class WorkerBoard:
         """Prepare a worker process: it ends when its parent ends or says so, and not before."""
         if sys.platform.startswith("linux"):
             ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        # Ctrl-C and job schedulers signal all processes. The training still needs its workers for
-        # the iteration that it finishes.
+        # Job schedulers signal all processes. A training still needs its workers for a moment.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0) if self.closing else None)
         # A thread sends tensors, and fails when the process has stopped to take them.
@@ -67,8 +67,7 @@ class WorkerBoard:
         clip = dataset_dict.get("image_id", dataset_dict.get("clip_id"))
         name = f"{clip} ({dataset_dict['file_name']})".encode(errors="replace")[:MAX_NAME_BYTES]
         self.names[worker.id].numpy()[:] = np.frombuffer(name.ljust(MAX_NAME_BYTES, b"\0"), "u1")
-        row = (os.getpid(), 1, time.monotonic_ns())
-        self.numbers[worker.id].numpy()[:] = row
+        self.numbers[worker.id].numpy()[:] = os.getpid(), 1, time.monotonic_ns()
 
     def end(self) -> None:
         """Write that this worker has read its clip."""
@@ -101,19 +100,14 @@ class WorkerBoard:
         self.kill_workers()
 
 
-def _hide_broken_connections(
-    kind: type[BaseException], error: BaseException, traceback: Any
-) -> None:
+def _hide_broken_connections(kind: type[BaseException], error: Any, traceback: Any) -> None:
     if not issubclass(kind, ConnectionError | EOFError):
         sys.__excepthook__(kind, error, traceback)
 
 
 def explain_dead_worker(error: RuntimeError) -> LoaderError | None:
-    """Return the error with the clip, if torch says that a loader worker has died; else None.
-
-    torch raises its error in a signal handler: wherever the main thread is, also in the model.
-    """
-    # The cause names the signal.
+    """Return the error with the clip, if torch says that a loader worker has died; else None."""
+    # torch raises it in a signal handler: wherever the main thread is. The cause names the signal.
     texts = [str(error.__cause__), str(error)]
     text = next((x for x in texts if x.startswith("DataLoader worker ")), "")
     pid = re.search(r"\(pid(?:\(s\))? (\d+)", text)
@@ -127,59 +121,46 @@ def explain_dead_worker(error: RuntimeError) -> LoaderError | None:
     return LoaderError(f"{text.split('. ')[0].strip('. ')}: {clip}. {remedy}")
 
 
+@dataclass(eq=False)
 class _Clips:
-    """What both datasets share: dataset dicts, the mapper that reads them, and the board."""
+    """Dataset dicts, the mapper that reads them, and the board."""
 
-    def __init__(
-        self,
-        dicts: Sequence[dict] | Dataset,
-        mapper: Callable[[dict], dict | list[dict]],
-        board: WorkerBoard,
-    ) -> None:
-        self.dicts: Any = dicts
-        self.mapper, self.board = mapper, board
+    dicts: Any  # a sequence
+    mapper: Callable[[dict], dict | list[dict]]
+    board: WorkerBoard
 
     def read(self, index: int) -> dict | list[dict] | Exception:
-        """Return the model input of a dataset dict, or a list of them, or the error.
-
-        A worker that raised it would add its traceback to the message.
-        """
+        """Return the model input of a dataset dict, or a list of them, or the error."""
         dataset_dict = self.dicts[index]
         self.board.begin(dataset_dict)
         try:
             return self.mapper(dataset_dict)
         except (AVSFError, OSError) as error:
-            return error
+            return error  # raised in a worker, it would bring the worker's traceback
         finally:
             self.board.end()
 
 
 class ClipItems(_Clips, Dataset):
-    """Model inputs by dataset index; or by (position, index), then with draws of that position.
+    """Model inputs by dataset index; or by (position, index), then with draws of that position."""
 
-    Attributes:
-        seed: seed of the draws.
-    """
-
-    seed = 0
+    seed = 0  # of the draws
 
     def __len__(self) -> int:
         return len(self.dicts)
 
     def __getitem__(self, item: int | tuple[int, int]) -> dict | list[dict] | Exception:
-        if isinstance(item, int):
-            return self.read(item)
-        position, index = item
-        seed_draws(self.seed, CLIP_DRAWS, position)
-        return self.read(index)
+        if not isinstance(item, int):
+            position, item = item
+            seed_draws(self.seed, CLIP_DRAWS, position)
+        return self.read(item)
 
 
+@dataclass(eq=False)
 class ClipStream(_Clips, IterableDataset):
     """Batches of model inputs in the order of a sampler that is iterated in the workers."""
 
-    def __init__(self, sampler: Any, *args: Any) -> None:
-        super().__init__(*args)
-        self.sampler = sampler
+    sampler: Any  # of lists of indices
 
     def __len__(self) -> int:
         return len(self.sampler)
@@ -196,21 +177,12 @@ def _flatten(items: list) -> list:
 class ClipLoader(DataLoader):
     """torch's loader, which ends with an error that names the clip if a worker hangs or dies.
 
-    Args:
-        dataset: :class:`ClipItems`, or :class:`ClipStream` with ``batch_size`` None.
-        num_workers: number of workers.
-        timeout: seconds without any batch after which a worker counts as hung; 0 for no limit.
-            Without workers there is no limit.
-        **kwargs: other arguments of torch's loader.
+    A :class:`ClipStream` needs ``batch_size`` None. After ``timeout`` seconds without any batch a
+    worker counts as hung; 0 for no limit. ``kwargs`` are other arguments of torch's loader.
     """
 
     def __init__(
-        self,
-        dataset: ClipItems | ClipStream,
-        *,
-        num_workers: int,
-        timeout: float,
-        **kwargs: Any,
+        self, dataset: ClipItems | ClipStream, *, num_workers: int, timeout: float, **kwargs: Any
     ) -> None:
         self.board = dataset.board
         super().__init__(
@@ -226,13 +198,9 @@ class ClipLoader(DataLoader):
         """Yield lists of model inputs.
 
         Raises:
-            LoaderError: a worker hangs or has died.
-            AVSFError: the mapper raised it.
-            OSError: the mapper raised it.
+            LoaderError: a worker hangs or has died; or other errors, which the mapper raised.
         """
-        return self._watch(super().__iter__())
-
-    def _watch(self, iterator: Iterator[list]) -> Iterator[list[dict]]:
+        iterator: Any = super().__iter__()
         self.board.closing.fill_(False)
         # Spawned processes run these functions at their exit, but none of atexit.
         at_exit = Finalize(None, self.board.end_workers, exitpriority=1)
@@ -246,7 +214,10 @@ class ClipLoader(DataLoader):
                 except RuntimeError as error:  # also what the mapper raises
                     failure = explain_dead_worker(error)
                     if str(error).startswith("DataLoader timed out"):
-                        failure = self._explain_timeout()
+                        failure = LoaderError(
+                            f"{self.board.find_clip()}: nothing for {self.timeout:g} s (DATALOADER."
+                            "TIMEOUT_SEC; 0 for no limit). Check that the file can be read"
+                        )
                     if failure is None:
                         raise
                     continue
@@ -263,67 +234,117 @@ class ClipLoader(DataLoader):
             iterator = iter(())  # ends the workers that obey, even while an error keeps this frame
             at_exit.cancel()
 
-    def _explain_timeout(self) -> LoaderError:
-        return LoaderError(
-            f"{self.board.find_clip()}: nothing for {self.timeout:g} s "
-            "(DATALOADER.TIMEOUT_SEC; 0 for no limit). Check that the file can be read"
-        )
+
+@dataclass
+class BadClipReplacer:
+    """Training mapper that replaces a clip that cannot be read by a random other one of a dataset.
+
+    Bad clips are logged and counted in each loader worker; above ``max_fraction``, 0..1, the run
+    stops. Detectron2's ``MapDataset`` would replace clips, too, but does it by ``random.sample`` of
+    a set, which Python 3.11 refuses.
+    """
+
+    mapper: Callable[[dict], dict]
+    dataset: Sequence[dict]
+    max_fraction: float
+    num_clips: int = 0
+    num_bad_clips: int = 0
+
+    def __call__(self, dataset_dict: dict) -> dict:
+        """Return the model input of a clip, or of its replacement.
+
+        Raises:
+            VideoDecodeError: too many clips could not be read.
+        """
+        while True:
+            self.num_clips += 1
+            try:
+                return self.mapper(dataset_dict)
+            except VideoDecodeError as error:
+                self.num_bad_clips += 1
+                counts = f"{self.num_bad_clips} of {self.num_clips}"
+                message = f"Bad clip {counts} in this worker, replaced: {error}"
+                logging.getLogger(__name__).warning(message)
+                if self.num_bad_clips > self.max_fraction * max(self.num_clips, MIN_CLIPS_TO_JUDGE):
+                    raise VideoDecodeError(
+                        f"{counts} clips could not be read, more than DATALOADER.MAX_BAD_CLIPS = "
+                        f"{self.max_fraction}. The last one: {error}"
+                    ) from error
+            dataset_dict = self.dataset[np.random.randint(len(self.dataset))]
 
 
+@dataclass(eq=False)
 class TrainLoader(Iterable[list[dict]]):
     """Endless training batches that depend on the seed and the iteration only.
 
     A loader that starts at iteration i gives the batches that a loader from 0 gives from its i-th
     on, bit for bit, with any number of workers. The random state of the process is set before each
     batch is given, so that the draws of the model resume, too.
-
-    Args:
-        clips: items of the dataset.
-        build_sampler: returns the endless sampler of this process for a seed.
-        seed: seed of the order and of all draws.
-        batch_size: clips of a batch of this process.
-        num_workers: number of workers.
-        timeout: see :class:`ClipLoader`.
-        groups: see :func:`training_batches`.
-
-    Attributes:
-        seed: as above. A new value counts from the next iteration over the loader on.
-        start_iter: training iteration of the first batch, likewise.
-        batch: the last batch that was given.
     """
 
-    def __init__(
-        self,
-        clips: ClipItems,
-        build_sampler: Callable[[int], Iterable[int]],
-        *,
-        seed: int,
-        batch_size: int,
-        num_workers: int,
-        timeout: float,
-        groups: np.ndarray | None = None,
-    ) -> None:
-        self.clips, self.build_sampler, self.seed = clips, build_sampler, seed
-        self.batch_size, self.groups = batch_size, groups
-        self.num_workers, self.timeout = num_workers, timeout
-        self.start_iter = 0
-        self.batch: list[dict] = []
+    clips: ClipItems
+    build_sampler: Callable[[int], Iterable[int]]  # from a seed, endless indices of this process
+    _: KW_ONLY
+    seed: int  # of the order and of all draws; a new one counts from the next __iter__ on
+    batch_size: int  # clips of a batch of this process
+    num_workers: int
+    timeout: float  # see ClipLoader
+    groups: np.ndarray | None = None  # see training_batches
+    start_iter: int = 0  # training iteration of the first batch, for the next __iter__
+    batch: list[dict] = field(default_factory=list)  # the last one that was given
 
     def __iter__(self) -> Iterator[list[dict]]:
         # A generator: nothing is read, and no worker started, before the first batch is asked for.
         self.clips.seed = seed = self.seed
         start = self.start_iter
-        batches = training_batches(
-            self.build_sampler(seed), self.batch_size, start=start, groups=self.groups
-        )
-        loader = ClipLoader(
-            self.clips,
-            batch_sampler=batches,
-            num_workers=self.num_workers,
-            timeout=self.timeout,
-        )
+        indices = self.build_sampler(seed)
+        batches = training_batches(indices, self.batch_size, start=start, groups=self.groups)
+        options: dict = {"num_workers": self.num_workers, "timeout": self.timeout}
+        loader = ClipLoader(self.clips, batch_sampler=batches, **options)
         for iteration, batch in enumerate(loader, start):
             self.batch = batch
             # After the batch is read: without workers this process has drawn for its clips.
             seed_draws(seed, MODEL_DRAWS, iteration, comm.get_rank())
             yield batch
+
+
+def training_batches(
+    indices: Iterable[int], batch_size: int, *, start: int = 0, groups: np.ndarray | None = None
+) -> Iterator[list[tuple[int, int]]]:
+    """Yield the batches of this process from the ``start``-th on, of (position, dataset index).
+
+    The position counts the clips of all processes. ``indices`` are the endless dataset indices of
+    this process from the first on, ``batch_size`` counts its clips. With ``groups``, 0 or 1 for
+    each dataset index, a batch has clips of one group (wide or tall images).
+    """
+    rank, world_size = comm.get_rank(), comm.get_world_size()
+    # Groups fill at different speeds: which batches come later depends on all earlier clips.
+    skipped = 0 if groups is not None else start * batch_size
+    order = enumerate(islice(indices, skipped, None), skipped)
+    buckets: tuple[list, list] = ([], [])
+    for i, index in order:
+        bucket = buckets[0 if groups is None else groups[index]]
+        bucket.append((i * world_size + rank, index))
+        if len(bucket) < batch_size:
+            continue
+        if groups is not None and start > 0:
+            start -= 1
+        else:
+            yield bucket[:]
+        bucket.clear()
+
+
+def derive_seed(*key: int) -> int:
+    """Return a seed, 0..2**31 - 1, that depends on all numbers of a key."""
+    return int(np.random.SeedSequence(key).generate_state(1)[0] >> 1)
+
+
+def seed_draws(*key: int) -> None:
+    """Set the random states of Python, NumPy and torch from a key, e.g. (seed, iteration, rank)."""
+    seed = derive_seed(*key)
+    random.seed(seed)
+    np.random.seed(seed)
+    # torch.manual_seed formats a traceback for CUDA, which loader workers never use.
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)

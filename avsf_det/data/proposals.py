@@ -76,10 +76,7 @@ def attach_test_boxes(cfg: CfgNode, dataset: list[dict], dataset_name: str) -> l
 
 
 def attach_person_boxes(dataset: list[dict], boxes_of: PersonBoxes, min_score: float) -> list[dict]:
-    """Return copies of the dicts with ``proposals``: ``boxes`` and ``scores``, see PersonBoxes.
-
-    Boxes below ``min_score``, 0..1, are left out.
-    """
+    """Return copies of the dicts with ``proposals``, of boxes that have at least ``min_score``."""
     nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
     result = []
     for d in dataset:

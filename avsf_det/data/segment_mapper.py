@@ -1,13 +1,17 @@
 """From the dataset dict of a video, or of a segment of it, to a model input: clip and classes."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from detectron2.config import CfgNode
 
-from .clip_reader import ClipReader, FrameSource, ReaderPerClip, Video, pack_frames
-from .transforms import CropClipView, build_clip_augmentations
+from .clip_reader import ClipReader
+from .transforms import (
+    CropClipView,
+    FrameSource,
+    ReaderPerClip,
+    build_clip_augmentations,
+    pack_frames,
+)
 from .video import VideoDecodeError, VideoReader
 
 
@@ -15,21 +19,11 @@ class SegmentMapper:
     """Read a clip of a video or of a segment, and pack it with its classes.
 
     In training it is a random clip. At test it is the view of the temporal x spatial views that the
-    dataset dict names.
-
-    Attributes:
-        is_train: whether clips are random.
-        clip_reader: number and times of the frames, spectrogram.
-        source: opens the videos and reads augmented frames; by default a :class:`ReaderPerClip`.
-        num_classes: number of classes K of each task.
-        multi_label: whether a clip may have any number of classes.
-        crop_size: side of the square that a view shows at test, in pixels.
-        views: numbers of temporal and spatial views at test.
-        need_frames: whether frames are read; False for the Audio pathway alone.
+    dataset dict names. The source is by default a :class:`ReaderPerClip`.
     """
 
     def __init__(
-        self, cfg: CfgNode, is_train: bool = True, *, source: FrameSource[Any] | None = None
+        self, cfg: CfgNode, is_train: bool = True, *, source: FrameSource | None = None
     ) -> None:
         self.is_train = is_train
         self.clip_reader = ClipReader(cfg, is_train)
@@ -37,9 +31,9 @@ class SegmentMapper:
         head = cfg.MODEL.CLIP_HEAD
         self.num_classes = dict(zip(head.TASKS, head.NUM_CLASSES, strict=True))
         self.multi_label = head.LOSS == "sigmoid"
-        self.crop_size = cfg.INPUT.MIN_SIZE_TEST
+        self.crop_size = cfg.INPUT.MIN_SIZE_TEST  # side of the square that a view shows, in pixels
         self.views = cfg.TEST.VIEWS.TEMPORAL, cfg.TEST.VIEWS.SPATIAL
-        self.need_frames = cfg.INPUT.FRAMES
+        self.need_frames = cfg.INPUT.FRAMES  # False for the Audio pathway alone
 
     def __call__(self, dataset_dict: dict) -> dict:
         """Return the model input (contract 2 of docs/design.md) of a dataset dict (contract 1).
@@ -53,8 +47,7 @@ class SegmentMapper:
     def read_crops(self, dataset_dict: dict) -> list[dict]:
         """Return the model inputs of all crops at one time of a test clip, which is decoded once.
 
-        Args:
-            dataset_dict: contract 1; its ``view`` is the first at that time.
+        The ``view`` of the dataset dict is the first at that time.
 
         Raises:
             VideoDecodeError: the clip cannot be read.
@@ -94,7 +87,7 @@ class SegmentMapper:
         return result | {"frames": pack_frames(clip)}
 
     def _choose_span(
-        self, dataset_dict: dict, video: Video, temporal_view: int
+        self, dataset_dict: dict, video: VideoReader, temporal_view: int
     ) -> tuple[float, float]:
         """Return (start, end) of the clip in seconds of the file."""
         segment = None  # the whole file

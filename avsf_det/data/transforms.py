@@ -1,4 +1,4 @@
-"""Clip augmentations in Detectron2's form.
+"""Clip augmentations in Detectron2's form, and two sources of augmented frames.
 
 An Augmentation draws once, and the Transform that it returns moves all frames of the clip and the
 boxes alike.
@@ -8,17 +8,26 @@ geometric augmentations take the first two axes as height and width, so they hav
 here. fvcore's crop and flip transforms handle four axes and are used as they are.
 """
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
+
 import cv2
 import numpy as np
+import torch
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import CropTransform, HFlipTransform, NoOpTransform, Transform
 
 from ..structures import ConfigError
+from .video import SequentialVideoReader, VideoReader
 
 # Loader workers run in parallel already. OpenCV's threads would compete with them, and may hang
 # after a fork.
 cv2.setNumThreads(0)
+
+# Frames uint8 (T, H, W, 3), RGB, and the transforms, which move boxes in pixels of the video.
+AugmentedClip = tuple[np.ndarray, T.TransformList]
 
 
 class ClipInput(T.AugInput):
@@ -61,8 +70,8 @@ class ResizeClipTransform(Transform):
 class ResizeClipShortestEdge(T.Augmentation):
     """Resize the short side to a size drawn uniformly from [low, high]; the aspect ratio stays."""
 
-    low: int  # smallest short side in pixels
-    high: int  # largest short side in pixels
+    low: int  # in pixels, like high
+    high: int
     max_size: int  # largest long side in pixels
 
     def __init__(self, low: int, high: int, max_size: int) -> None:
@@ -84,9 +93,9 @@ class RandomScaledCropClip(T.Augmentation):
     to be converted to RGB.
     """
 
-    low: int  # smallest short side of the resized clip in pixels
-    high: int  # largest short side of it
-    max_size: int  # largest long side of it
+    low: int  # see ResizeClipShortestEdge
+    high: int
+    max_size: int
     height: int  # of the window in the resized clip, in pixels; a lower clip keeps all rows
     width: int
 
@@ -228,3 +237,94 @@ def build_clip_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentatio
         jitter = cfg.INPUT.COLOR_JITTER
         augmentations.append(ColorJitterClip(jitter.STRENGTH, jitter.PCA_STD))
     return augmentations
+
+
+class FrameSource(Protocol):
+    """How mappers open videos and read augmented frames; see :class:`ReaderPerClip`."""
+
+    def open(self, path: str) -> AbstractContextManager[Any]:
+        """Open a video; raise VideoDecodeError if that fails."""
+
+    def read_frames(self, video: Any, seconds: Sequence[float]) -> AugmentedClip:
+        """Read the frames shown at T times of an open video, augmented as one draw."""
+
+
+class ReaderPerClip:
+    """Source that opens the file for each clip: for clips in random order, as in training."""
+
+    def __init__(self, augmentations: Sequence[T.Augmentation]) -> None:
+        self.augmentations = augmentations
+
+    def open(self, path: str) -> AbstractContextManager[VideoReader]:
+        """Open a video."""
+        return VideoReader(path)
+
+    def read_frames(self, video: VideoReader, seconds: Sequence[float]) -> AugmentedClip:
+        """Read the frames shown at T times of an open video, augmented as one draw.
+
+        The draw needs no frames: if the clip is cropped first, only that window is converted.
+
+        Raises:
+            VideoDecodeError: a frame cannot be decoded.
+        """
+        transforms = _draw_transforms(self.augmentations, video)
+        crop = transforms[0]
+        if not isinstance(crop, T.CropTransform):
+            return transforms.apply_image(video.get_frames_played_at(seconds)), transforms
+        window = (crop.x0, crop.y0, crop.x0 + crop.w, crop.y0 + crop.h)
+        clip = video.get_frames_played_at(seconds, window=window)
+        return T.TransformList(transforms.transforms[1:]).apply_image(clip), transforms
+
+
+class SequentialReader:
+    """Source that keeps the last video open: for clips in time order, as at test.
+
+    Frames and audio that neighbouring clips share are decoded once; frames are also transformed
+    once, so augmentations must not be random. The results are those of :class:`ReaderPerClip`. Any
+    other order is right but slow. Each process needs a source of its own.
+    """
+
+    def __init__(self, augmentations: Sequence[T.Augmentation]) -> None:
+        self.augmentations = augmentations
+        self._video: SequentialVideoReader | None = None
+        self._transforms = T.TransformList([])
+
+    def open(self, path: str) -> AbstractContextManager[SequentialVideoReader]:
+        """Return the open video, or close it and open another; it stays open afterwards."""
+        if self._video is None or self._video.path != path:
+            if self._video is not None:
+                self._video.close()
+                self._video = None
+            # Frames have one size in a video, so its transforms are drawn once.
+            self._video = SequentialVideoReader(path, transform=self._transform_frame)
+            self._transforms = _draw_transforms(self.augmentations, self._video)
+        return nullcontext(self._video)
+
+    def read_frames(self, video: Any, seconds: Sequence[float]) -> AugmentedClip:
+        """Read augmented frames, see :class:`ReaderPerClip`."""
+        # (3, T, h, w) in memory, as models take it, so that packing the clip copies nothing.
+        clip = np.stack(video.get_transformed_frames_played_at(seconds), axis=1)
+        return clip.transpose(1, 2, 3, 0), self._transforms
+
+    def _transform_frame(self, frame: np.ndarray) -> np.ndarray:
+        """Transform a frame (H, W, 3) to (3, h, w)."""
+        return self._transforms.apply_image(frame[None])[0].transpose(2, 0, 1)
+
+
+def _draw_transforms(
+    augmentations: Sequence[T.Augmentation], video: VideoReader
+) -> T.TransformList:
+    """Draw the augmentations of a clip of a video: they depend on the frames' size alone."""
+    return augment_clip(np.zeros((1, video.height, video.width, 3), np.uint8), augmentations)[1]
+
+
+def augment_clip(frames: np.ndarray, augmentations: Sequence[T.Augmentation]) -> AugmentedClip:
+    """Augment a clip uint8 (T, H, W, 3) as one draw; return it and the transforms."""
+    clip = ClipInput(frames)
+    transforms = T.AugmentationList(augmentations)(clip)
+    return clip.image, transforms
+
+
+def pack_frames(clip: np.ndarray) -> torch.Tensor:
+    """Pack a clip uint8 (T, H, W, 3) as (3, T, H, W)."""
+    return torch.from_numpy(np.ascontiguousarray(clip.transpose(3, 0, 1, 2)))

@@ -201,9 +201,7 @@ RULES = {key: rule for rule, keys in SHARED.items() for key in keys.split()} | {
 def check_config(cfg: CfgNode, places: dict[str, str] | None = None) -> None:
     """Check the range of each key, and keys that depend on each other.
 
-    Args:
-        cfg: config.
-        places: key to where it was set, "file:line", for the error message.
+    ``places`` says where keys were set, "file:line", for the error message.
 
     Raises:
         ConfigError: a value is out of its range; with key, value and range.

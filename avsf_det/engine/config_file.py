@@ -54,11 +54,9 @@ _Loader.add_constructor(_EVAL_TAG, _construct_zoo_sizes)
 
 
 def read_config_file(path: str, chain: tuple[str, ...] = ()) -> list[list[Setting]]:
-    """Read a yaml file and the files that it is based on.
+    """Read a yaml file, local or of an address, and the files that it is based on.
 
-    Args:
-        path: local path or address.
-        chain: files that lead to this one by ``_BASE_``.
+    ``chain`` holds the files that lead to this one by ``_BASE_``.
 
     Returns:
         settings of each file, in the order in which they apply: the file itself is last.

@@ -12,7 +12,7 @@ from detectron2.utils import comm
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from avsf_det.data.samplers import derive_seed
+from avsf_det.data.loader import derive_seed
 
 
 class NegativeCurriculumHook(HookBase):

@@ -13,8 +13,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Boxes, Instances
 
 from avsf_det.data import ClipReader, KeyframeMapper, SequentialReader
-from avsf_det.data.clip_reader import augment_clip
-from avsf_det.data.transforms import build_clip_augmentations
+from avsf_det.data.transforms import augment_clip, build_clip_augmentations
 from avsf_det.data.video import SequentialVideoReader
 from avsf_det.layers import fold_batch_norms
 from avsf_det.structures import AVSFError

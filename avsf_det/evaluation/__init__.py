@@ -9,24 +9,27 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .ava_evaluation import AVAEvaluator
-    from .ava_map import average_precision, evaluate_ava
-    from .ava_results import AVAEvaluationError, AVAResult
-    from .charades_evaluation import CharadesEvaluator
-    from .clip_evaluation import ClipEvaluator
-    from .clip_metrics import TaskResult, format_results, score_clips, write_class_metrics
+    from .ava_map import AVAEvaluationError, AVAResult, average_precision, evaluate_ava
+    from .clip_evaluation import CharadesEvaluator, ClipEvaluator, EPICEvaluator
+    from .clip_metrics import (
+        TaskResult,
+        format_results,
+        read_verb_noun_counts,
+        score_clips,
+        write_class_metrics,
+    )
     from .clip_scores import ClipEvaluationError, ClipScores, read_scores, write_scores
-    from .epic_evaluation import EPICEvaluator, read_verb_noun_counts
     from .sync_evaluation import SyncEvaluator
 
 _NAMES = {
     "ava_evaluation": ["AVAEvaluator"],
-    "ava_map": ["average_precision", "evaluate_ava"],
-    "ava_results": ["AVAEvaluationError", "AVAResult"],
-    "charades_evaluation": ["CharadesEvaluator"],
-    "clip_evaluation": ["ClipEvaluator"],
-    "clip_metrics": ["TaskResult", "format_results", "score_clips", "write_class_metrics"],
+    "ava_map": ["AVAEvaluationError", "AVAResult", "average_precision", "evaluate_ava"],
+    "clip_evaluation": ["CharadesEvaluator", "ClipEvaluator", "EPICEvaluator"],
+    "clip_metrics": [
+        *("TaskResult", "format_results", "read_verb_noun_counts", "score_clips"),
+        "write_class_metrics",
+    ],
     "clip_scores": ["ClipEvaluationError", "ClipScores", "read_scores", "write_scores"],
-    "epic_evaluation": ["EPICEvaluator", "read_verb_noun_counts"],
     "sync_evaluation": ["SyncEvaluator"],
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}

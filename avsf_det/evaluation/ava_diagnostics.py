@@ -1,21 +1,12 @@
-"""Explanations of a low or missing mAP: usual mistakes in the form of detections."""
+"""Explanation of detections that match nothing: usual mistakes in their form."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ..structures import ActionBoxes, Keyframe
-from .ava_results import AVAEvaluationError, AVAResult
-
-LOW_MAP = 0.1  # below it, the detections are scored again without each usual mistake
-_CORRECTIONS: dict[str, Callable[[ActionBoxes], ActionBoxes]] = {
-    "action ids that are one too low": lambda d: replace(d, actions=d.actions + 1),
-    "action ids that are one too high": lambda d: replace(d, actions=d.actions - 1),
-    "boxes written as y1,x1,y2,x2": lambda d: replace(d, boxes=d.boxes[:, [1, 0, 3, 2]]),
-}
 
 
 def explain_no_match(
@@ -61,43 +52,6 @@ def explain_no_match(
         "excluded"
     )
     return f"none of the {len(detections)} detections is on a keyframe of the ground truth: {said}"
-
-
-def find_format_errors(
-    detections: ActionBoxes,
-    label_map: Mapping[int, str],
-    result: AVAResult,
-    evaluate: Callable[[ActionBoxes], AVAResult],
-) -> list[str]:
-    """Return lines about what may be wrong with the form of detections.
-
-    If the mAP is below ``LOW_MAP``, the detections are scored again without each usual mistake. It
-    is named if it costs more than half of the mAP and more than 0.05. ``evaluate`` scores other
-    detections in the same way as those of ``result``.
-    """
-    lines = []
-    unknown = ~np.isin(detections.actions, list(label_map))
-    if unknown.any():
-        lines.append(
-            f"{int(unknown.sum())} of {len(detections)} detections are left out, as the label map "
-            f"lacks their ids: {first_values(np.unique(detections.actions[unknown]), 10)}"
-        )
-    missing = [c.id for c in result.classes if c.num_ground_truth and not c.num_detections]
-    if missing:
-        lines.append(
-            f"{len(missing)} classes have ground truth and not one detection, their AP is 0: ids "
-            f"{first_values(missing, 10)}"
-        )
-    if not len(detections) or result.mean_ap >= LOW_MAP:  # scoring again takes as long
-        return lines
-    for mistake, correct in _CORRECTIONS.items():
-        try:
-            corrected = evaluate(correct(detections)).mean_ap
-        except AVAEvaluationError:  # corrected, nothing is left to score
-            continue
-        if corrected > max(2 * result.mean_ap, result.mean_ap + 0.05):
-            lines.append(f"{mistake}? Without that, mAP would be {corrected:.4f}")
-    return lines
 
 
 def first_values(values: Iterable, limit: int = 4) -> str:

@@ -22,8 +22,7 @@ from ..structures.ava_csv import (
     write_detections,
 )
 from ..utils.atomic import open_atomic
-from .ava_map import evaluate_ava
-from .ava_results import PROTOCOLS, AVAEvaluationError, AVAResult
+from .ava_map import PROTOCOLS, AVAEvaluationError, AVAResult, evaluate_ava
 
 # video id, seconds, boxes float32 (N, 4) in 0..1, scores float32 (N, scored classes)
 Prediction = tuple[str, float, np.ndarray, np.ndarray]

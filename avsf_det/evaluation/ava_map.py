@@ -12,22 +12,102 @@ scores of different keyframes rank in reverse order of the keyframes' first appe
 as a stable ascending sort read backwards gives it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..structures import ActionBoxes, Keyframe
+from ..structures import ActionBoxes, AVSFError, Keyframe
 from .activitynet import select_by_activitynet
 from .ava_diagnostics import explain_no_match, first_values
-from .ava_results import (
-    IOU_THRESHOLD,
-    PROTOCOLS,
-    AVAEvaluationError,
-    AVAResult,
-    ClassResult,
-    RankedClass,
-)
+
+PROTOCOLS = {
+    "default": "excluded keyframes are left out, detections on unknown keyframes are wrong",
+    "activitynet": "the exclusion list is not used, each keyframe keeps its 50 highest-scored "
+    "detections, those on keyframes that the ground-truth file lacks are dropped",
+}
+IOU_THRESHOLD = 0.5
+LOW_MAP = 0.1  # below it, the detections are scored again without each usual mistake
+_CORRECTIONS: dict[str, Callable[[ActionBoxes], ActionBoxes]] = {
+    "action ids that are one too low": lambda d: replace(d, actions=d.actions + 1),
+    "action ids that are one too high": lambda d: replace(d, actions=d.actions - 1),
+    "boxes written as y1,x1,y2,x2": lambda d: replace(d, boxes=d.boxes[:, [1, 0, 3, 2]]),
+}
+
+
+class AVAEvaluationError(AVSFError):
+    """Input that cannot be scored. The message says where, what was got and what to do."""
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """AP of one class."""
+
+    id: int  # in the label map
+    name: str
+    ap: float  # in 0..1, nan without ground truth
+    num_ground_truth: int  # boxes
+    num_detections: int
+
+
+@dataclass(frozen=True)
+class RankedClass:
+    """Rows of one class, as AP counts them."""
+
+    id: int  # in the label map
+    name: str
+    ground_truth: np.ndarray  # int64 (M,), rows of the ground truth, by keyframe
+    detections: np.ndarray  # int64 (N,), rows of the detections, the highest rank first
+    found: np.ndarray  # int64 (N,), ground-truth row that each detection finds; -1: it is wrong
+
+
+@dataclass(frozen=True)
+class AVAResult:
+    """Result of :func:`evaluate_ava`."""
+
+    protocol: str  # one of PROTOCOLS
+    classes: list[ClassResult]  # in the order of the label map
+    # Keyframes and rows that were used, matched and dropped. A box with k actions is k rows.
+    counts: dict[str, int]
+
+    @property
+    def mean_ap(self) -> float:
+        """Return the mean AP in 0..1 over the classes that have ground truth."""
+        return float(np.mean([c.ap for c in self.classes if c.num_ground_truth]))
+
+    def as_dict(self) -> dict:
+        """Return everything as JSON values. AP is None for classes without ground truth."""
+        ap = {c: c.ap if c.num_ground_truth else None for c in self.classes}
+        return {
+            "protocol": self.protocol,
+            "mAP": self.mean_ap,
+            "per_class": {str(c.id): ap[c] for c in self.classes},
+            "per_class_by_name": {c.name: ap[c] for c in self.classes},
+            "counts": self.counts,
+        }
+
+    def table(self) -> str:
+        """Format AP per class, counts and mAP as text with one line per class."""
+        width = max(len(c.name) for c in self.classes)
+        lines = [
+            f"| {'id':>4} | {'class':{width}} |     AP | ground truth | detections |",
+            f"|-----:|:{'-' * (width + 1)}|-------:|-------------:|-----------:|",
+        ]
+        for c in self.classes:
+            ap = f"{c.ap:.4f}" if c.num_ground_truth else "none"
+            lines.append(
+                f"| {c.id:>4} | {c.name:{width}} | {ap:>6} | {c.num_ground_truth:>12} "
+                f"| {c.num_detections:>10} |"
+            )
+        lines += [f"{name.replace('_', ' ')}: {count}" for name, count in self.counts.items()]
+        scored = sum(c.num_ground_truth > 0 for c in self.classes)
+        lines += [
+            f"protocol {self.protocol}: {PROTOCOLS[self.protocol]}",
+            f"mAP@{IOU_THRESHOLD} of {scored} classes with ground truth, of {len(self.classes)}: "
+            f"{self.mean_ap:.6f}",
+        ]
+        return "\n".join(lines)
 
 
 def evaluate_ava(
@@ -204,13 +284,8 @@ def pair_by_keyframe(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pair each detection with all ground-truth boxes of its keyframe.
 
-    Args:
-        keyframe: int (N,), index of each detection's keyframe, -1 without ground truth.
-        gt_keyframe: int (M,), index of each ground-truth box's keyframe, ascending.
-        num_keyframes: number of keyframes.
-
-    Returns:
-        indices of detections and of ground truth, each int64 (pairs,), by detection.
+    The keyframes are indices: int (N,), -1 without ground truth; and int (M,), ascending. Return
+    the indices of detections and of ground truth, each int64 (pairs,), by detection.
     """
     count = np.bincount(gt_keyframe, minlength=num_keyframes)
     start = np.cumsum(count) - count
@@ -228,3 +303,40 @@ def iou_of_pairs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     intersection = np.prod(np.maximum(size, 0), axis=1)
     area_a, area_b = (np.prod(x[:, 2:] - x[:, :2], axis=1) for x in (a, b))
     return intersection / (area_a + area_b - intersection)
+
+
+def find_format_errors(
+    detections: ActionBoxes,
+    label_map: Mapping[int, str],
+    result: AVAResult,
+    evaluate: Callable[[ActionBoxes], AVAResult],
+) -> list[str]:
+    """Return lines about what may be wrong with the form of detections.
+
+    If the mAP is below ``LOW_MAP``, the detections are scored again without each usual mistake. It
+    is named if it costs more than half of the mAP and more than 0.05. ``evaluate`` scores other
+    detections in the same way as those of ``result``.
+    """
+    lines = []
+    unknown = ~np.isin(detections.actions, list(label_map))
+    if unknown.any():
+        lines.append(
+            f"{int(unknown.sum())} of {len(detections)} detections are left out, as the label map "
+            f"lacks their ids: {first_values(np.unique(detections.actions[unknown]), 10)}"
+        )
+    missing = [c.id for c in result.classes if c.num_ground_truth and not c.num_detections]
+    if missing:
+        lines.append(
+            f"{len(missing)} classes have ground truth and not one detection, their AP is 0: ids "
+            f"{first_values(missing, 10)}"
+        )
+    if not len(detections) or result.mean_ap >= LOW_MAP:  # scoring again takes as long
+        return lines
+    for mistake, correct in _CORRECTIONS.items():
+        try:
+            corrected = evaluate(correct(detections)).mean_ap
+        except AVAEvaluationError:  # corrected, nothing is left to score
+            continue
+        if corrected > max(2 * result.mean_ap, result.mean_ap + 0.05):
+            lines.append(f"{mistake}? Without that, mAP would be {corrected:.4f}")
+    return lines

@@ -1,4 +1,4 @@
-"""Top-1 and top-5 accuracy of clips as a Detectron2 evaluator."""
+"""Accuracy and mAP of clips as Detectron2 evaluators."""
 
 import itertools
 import logging
@@ -14,7 +14,13 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
-from .clip_metrics import TaskResult, format_results, score_clips, write_class_metrics
+from .clip_metrics import (
+    TaskResult,
+    format_results,
+    read_verb_noun_counts,
+    score_clips,
+    write_class_metrics,
+)
 from .clip_scores import ClipEvaluationError, ClipScores, write_scores
 
 TaskArrays = dict[str, np.ndarray]  # task -> array
@@ -35,14 +41,11 @@ class ClipViews:
 
 
 class ViewMerger:
-    """Merge the scores of all views of a clip into one score per class.
+    """Merge the scores of all views of a clip into one score per class, by "sum" or "max".
 
     A clip is merged once all its views are there, in the order of the views and in float64. So the
-    result is bit-equal, whatever order and processes the views come from.
-
-    Args:
-        rule: "sum" or "max". The sum is divided by the number of views, so that runs with more
-            views do not weigh more when runs are fused; the ranking is that of the sum.
+    result is bit-equal, whatever order and processes the views come from. The sum is divided by the
+    number of views, so that runs with more views do not weigh more when runs are fused.
     """
 
     def __init__(self, rule: str) -> None:
@@ -123,11 +126,8 @@ class ClipEvaluator(DatasetEvaluator):
     ) -> None:
         """Read the metadata ``task_classes`` (task -> class names) and ``multi_label``.
 
-        Args:
-            dataset_name: registered dataset.
-            output_dir: folder of the files, created if needed.
-            view_rule: how the scores of views are merged, see :class:`ViewMerger`.
-            score: function that computes the result of each task from the scores of all clips.
+        ``view_rule`` says how the scores of views are merged, see :class:`ViewMerger`; ``score``
+        computes the result of each task from the scores of all clips.
         """
         meta = MetadataCatalog.get(dataset_name)
         self._dataset_name, self._output_dir = dataset_name, output_dir
@@ -245,3 +245,40 @@ class ClipEvaluator(DatasetEvaluator):
             none = np.zeros(len(self._classes[task]), bool)
             return np.stack([none if label is None else label > 0 for label in labels])
         return np.array([-1 if label is None else int(label) for label in labels], np.int64)
+
+
+class CharadesEvaluator(ClipEvaluator):
+    """mAP of clips with several labels, over the maximum of the scores of a clip's views.
+
+    The mAP is the mean over the classes that have a clip. As in the official script, the AP of a
+    class is the mean, over its clips, of the precision at their rank: no interpolation, no weights.
+    Clips without any label do not count; equal scores rank in the order of the clip ids.
+    :meth:`evaluate` returns ``{task: {"mAP": x}}``, and ``per_class_<task>.csv`` has rows
+    ``index,class,clips,AP``; for the rest see :class:`ClipEvaluator`.
+    """
+
+    def __init__(self, dataset_name: str, output_dir: str) -> None:
+        """Read the metadata of the dataset."""
+        super().__init__(dataset_name, output_dir, view_rule="max")
+
+
+class EPICEvaluator(ClipEvaluator):
+    """Top-1 and top-5 of the tasks "verb" and "noun" and, if the model has both, of "action".
+
+    An action is correct if verb and noun are. Pairs rank by the product of their scores. With the
+    prior, "action_prior" ranks them by the product times P(noun | verb) in training (Wu et al.
+    2019, long-term feature banks). If two models score verbs and nouns,
+    ``ava_tools/evaluate_scores.py`` joins them. For the rest see :class:`ClipEvaluator`.
+    """
+
+    def __init__(self, dataset_name: str, output_dir: str, *, use_prior: bool = False) -> None:
+        """Read the metadata; with a prior, count the pairs of its ``train_annotation_file``."""
+        train_csv = MetadataCatalog.get(dataset_name).train_annotation_file if use_prior else ""
+
+        def score(scores: ClipScores) -> dict[str, TaskResult]:
+            # The file is read at the end of the evaluation, and only if the model has both tasks.
+            if train_csv and {"verb", "noun"} <= scores.scores.keys():
+                return score_clips(scores, read_verb_noun_counts(train_csv, scores))
+            return score_clips(scores)
+
+        super().__init__(dataset_name, output_dir, score=score)

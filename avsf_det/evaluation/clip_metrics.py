@@ -1,12 +1,14 @@
 """Accuracy and mAP of clip scores, in **percent** like the figures of Detectron2."""
 
 import csv
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from tabulate import tabulate
 
+from ..structures.text_file import read_rows
 from ..utils.atomic import open_atomic
 from .clip_scores import ClipEvaluationError, ClipScores
 
@@ -52,6 +54,53 @@ def score_clips(
         if verb_noun_counts is not None:
             results["action_prior"] = _score_pairs(scores, noun_prior(verb_noun_counts))
     return results
+
+
+def read_verb_noun_counts(csv_file: str, scores: ClipScores) -> np.ndarray:
+    """Count the (verb, noun) pairs, int64 (V, N), of a training csv of EPIC-Kitchens-55 or -100.
+
+    Clips of ``scores`` are not counted: the csv of EPIC-55 contains the validation participants
+    (26 and up), too. Its columns are ``uid`` or ``narration_id``, ``verb_class``, ``noun_class``.
+
+    Raises:
+        ClipEvaluationError: a task or a column is missing, a class is out of range, or there is no
+            pair to count.
+        AnnotationError: the file cannot be read.
+    """
+    if not {"verb", "noun"} <= scores.scores.keys():
+        raise ClipEvaluationError(
+            f"{scores.source}: a prior needs the tasks verb and noun; there is "
+            f"{', '.join(scores.scores)}. Give the scores of the verb and of the noun model"
+        )
+    evaluated = set(scores.clip_ids)
+    counts = np.zeros([len(scores.classes[task]) for task in ("verb", "noun")], np.int64)
+    rows = read_rows(csv_file)
+    place, columns = next(rows, (f"{csv_file}:1", []))
+    # EPIC-100 names the clip narration_id, EPIC-55 uid.
+    names = ("narration_id" if "narration_id" in columns else "uid", "verb_class", "noun_class")
+    if missing := [name for name in names if name not in columns]:
+        raise ClipEvaluationError(
+            f"{place}: no column {', '.join(missing)} among {', '.join(columns)}; give the "
+            "official training csv of EPIC-Kitchens"
+        )
+    positions = [columns.index(name) for name in names]
+    for place, row in rows:
+        # An absent field is empty, which no class is.
+        clip_id, verb, noun = ("".join(row[i : i + 1]) for i in positions)
+        if clip_id not in evaluated:  # no leak from the evaluated clips
+            pair = [int(x) if x.isdecimal() and len(x) < 9 else sys.maxsize for x in (verb, noun)]
+            if np.greater_equal(pair, counts.shape).any():
+                raise ClipEvaluationError(
+                    f"{place}: verb_class, noun_class are '{verb}', '{noun}', not two numbers "
+                    f"below {counts.shape}; is this the csv of the dataset that was evaluated?"
+                )
+            counts[pair[0], pair[1]] += 1
+    if not counts.any():
+        raise ClipEvaluationError(
+            f"{csv_file}: each of its clips is among those evaluated; a prior must come from the "
+            "training annotations"
+        )
+    return counts
 
 
 def label_rank(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -101,13 +150,10 @@ def noun_prior(verb_noun_counts: np.ndarray) -> np.ndarray:
 
 
 def average_precision_by_class(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Compute the AP of each class like the official Charades script.
+    """Return the AP of each class like the official Charades script, float64 (K,) in 0..1.
 
-    The AP is the mean, over the clips of the class, of the precision at their rank. Equal scores
-    rank in the order of the clips. Scores are (N, K), labels bool (N, K).
-
-    Returns:
-        AP in 0..1, float64 (K,); nan for a class without clips.
+    It is the mean, over the clips of the class, of the precision at their rank; nan without clips.
+    Equal scores rank in the order of the clips. Scores are (N, K), labels bool (N, K).
     """
     result = np.full(scores.shape[1], np.nan)
     for k in np.flatnonzero(labels.any(axis=0)):

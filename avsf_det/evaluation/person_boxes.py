@@ -5,8 +5,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from ..structures import ActionBoxes, Keyframe
-from .ava_map import evaluate_ava
-from .ava_results import AVAResult
+from .ava_map import AVAResult, evaluate_ava
 
 
 def evaluate_persons(

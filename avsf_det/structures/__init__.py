@@ -1,5 +1,6 @@
-from .ava_boxes import ActionBoxes, Box, Keyframe, LabelMap
+from .ava_boxes import ActionBoxes, Box, Keyframe
 from .errors import AnnotationError, AVSFError, ConfigError
+from .label_map import LabelMap
 
 __all__ = [
     "AVSFError",

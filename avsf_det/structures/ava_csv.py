@@ -27,14 +27,16 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from .addresses import local_path
-from .ava_boxes import ActionBoxes, Box, Keyframe
-from .ava_rows import (
+from .ava_boxes import (
     ANNOTATIONS,
     DETECTIONS,
     GROUND_TRUTH,
     MAX_ACTION_ID,
     MAX_SECOND,
     PERSON_BOXES,
+    ActionBoxes,
+    Box,
+    Keyframe,
     RowRules,
     is_wrong_video_id,
     log_clipped,
@@ -51,11 +53,7 @@ DETECTION_DIGITS = 5  # decimals of the coordinates of detections
 
 
 def read_action_boxes(path: str | Path, rules: RowRules = ANNOTATIONS) -> ActionBoxes:
-    """Read boxes with actions from csv or csv.gz.
-
-    Args:
-        path: file to read, or its address; an empty one holds no row.
-        rules: rows that are valid.
+    """Read boxes with actions from csv or csv.gz; an empty file holds no row.
 
     Raises:
         AnnotationError: with file, line, value and remedy.

@@ -14,8 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TextIO
 
-from .ava_boxes import LabelMap
-from .ava_rows import MAX_ACTION_ID
+from .ava_boxes import MAX_ACTION_ID
 from .errors import AnnotationError
 from .text_file import bounded_lines, open_text, read_rows
 
@@ -32,16 +31,26 @@ _CSV = re.compile(r'\s*(?:"?\d+"?|"?\w*id"?|"?\w*name"?)[^\S\n\t]*([,;\t])')
 _ID_COLUMNS, _NAME_COLUMNS = ("id", "label_id", "action_id"), ("name", "label", "label_name")
 
 
+class LabelMap(dict[int, str]):
+    """Names of the actions by id of the csv, in ascending order of the ids."""
+
+    @property
+    def ids(self) -> list[int]:
+        """Return the ids."""
+        return list(self)
+
+    @property
+    def names(self) -> list[str]:
+        """Return the names, in the order of the ids."""
+        return list(self.values())
+
+
 class _FormatError(Exception):
     """Text at some position that is not a label."""
 
 
 def read_label_map(path: str | Path, *, distinct_names: bool = False) -> LabelMap:
     """Read a label map in one of the formats above.
-
-    Args:
-        path: text file.
-        distinct_names: whether two ids with one name are an error.
 
     Raises:
         AnnotationError: no label, one without name or id, an id (or name) twice, other text.

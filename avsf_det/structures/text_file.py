@@ -117,11 +117,8 @@ def read_rows(
 ) -> Iterator[tuple[str, list[str]]]:
     """Yield ("file:line", fields) for every row of a comma-separated file.
 
-    Args:
-        path: csv or csv.gz.
-        skip_blank: whether to skip blank lines, else they are rows without fields.
-        delimiter: character between fields.
-        comments: whether to skip rows that start with "#".
+    ``comments`` says that rows that start with "#" are skipped. A blank line that is not skipped
+    is a row without fields.
 
     Raises:
         AnnotationError: the file cannot be read, or is not csv.

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from avsf_det.data import audio as module
-from avsf_det.data.audio import LogMel, is_silent, mel_matrix, pick_time_steps, resample
+from avsf_det.data import clip_reader as module
+from avsf_det.data.clip_reader import LogMel, is_silent, mel_matrix, pick_time_steps
+from avsf_det.data.video.audio_reader import resample
 from tests.media import tone
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"

@@ -13,8 +13,14 @@ import torch
 from detectron2.data.samplers import RepeatFactorTrainingSampler, TrainingSampler
 from torch.utils.data import _utils
 
-from avsf_det.data.loader import ClipItems, ClipLoader, LoaderError, TrainLoader, WorkerBoard
-from avsf_det.data.samplers import training_batches
+from avsf_det.data.loader import (
+    ClipItems,
+    ClipLoader,
+    LoaderError,
+    TrainLoader,
+    WorkerBoard,
+    training_batches,
+)
 from avsf_det.structures import AVSFError
 
 DICTS = [{"image_id": f"video,{i}", "file_name": f"/clips/{i}.mp4"} for i in range(7)]

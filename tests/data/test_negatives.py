@@ -11,7 +11,7 @@ from detectron2.config import get_cfg
 from avsf_det import add_avsf_config
 from avsf_det.data import KeyframeMapper, SegmentMapper
 from avsf_det.data import segment_mapper as module
-from avsf_det.data.audio import mel_matrix
+from avsf_det.data.clip_reader import mel_matrix
 
 from ..media import clicks, tone, write_video
 

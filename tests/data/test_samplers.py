@@ -4,8 +4,8 @@ from types import SimpleNamespace
 import pytest
 from detectron2.utils import comm
 
-from avsf_det.data import samplers
-from avsf_det.data.samplers import VideoOrderSampler
+from avsf_det.data import build as samplers
+from avsf_det.data.build import VideoOrderSampler
 
 # Five movies of unequal length, their keyframes mixed up.
 DICTS = [

@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 
 from avsf_det.evaluation.activitynet import select_highest_scored
-from avsf_det.evaluation.ava_map import average_precision, evaluate_ava, rank_detections
-from avsf_det.evaluation.ava_results import AVAEvaluationError
+from avsf_det.evaluation.ava_map import (
+    AVAEvaluationError,
+    average_precision,
+    evaluate_ava,
+    rank_detections,
+)
 from avsf_det.structures import ActionBoxes
 from avsf_det.structures.ava_csv import (
     read_detections,

@@ -14,9 +14,8 @@ from avsf_det.data.datasets.charades import load_charades, load_charades_classes
 from avsf_det.data.datasets.clip_csv import load_clip_csv
 from avsf_det.data.datasets.clips import load_class_names
 from avsf_det.data.datasets.epic_kitchens import load_epic_classes, load_epic_kitchens
-from avsf_det.data.datasets.hmdb51 import load_hmdb51
 from avsf_det.data.datasets.kinetics import load_kinetics, load_kinetics_classes
-from avsf_det.data.datasets.ucf101 import load_ucf101, load_ucf101_classes
+from avsf_det.data.datasets.ucf_hmdb import load_hmdb51, load_ucf101, load_ucf101_classes
 from avsf_det.evaluation import ClipScores, read_scores, read_verb_noun_counts, write_scores
 from avsf_det.structures import AnnotationError, ava_csv
 from avsf_det.structures.label_map import read_label_map

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from avsf_det.evaluation.ava_map import evaluate_ava
-from avsf_det.structures import AnnotationError, AVSFError, ava_csv, ava_rows
+from avsf_det.structures import AnnotationError, AVSFError, ava_boxes, ava_csv
 from avsf_det.structures.ava_csv import (
     read_action_boxes,
     read_detections,
@@ -76,8 +76,8 @@ def test_pyarrow_rounds_decimals_as_python(tmp_path: Path) -> None:
     texts += ["0.30000000000000004", "0.1", "5e-324", "0.99999999999999994", "1.0", "0"]
     lines = [f"v,{10 * i},0,0,{text},{text},1,{text}\n" for i, text in enumerate(texts)]
     path = write(tmp_path, "".join(lines))
-    table = ava_csv._parse_table(path, ava_rows.DETECTIONS)
-    rows = ava_rows.parse_rows(path, ava_rows.DETECTIONS)
+    table = ava_csv._parse_table(path, ava_boxes.DETECTIONS)
+    rows = ava_boxes.parse_rows(path, ava_boxes.DETECTIONS)
     assert table is not None and table.keyframes == rows.keyframes
     expected = np.array([float(text) for text in texts])
     for found in (table, rows):
@@ -87,7 +87,7 @@ def test_pyarrow_rounds_decimals_as_python(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["ANNOTATIONS", "GROUND_TRUTH", "DETECTIONS", "PERSON_BOXES"])
 def test_both_parsers_read_the_same(tmp_path: Path, name: str) -> None:
-    rules, rng = getattr(ava_rows, name), np.random.default_rng(1)
+    rules, rng = getattr(ava_boxes, name), np.random.default_rng(1)
     lines = []
     for _ in range(300):
         x, y = rng.random(2) * 0.5
@@ -98,7 +98,7 @@ def test_both_parsers_read_the_same(tmp_path: Path, name: str) -> None:
         video = rng.choice(["a", "-5KQ", "b c"])
         lines.append(f"{video},{second},{x:.3f},{y:.2f},{x + 0.4:.4f},{y + 0.3},{action},{last}\n")
     path = write(tmp_path, "".join(lines))
-    table, rows = ava_csv._parse_table(path, rules), ava_rows.parse_rows(path, rules)
+    table, rows = ava_csv._parse_table(path, rules), ava_boxes.parse_rows(path, rules)
     assert table is not None and table.keyframes == rows.keyframes
     for field in ("keyframe", "boxes", "actions", "scores", "persons", "lines"):
         found, expected = getattr(table, field), getattr(rows, field)

@@ -4,7 +4,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from avsf_det.utils.atomic import JsonLinesLog, atomic_path, open_atomic, write_atomic
+from ava_tools.support.json_lines import JsonLinesLog
+from avsf_det.utils.atomic import atomic_path, open_atomic, write_atomic
 from avsf_det.utils.npz import read_npz
 
 from ..checkpoint.test_safe_checkpointer import full_disk

@@ -7,6 +7,5 @@ from .ava import add_detected_keyframes, load_ava_csv, register_ava_csv
 from .charades import load_charades, register_charades
 from .clip_csv import load_clip_csv, register_clip_csv
 from .epic_kitchens import load_epic_kitchens, register_epic_kitchens
-from .hmdb51 import load_hmdb51, register_hmdb51
 from .kinetics import load_kinetics, load_kinetics_classes, register_kinetics
-from .ucf101 import load_ucf101, register_ucf101
+from .ucf_hmdb import load_hmdb51, load_ucf101, register_hmdb51, register_ucf101

@@ -18,6 +18,7 @@ import gc
 import glob
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -26,7 +27,6 @@ from ...structures.addresses import exists, is_address, is_folder, join, list_fo
 from ...structures.errors import one_line
 from ...structures.text_file import bounded_lines, open_text, read_rows, reading
 from ..video.formats import VIDEO_EXTENSIONS
-from .fields import is_number, normal_form
 
 # Ends of paths in lines "path label". The extensions are sorted by length: ".mpeg" before ".mp".
 _EXTENSIONS = "|".join(map(re.escape, sorted(VIDEO_EXTENSIONS, key=len, reverse=True)))
@@ -76,14 +76,9 @@ def read_table(
 ) -> Iterator[tuple[str, list[str]]]:
     """Read a comma-separated file whose first row names its columns, in any order.
 
-    Args:
-        path: csv file. Columns that are not asked for are ignored.
-        columns: names of columns that the file must have.
-        optional: names of columns that it may have.
-
     Yields:
         ("file:line", stripped fields of ``columns``, then of ``optional``) for each row; "" where
-        the file lacks an optional column.
+        the file lacks an optional column. Other columns are ignored.
     """
     rows = read_rows(path, delimiter=_find_delimiter(path), comments=True)
     place, header = next(rows, (f"{path}:1", []))
@@ -169,6 +164,23 @@ def strip_extension(path: str) -> str:
     return os.path.splitext(path)[0] if _has_extension(path) else path
 
 
+def to_index(text: str) -> int | None:
+    """Return the integer in 0..10**9 that a text gives, also as "3.0"; else None."""
+    digits = text.partition(".")[0] if text.rstrip("0").endswith(".") else text
+    # Longer numbers take time that grows with the square of their length, or are refused by int.
+    return int(digits) if digits.isdecimal() and len(digits) <= 9 else None
+
+
+def is_number(text: str) -> bool:
+    """Return whether a label is an index or looks like one that is too large."""
+    return text.isdecimal() or to_index(text) is not None
+
+
+def normal_form(name: str) -> str:
+    """Return a name in the Unicode form in which each accent is one character with its letter."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
 # Video files --------------------------------------------------------------------------------------
 
 
@@ -180,7 +192,7 @@ def first_few(items: Sequence) -> str:
 
 
 def find_videos(video_dir: str, patterns: Sequence[str], stems: Iterable[str]) -> dict[str, str]:
-    """Find videos by name without extension, listing each folder once.
+    """Find videos by name without extension (stem), listing each folder once.
 
     Args:
         video_dir: folder to search.
@@ -189,7 +201,7 @@ def find_videos(video_dir: str, patterns: Sequence[str], stems: Iterable[str]) -
         stems: file names without extension.
 
     Returns:
-        stem -> file for the ``stems`` that were found.
+        stem -> file for those that were found.
 
     Raises:
         AnnotationError: the folder is missing, or a stem has several files.
@@ -232,12 +244,7 @@ def _matches(folder: str, pattern: str) -> Iterator[str]:
 
 
 def inner_path(place: str, path: str, video_dir: str) -> str:
-    """Return a path of a list relative to the folder of the videos, with slashes.
-
-    Args:
-        place: "file:line", for messages.
-        path: path as written, of Unix or Windows.
-        video_dir: folder that the path may not leave.
+    """Return a path of a list, of Unix or Windows, relative to the videos' folder, with slashes.
 
     Raises:
         AnnotationError: the path has "..", a drive, or is absolute and not in ``video_dir``.
@@ -312,11 +319,7 @@ def _by_normal_form(names: Iterable[str]) -> dict[str, list[str]]:
 def check_present(name: str, paths: Mapping[str, str], source: str, naming: str) -> None:
     """Raise an AnnotationError that names the paths of a dataset that are missing.
 
-    Args:
-        name: name of the dataset.
-        paths: role, such as "annotations" or "videos" -> file or folder; "" where there is none.
-        source: where to get the files.
-        naming: file name pattern of the videos, such as "<video_id>.mp4".
+    For ``paths``, ``source`` and ``naming`` see :func:`.clips.register_clips`.
     """
     missing = {role: path for role, path in paths.items() if path and not exists(path)}
     if not missing:

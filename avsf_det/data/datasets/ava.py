@@ -112,11 +112,7 @@ def load_ava_csv(
     the action indices.
 
     Returns:
-        One dict per keyframe, ordered by video and time: ``file_name``, ``video_id``, ``image_id``
-        ("video_id,timestamp"), ``timestamp`` (csv's clock) and ``offset`` in seconds,
-        ``source`` (file and line of the keyframe's first row), and ``annotations``: ``bbox``
-        [x1, y1, x2, y2] in 0..1, ``bbox_mode`` XYXY_REL, ``category_id`` 0 (person),
-        ``action_ids`` sorted indices.
+        One dict per keyframe (contract 1 of docs/design.md), ordered by video and time.
 
     Raises:
         AnnotationError: a bad row, an id that is not in ``action_csv_ids``, a missing video.

@@ -65,9 +65,8 @@ from .builtin_meta import (
 )
 from .charades import register_charades
 from .epic_kitchens import register_epic_kitchens
-from .hmdb51 import register_hmdb51
 from .kinetics import register_kinetics
-from .ucf101 import register_ucf101
+from .ucf_hmdb import register_hmdb51, register_ucf101
 
 # Label maps of the evaluated classes; AVA_LABEL_MAP has all classes that are annotated.
 _SCORED_LABEL_MAPS = {

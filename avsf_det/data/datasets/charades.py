@@ -10,16 +10,16 @@ import re
 
 from ...structures import AnnotationError
 from ...structures.addresses import exists
-from .annotation_files import first_few, read_lines, read_table
+from .annotation_files import first_few, read_lines, read_table, to_index
 from .clips import (
     ACTION_TASK,
     Loaded,
-    attach_files,
     class_names_or_ids,
-    find_clip_files,
+    find_and_attach,
+    parse_class_id,
+    parse_seconds,
     register_clips,
 )
-from .fields import parse_class_id, parse_seconds, to_index
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def register_charades(
     allow_missing: bool = False,
     source: str = "",
 ) -> None:
-    """Register videos with action segments. Files are read by ``DatasetCatalog.get(name)`` only.
+    """Register videos with action segments; see :func:`register_clips`.
 
     Args:
         name: name in the catalogs.
@@ -62,12 +62,10 @@ def register_charades(
 def load_charades(
     csv_file: str, video_dir: str, num_classes: int, *, allow_missing: bool = False
 ) -> list[dict]:
-    """Read the videos, with the arguments of :func:`register_charades`.
+    """Read the videos in the order of the file, with the arguments of :func:`register_charades`.
 
-    Returns:
-        Dataset dicts in the order of the file, with ``labels`` {"action": sorted class indices of
-        the whole video} and ``segments``, a list of {"label", "start_sec", "end_sec"}. A segment
-        that ends before it starts counts in ``labels`` only; a warning says how many there are.
+    ``labels`` holds the classes of the whole video, ``segments`` dicts of "label", "start_sec" and
+    "end_sec". A segment that ends before it starts counts in ``labels`` only, with a warning.
 
     Raises:
         AnnotationError: a bad row, a class out of range, a video that occurs twice or is missing.
@@ -95,8 +93,7 @@ def load_charades(
             f"{len(reversed_at)} segments end before they start, and count for the whole video "
             f"only: {first_few(reversed_at)}"
         )
-    files = find_clip_files(clips, video_dir, "*")
-    return attach_files(clips, files, video_dir, csv_file, _NAMING, allow_missing)
+    return find_and_attach(clips, video_dir, ["*"], csv_file, _NAMING, allow_missing)
 
 
 def load_charades_classes(path: str) -> list[str]:

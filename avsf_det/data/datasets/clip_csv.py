@@ -11,8 +11,15 @@ from .annotation_files import (
     read_table,
     strip_extension,
 )
-from .clips import ACTION_TASK, Loaded, attach_files, index_labels, load_class_names, register_clips
-from .fields import parse_seconds
+from .clips import (
+    ACTION_TASK,
+    Loaded,
+    attach_files,
+    index_labels,
+    load_class_names,
+    parse_seconds,
+    register_clips,
+)
 
 _NAMING = "as in the annotations, such as walk/0001.mp4"
 
@@ -27,7 +34,7 @@ def register_clip_csv(
     allow_missing: bool = False,
     source: str = "",
 ) -> None:
-    """Register labelled clips. Files are read by ``DatasetCatalog.get(name)`` only.
+    """Register labelled clips; see :func:`.clips.register_clips`.
 
     Args:
         name: name in the catalogs.

@@ -8,6 +8,7 @@ clip is the whole file; ``labels``, task -> class index or sorted list of class 
 
 import difflib
 import logging
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -15,12 +16,21 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ...structures import AnnotationError
-from .annotation_files import check_present, find_videos, first_few, read_lines
-from .fields import is_number, normal_form, parse_index, to_index
+from .annotation_files import (
+    check_present,
+    find_videos,
+    first_few,
+    is_number,
+    normal_form,
+    read_lines,
+    to_index,
+)
 
 logger = logging.getLogger(__name__)
 
 _NO_ID = re.compile(r"^$|^/|(?:^|/)\.\.(?:/|$)|[\x00-\x1f\x7f]")
+_MAX_SECOND = 1e9  # 31 years; a larger time is a number of another kind
+_MAX_CLASSES = 100_000
 ACTION_TASK = "action"  # name of the task in datasets that have a single task
 # Dataset dicts, and class names by task, or those of the single task.
 Loaded = tuple[list[dict], dict[str, list[str]] | list[str]]
@@ -69,6 +79,45 @@ def register_clips(
     DatasetCatalog.register(name, load_registered)
 
 
+# Fields -------------------------------------------------------------------------------------------
+
+
+def parse_seconds(place: str, column: str, text: str) -> float:
+    """Parse a time in seconds, at least 0; ``place`` and ``column`` are for messages."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= _MAX_SECOND or "_" in text:  # true for nan as well
+        raise AnnotationError(
+            f"{place}: {column} '{text}'. It must be seconds from the start of the video, at least "
+            "0, such as 11.9."
+        )
+    return seconds
+
+
+def parse_class_id(place: str, column: str, text: str, num_classes: int) -> int:
+    """Parse a class index in 0..num_classes-1; ``place`` and ``column`` are for messages."""
+    index = to_index(text)
+    if index is None or index >= num_classes:
+        raise AnnotationError(
+            f"{place}: {column} '{text}'. It must be an integer 0..{num_classes - 1}: there are "
+            f"{num_classes} classes and ids start at 0."
+        )
+    return index
+
+
+def _parse_index(place: str, label: str) -> int:
+    """Parse a class index where the number of classes is unknown."""
+    index = to_index(label)
+    if index is None or index >= _MAX_CLASSES:
+        raise AnnotationError(
+            f"{place}: label '{label}' as an index would need as many classes. Indices are below "
+            f"{_MAX_CLASSES}."
+        )
+    return index
+
+
 # Class names --------------------------------------------------------------------------------------
 
 
@@ -90,33 +139,22 @@ def load_class_names(path: str) -> list[str]:
 def class_names_from(
     labels: Iterable[tuple[str, str]], num_classes: int | None = None
 ) -> list[str]:
-    """Derive class names from the labels, for a dataset without a file of class names.
+    """Derive class names from ("file:line", label) of each clip: the sorted labels.
 
-    Args:
-        labels: ("file:line", label) of each clip.
-        num_classes: least number of classes, if the labels are indices.
-
-    Returns:
-        The sorted labels. If all labels are indices: "0", "1", ... up to the largest index, or up
-        to ``num_classes - 1`` if that is larger.
+    If all labels are indices: "0", "1", ... up to the largest, or to a larger ``num_classes - 1``.
     """
     place_of: dict[str, str] = {}
     for place, label in labels:
         place_of.setdefault(normal_form(label), place)
     # Sorted as text, "10" would come before "2".
     if place_of and all(map(is_number, place_of)):
-        largest = max(parse_index(place, label) for label, place in place_of.items())
+        largest = max(_parse_index(place, label) for label, place in place_of.items())
         return [str(i) for i in range(max(largest + 1, num_classes or 0))]
     return sorted(place_of)
 
 
 def class_names_or_ids(path: str, names: Sequence[str], num_classes: int | None) -> list[str]:
-    """Return class names, or class ids as names if there are no names.
-
-    Args:
-        path: file of the names, for messages.
-        names: K names read from ``path``; empty if the file does not exist.
-        num_classes: expected K; None: any.
+    """Return the K class names that were read from a file, or class ids if there are no names.
 
     Raises:
         AnnotationError: K is not ``num_classes``, or there are neither names nor ``num_classes``.
@@ -137,14 +175,10 @@ def class_names_or_ids(path: str, names: Sequence[str], num_classes: int | None)
 def index_labels(
     labels: Sequence[tuple[str, Sequence[str]]], class_names: Sequence[str] | None
 ) -> tuple[list[list[int]], list[str]]:
-    """Convert labels that are class names or class indices to class indices.
+    """Convert labels, ("file:line", labels) of each clip, to sorted class indices.
 
-    Args:
-        labels: ("file:line", labels) for each clip.
-        class_names: names in the order of the indices; None: derived by :func:`class_names_from`.
-
-    Returns:
-        Sorted indices of each clip, and the class names.
+    A label is a class name or an index. The class names, by default those of
+    :func:`class_names_from`, are returned, too.
 
     Raises:
         AnnotationError: a label is neither a class name nor an index.
@@ -176,10 +210,18 @@ def _index_label(place: str, text: str, index_of: Mapping[str, int]) -> int:
 # Video files --------------------------------------------------------------------------------------
 
 
-def find_clip_files(clips: Sequence[dict], video_dir: str, *patterns: str) -> list[str | None]:
-    """Find the file of each clip by its ``video_id`` with :func:`find_videos`; None: missing."""
+def find_and_attach(
+    clips: Sequence[dict],
+    video_dir: str,
+    patterns: Sequence[str],
+    annotations: str,
+    naming: str,
+    allow_missing: bool,
+) -> list[dict]:
+    """Add the file that :func:`find_videos` finds by ``video_id``; see :func:`attach_files`."""
     found = find_videos(video_dir, patterns, (clip["video_id"] for clip in clips))
-    return [found.get(clip["video_id"]) for clip in clips]
+    files = [found.get(clip["video_id"]) for clip in clips]
+    return attach_files(clips, files, video_dir, annotations, naming, allow_missing)
 
 
 def attach_files(
@@ -190,15 +232,10 @@ def attach_files(
     naming: str,
     allow_missing: bool,
 ) -> list[dict]:
-    """Add ``file_name`` to each clip.
+    """Add ``file_name`` to each clip, whose file is None if it is missing.
 
-    Args:
-        clips: dataset dicts without ``file_name``.
-        files: file of each clip; None if it is missing.
-        video_dir: folder of the videos, for messages.
-        annotations: file or folder of the annotations, for messages.
-        naming: file name pattern of the videos, for messages.
-        allow_missing: leave out clips without file and log how many, instead of raising.
+    With ``allow_missing``, clips without file are left out and logged. ``video_dir``,
+    ``annotations`` (a file or folder) and ``naming`` (a pattern) are for messages.
 
     Raises:
         AnnotationError: there is no clip, a ``clip_id`` occurs twice, files are missing (all of

@@ -14,8 +14,7 @@ from datetime import timedelta
 from ...structures import AnnotationError
 from ...structures.addresses import exists
 from .annotation_files import read_header, read_table
-from .clips import Loaded, attach_files, class_names_or_ids, find_clip_files, register_clips
-from .fields import parse_class_id
+from .clips import Loaded, class_names_or_ids, find_and_attach, parse_class_id, register_clips
 
 _NAMING = "<participant>/videos/<video_id>.MP4, <participant>/<video_id>.MP4 or <video_id>.MP4"
 _TIMESTAMP = re.compile(r"(\d{1,5}):([0-5]?\d):([0-5]?\d(?:\.\d*)?)")
@@ -35,7 +34,7 @@ def register_epic_kitchens(
     allow_missing: bool = False,
     source: str = "",
 ) -> None:
-    """Register segments with verb and noun. Files are read by ``DatasetCatalog.get(name)`` only.
+    """Register segments with verb and noun; see :func:`register_clips`.
 
     Args:
         name: name in the catalogs.
@@ -76,11 +75,7 @@ def load_epic_kitchens(
     participants: Container[int] | None = None,
     allow_missing: bool = False,
 ) -> list[dict]:
-    """Read the segments, with the arguments of :func:`register_epic_kitchens`.
-
-    Returns:
-        Dataset dicts in the order of the file, with ``start_sec``, ``end_sec`` and ``labels``
-        {"verb": index, "noun": index}.
+    """Read the segments in the order of the file; see :func:`register_epic_kitchens`.
 
     Raises:
         AnnotationError: a bad row, a class out of range, a segment that occurs twice, a missing
@@ -112,8 +107,8 @@ def load_epic_kitchens(
             }
         )
     # <participant>/videos is the layout of the official download.
-    files = find_clip_files(clips, video_dir, "*", "*/*", "*/videos/*")
-    return attach_files(clips, files, video_dir, csv_file, _NAMING, allow_missing)
+    patterns = ("*", "*/*", "*/videos/*")
+    return find_and_attach(clips, video_dir, patterns, csv_file, _NAMING, allow_missing)
 
 
 def load_epic_classes(csv_file: str) -> list[str]:

@@ -28,6 +28,7 @@ from .annotation_files import (
     read_path_list,
     read_table,
     strip_extension,
+    to_index,
 )
 from .clips import (
     ACTION_TASK,
@@ -38,7 +39,6 @@ from .clips import (
     load_class_names,
     register_clips,
 )
-from .fields import to_index
 
 _NAMING = "<youtube_id>_<start, 6 digits>_<end, 6 digits>.mp4"
 _COLUMNS = ("youtube_id", "time_start", "time_end")

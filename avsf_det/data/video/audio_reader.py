@@ -10,7 +10,6 @@ import av
 import numpy as np
 import torch
 
-from ..audio import resample
 from .container import MediaFile
 from .open_file import DecodedItem, VideoDecodeError
 
@@ -25,6 +24,9 @@ _PREROLL_SEC = Fraction(1, 2)
 _MIN_GAP_SEC = Fraction(1, 20)
 # Audio around a window that the resampling filter sees.
 _CONTEXT_SEC = Fraction(1, 10)
+# Seconds of audio that SequentialAudioReader resamples at once. Such a block, with the context that
+# its resampling needs, touches as many chunks.
+_BLOCK_SEC, _MAX_CHUNKS = 8, 3
 # Samples lie in -1..1. Float tracks may exceed that; the power of such a sample overflows.
 _MAX_AMPLITUDE = 1e6
 # With more planes, PyAV also reads pointers behind the last one.
@@ -62,6 +64,19 @@ class MonoFrame:
             return samples.astype(np.float32, copy=False).mean(axis=0)
 
 
+def resample(waveform: torch.Tensor, orig_rate: int, new_rate: int) -> torch.Tensor:
+    """Resample float32 (L,) to (ceil(L * new_rate / orig_rate),); the rates are in Hz.
+
+    The filter is polyphase, as with the authors (librosa's "polyphase", SciPy's filter).
+    """
+    if orig_rate == new_rate:
+        return waveform
+    from scipy.signal import resample_poly  # not above: it takes a second to load
+
+    # SciPy divides both rates by their greatest common divisor itself.
+    return torch.from_numpy(resample_poly(waveform.numpy(), new_rate, orig_rate))
+
+
 # (pts, frame or error); at the end of a chunk (pts of the next frame, None), of a file (inf, None).
 ChunkItem = tuple[float, MonoFrame | VideoDecodeError | None]
 
@@ -75,12 +90,8 @@ def is_finite(samples: np.ndarray) -> bool:
 def decode_chunk(file: MediaFile, index: int) -> Iterator[ChunkItem]:
     """Decode the audio frames that start in a chunk; the result never depends on earlier reads.
 
-    Args:
-        file: the file; it is reopened where its audio decoder has been used.
-        index: chunk index; chunk 0 holds the frames before second 0 too.
-
-    Yields:
-        (pts, frame or error); last (pts of the first frame after the chunk, or inf, None).
+    Chunk 0 holds the frames before second 0, too. The last item yielded is (pts of the first frame
+    after the chunk, or inf, None).
     """
     if not file.audio_decoder_is_new:
         file.reopen()
@@ -98,22 +109,16 @@ def decode_chunk(file: MediaFile, index: int) -> Iterator[ChunkItem]:
 
 
 def audio_kind(frame: av.AudioFrame) -> tuple[int, str, str]:
-    """Return what may change on the way: sample rate, channel layout, and sample format."""
+    """Return what may change on the way: sample rate, channel layout, sample format."""
     return frame.sample_rate, frame.layout.name, frame.format.name
 
 
 def at_one_rate(
     file: MediaFile, decoded: Iterable[DecodedItem], kind: tuple[int, str, str] | None = None
 ) -> Iterator[DecodedItem]:
-    """Resample decoded audio frames whose rate is not that of the start of the stream.
+    """Resample decoded audio frames whose rate is not the ``sample_rate`` of the file.
 
-    Args:
-        file: the file.
-        decoded: (pts, frame or error), as ``MediaFile.decode`` yields them.
-        kind: the one kind that all frames get; None: their layout and format may differ.
-
-    Yields:
-        (pts, frame or error), frames of the file's ``sample_rate``.
+    ``kind`` is the one kind that all frames get; None: their layout and format may differ.
     """
     ticks = 1 / file.time_base("audio")
 
@@ -239,3 +244,60 @@ class AudioReader:
             begin = round((pts * time_base - self.file.zero) * rate)
             self._second_frame = begin + frame.samples
         return self._second_frame
+
+
+class SequentialAudioReader(AudioReader):
+    """Audio of a file that nothing else reads from, decoded and resampled once forward in time."""
+
+    def __init__(self, file: MediaFile) -> None:
+        super().__init__(file)
+        self._chunks: dict[int, _Replay] = {}  # the last few, by index
+        self._rate: int | None = None
+        self._blocks: dict[int, torch.Tensor] = {}  # by start, in units of _BLOCK_SEC
+
+    def get_samples_played_in_range(
+        self, start: float, stop: float, sample_rate: int
+    ) -> torch.Tensor:
+        """Return the samples between two seconds, as ``VideoReader`` does."""
+        first, count = round(start * sample_rate), round((stop - start) * sample_rate)
+        size = _BLOCK_SEC * sample_rate
+        touched = range(first // size, (first + count) // size + 1)
+        held = self._blocks if sample_rate == self._rate else {}
+        read = super().get_samples_played_in_range
+        try:
+            self._blocks = {
+                i: held[i] if i in held else read(i * _BLOCK_SEC, (i + 1) * _BLOCK_SEC, sample_rate)
+                for i in touched
+            }
+        except VideoDecodeError:  # what spoils a block need not spoil the request
+            return read(start, stop, sample_rate)
+        self._rate = sample_rate
+        return torch.cat(list(self._blocks.values()))[first - touched.start * size :][:count]
+
+    def _read_chunk(self, index: int) -> Iterator[ChunkItem]:
+        if index not in self._chunks:
+            # Decoding it reopens the file, which ends chunks that were not decoded to their end.
+            complete = [item for item in self._chunks.items() if item[1].is_complete]
+            self._chunks = dict(complete[1 - _MAX_CHUNKS :])
+            self._chunks[index] = _Replay(decode_chunk(self.file, index))
+        try:
+            yield from self._chunks[index]
+        except VideoDecodeError:
+            del self._chunks[index]
+            raise
+
+
+class _Replay:
+    """Iterable that caches a source's items; it can be iterated again before the source's end."""
+
+    def __init__(self, source: Iterable[ChunkItem]) -> None:
+        self.is_complete = False
+        self._source = source
+        self._items: list[ChunkItem] = []
+
+    def __iter__(self) -> Iterator[ChunkItem]:
+        yield from self._items
+        for item in self._source:
+            self._items.append(item)
+            yield item
+        self.is_complete = True

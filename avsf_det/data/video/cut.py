@@ -7,12 +7,10 @@ from pathlib import Path
 
 import av
 
-from .clock import FrameTimes
 from .container import MediaFile
-from .convert import FrameConverter
-from .formats import libav_path
-from .open_file import Packets
-from .packet_times import packet_time
+from .open_file import Packets, libav_path
+from .reader import FrameConverter
+from .times import FrameTimes, packet_time
 
 # Copied before the cut, at least, and hidden by the edit list: audio codecs depend on it.
 _PREROLL_SEC = Fraction(1, 2)
@@ -39,13 +37,8 @@ def cut_video(
     and shape of pixels. Packets between the I-frame before ``start`` and ``start`` are copied too,
     and hidden by the edit list of the mp4 file.
 
-    Args:
-        source: path of the video.
-        target: path of the mp4 file to write.
-        start: start of the part, in seconds.
-        end: end of the part, in seconds.
-        gop: re-encode the frames (H.264) with an I-frame after this many frames, upright and with
-            square pixels; audio is copied. A frame in the middle then depends on fewer others.
+    With ``gop`` the frames are re-encoded (H.264) with an I-frame after this many frames, upright
+    and with square pixels, and audio is copied. A frame in the middle then depends on fewer others.
 
     Raises:
         VideoDecodeError: the video cannot be read, ends before ``start``, or has codecs that mp4
@@ -76,14 +69,7 @@ def cut_video(
 
 
 def repeat_video(source: str | Path, target: str | Path, times: int, seconds: int) -> None:
-    """Copy the packets of a video several times, end to end.
-
-    Args:
-        source: path of the video.
-        target: path of the video to write; its suffix gives the format.
-        times: number of repetitions.
-        seconds: length of one repetition.
-    """
+    """Copy the packets of a video several times, end to end, each repetition of ``seconds``."""
     latest: dict[int, int] = {}
     with MediaFile(source) as file, av.open(libav_path(target), "w") as output:
         streams = [output.add_stream_from_template(s) for s in file.container.streams]

@@ -1,13 +1,8 @@
-"""Formats of video files, and opening them: only these formats, and only the file that is named."""
+"""Formats of video files, by name and by ending."""
 
 import os
-import stat
 from collections import Counter
 from collections.abc import Iterable
-
-import av
-
-from ...structures.addresses import HTTP, TIMEOUT_SEC, is_address, local_path
 
 # libav's name of a format -> endings of its files. Formats that name other files are absent on
 # purpose (playlists, concat scripts, image patterns, SDP, DASH): a file opens nothing but itself.
@@ -44,58 +39,6 @@ FORMATS = {
 }
 # Endings of videos in lower case; the case of a file's ending does not matter.
 VIDEO_EXTENSIONS = tuple(f".{ending}" for endings in FORMATS.values() for ending in endings.split())
-
-# PyAV before 19 refuses files whose metadata are not UTF-8 unless it is told otherwise; PyAV 19 has
-# no such option.
-_METADATA: dict = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
-_KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
-
-
-def libav_path(path: str | os.PathLike) -> str:
-    """Return a path as libav takes it: a file, whatever colons its name holds (``cam1:0.mp4``)."""
-    return f"file:{os.fspath(path)}"
-
-
-def source_of(path: str) -> str:
-    """Return what libav reads: an address of http, by ranges, or else a local file."""
-    return path if path.startswith(HTTP) and is_address(path) else local_path(path)
-
-
-def open_input(path: str) -> av.container.InputContainer:
-    """Open a file to read, or that of an address.
-
-    Raises:
-        OSError: there is no such file, or it is none of the formats above; av.error.FFmpegError
-            if libav says so, which need not be an OSError.
-        ValueError: the path holds a null byte.
-    """
-    if "\0" in path:  # libav would open what comes before it
-        raise ValueError("its name holds a null byte")
-    source = source_of(path)
-    exists = os.path.exists(source)
-    # Opening a named pipe would wait for a writer.
-    if exists and (kind := _KINDS.get(stat.S_IFMT(os.stat(source).st_mode))):
-        raise OSError(None, f"it is {kind}, not a file")
-    is_remote = source.startswith(HTTP) and not exists
-    protocols = "http,https,tcp,tls" if is_remote else "file"
-    try:
-        return av.open(
-            source if is_remote else libav_path(source),
-            options={"format_whitelist": ",".join(FORMATS), "protocol_whitelist": protocols},
-            timeout=TIMEOUT_SEC if is_remote else None,
-            **_METADATA,
-        )
-    except av.error.ArgumentError as error:
-        problem = "it is no video but, for example, a playlist, an image or subtitles"
-        raise OSError(None, problem) from error
-    except av.error.ExitError as error:
-        raise OSError(f"no answer within {TIMEOUT_SEC} s; try again, or download it") from error
 
 
 def count_endings(names: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any, Literal
@@ -9,9 +10,9 @@ from typing import Any, Literal
 import av
 
 from ...structures import AVSFError
-from .clock import FrameTimes
-from .formats import open_input, printable
-from .packet_times import PacketTimes, packet_time
+from ...structures.addresses import HTTP, TIMEOUT_SEC, is_address, local_path
+from .formats import FORMATS, printable
+from .times import FrameTimes, PacketTimes, packet_time
 
 Kind = Literal["video", "audio"]
 Packets = Iterator[av.Packet]
@@ -22,12 +23,22 @@ DecodedItem = tuple[int, Any]
 # Formats whose declared duration counts from the container's 0, not from the file's first packet.
 _DURATION_IS_END = ("matroska,webm", "nut", "asf", "asf_o")
 _NO_TIMESTAMPS: Any = av.format.Flags.no_timestamps.value
+# PyAV before 19 refuses files whose metadata are not UTF-8 unless it is told otherwise; PyAV 19 has
+# no such option.
+_METADATA: dict = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 class VideoDecodeError(AVSFError):
     """A file, or the requested part of it, cannot be decoded.
 
-    The message names the file, the stream and the reason; ``__cause__`` is libav's own error.
+    The message names the file, the stream and the reason.
     """
 
 
@@ -51,9 +62,6 @@ class OpenFile:
         threads: number of decoding threads.
     """
 
-    container: av.container.InputContainer
-    audio: av.AudioStream | None
-
     def __init__(self, path: str | os.PathLike, threads: int) -> None:
         self.path = str(path)
         self.threads = threads
@@ -61,7 +69,7 @@ class OpenFile:
         self.packet_ends: dict[int, int] = {}
         self.empty_streams: frozenset[int] = frozenset()
         self.sample_rate = 0
-        self._is_open = False
+        self.container: av.container.InputContainer | Any = None
         self.reopen()
 
     def close(self) -> None:
@@ -70,27 +78,28 @@ class OpenFile:
 
     def reopen(self) -> None:
         """Open the file again at its start, with new decoders."""
-        if self._is_open:
+        if self.container is not None:
             self.container.close()
         try:
             self.container = open_input(self.path)
         except (av.error.FFmpegError, OSError, ValueError) as error:
             problem = getattr(error, "strerror", None) or error
             raise self.error("file", f"cannot be opened ({problem})") from error
-        self._is_open = self.audio_decoder_is_new = True
+        self.audio_decoder_is_new = True
         # ffmpeg's choice of streams; an attached picture is the cover of an album.
         flags, streams = av.stream.Disposition, self.container.streams
-        videos = [s for s in streams.video if s.codec_context and s.index not in self.empty_streams]
-        videos = [s for s in videos if not s.disposition & flags.attached_pic]
-        audios = [s for s in streams.audio if s.codec_context and s.index not in self.empty_streams]
-        if not videos:
+
+        def best(kind: Any, size: Callable[[Any], int]) -> Any:
+            known = (s for s in kind if s.codec_context and s.index not in self.empty_streams)
+            known = (s for s in known if not s.disposition & flags.attached_pic)
+            return max(
+                known, key=lambda s: (bool(s.disposition & flags.default), size(s)), default=None
+            )
+
+        self.video: av.VideoStream = best(streams.video, lambda s: s.width * s.height)
+        self.audio: av.AudioStream | None = best(streams.audio, lambda s: s.channels)
+        if not self.video:
             raise self.error("video", "the file has no video stream that can be decoded")
-        self.video = max(
-            videos, key=lambda s: (bool(s.disposition & flags.default), s.width * s.height)
-        )
-        self.audio = max(
-            audios, key=lambda s: (bool(s.disposition & flags.default), s.channels), default=None
-        )
         # The decoder's own rate follows the frames, which may change on the way.
         rate = self.audio.codec_context.sample_rate if self.audio else 0
         self.sample_rate = rate or self.sample_rate
@@ -100,14 +109,12 @@ class OpenFile:
 
     def stream(self, kind: Kind) -> av.VideoStream | av.AudioStream:
         """Return the stream of a kind; the file must have one."""
-        stream = self.video if kind == "video" else self.audio
-        assert stream is not None
+        stream: Any = self.video if kind == "video" else self.audio
         return stream
 
     def time_base(self, kind: Kind) -> Fraction:
         """Return the duration of a tick of a stream, in seconds."""
-        time_base = self.stream(kind).time_base
-        assert time_base is not None
+        time_base: Any = self.stream(kind).time_base
         return time_base
 
     def packets(self, kind: Kind) -> Packets:
@@ -245,18 +252,57 @@ class OpenFile:
         return VideoDecodeError(f"{printable(self.path)}: {kind}{time}: {problem}")
 
 
+def libav_path(path: str | os.PathLike) -> str:
+    """Return a path as libav takes it: a file, whatever colons its name holds (``cam1:0.mp4``)."""
+    return f"file:{os.fspath(path)}"
+
+
+def source_of(path: str) -> str:
+    """Return what libav reads: an address of http, by ranges, or else a local file."""
+    if "://" not in path:
+        return path
+    return path if path.startswith(HTTP) and is_address(path) else local_path(path)
+
+
+def open_input(path: str) -> av.container.InputContainer:
+    """Open a file to read, or that of an address.
+
+    Raises:
+        OSError: there is no such file, or it is none of the formats above; av.error.FFmpegError
+            if libav says so, which need not be an OSError.
+        ValueError: the path holds a null byte.
+    """
+    if "\0" in path:  # libav would open what comes before it
+        raise ValueError("its name holds a null byte")
+    source = source_of(path)
+    exists = os.path.exists(source)
+    # Opening a named pipe would wait for a writer.
+    if exists and (kind := _KINDS.get(stat.S_IFMT(os.stat(source).st_mode))):
+        raise OSError(None, f"it is {kind}, not a file")
+    is_remote = source.startswith(HTTP) and not exists
+    protocols = "http,https,tcp,tls" if is_remote else "file"
+    try:
+        return av.open(
+            source if is_remote else libav_path(source),
+            options={"format_whitelist": ",".join(FORMATS), "protocol_whitelist": protocols},
+            timeout=TIMEOUT_SEC if is_remote else None,
+            **_METADATA,
+        )
+    except av.error.ArgumentError as error:
+        problem = "it is no video but, for example, a playlist, an image or subtitles"
+        raise OSError(None, problem) from error
+    except av.error.ExitError as error:
+        raise OSError(f"no answer within {TIMEOUT_SEC} s; try again, or download it") from error
+
+
 def demux(
     container: av.container.InputContainer, streams: Sequence[av.stream.Stream] = ()
 ) -> Iterator[av.Packet]:
-    """Yield the packets of the streams that the file had when it was opened.
+    """Yield the packets of given streams, by default of all that the file had when it was opened.
 
     A transport stream or an flv file may begin another stream later. PyAV's ``demux`` ends with an
     IndexError at its first packet; that packet is read then, so that a new ``demux`` goes on
     behind it.
-
-    Args:
-        container: open file.
-        streams: streams to read; all by default.
     """
     while True:
         try:

@@ -4,7 +4,7 @@ import itertools
 import math
 import os
 from bisect import bisect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -14,17 +14,30 @@ import torch
 
 from .audio_reader import AudioReader
 from .container import MediaFile
-from .convert import Window, make_converter
 from .open_file import DecodedItem, Packets, VideoDecodeError
 
 Reader = TypeVar("Reader", bound="VideoReader")
+Convert = Callable[[av.VideoFrame], np.ndarray]
+Window = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels
+
+# libav's filters for a number of quarter turns, counter-clockwise, then mirroring or not.
+_ORIENTATIONS: dict[tuple[int, bool], list[tuple[str, str | None]]] = {
+    (0, False): [],
+    (1, False): [("transpose", "cclock")],
+    (2, False): [("hflip", None), ("vflip", None)],
+    (3, False): [("transpose", "clock")],
+    (0, True): [("hflip", None)],
+    (1, True): [("transpose", "clock_flip")],
+    (2, True): [("vflip", None)],
+    (3, True): [("transpose", "cclock_flip")],
+}
 
 
 class VideoReader:
     """Reader of one video file that decodes each request on its own; use it as a context manager.
 
     Seconds count from the start of the earliest stream, as ffmpeg shows it: the first frame lies a
-    whole number of frame periods after second 0 (see :class:`.clock.Clock`).
+    whole number of frame periods after second 0 (see :class:`.times.Clock`).
 
     Attributes:
         path: path of the file.
@@ -35,8 +48,7 @@ class VideoReader:
         fps: average frames per second.
         has_audio: whether the file has an audio stream.
         file: the open file.
-        make_converter: makes the function that converts decoded frames, see
-            :func:`.convert.make_converter`.
+        make_converter: makes the function that converts decoded frames, :func:`make_converter`.
 
     Args:
         path: path of the file.
@@ -85,8 +97,7 @@ class VideoReader:
         Args:
             seconds: T times, in any order.
             size: (height, width) to scale to, in pixels as shown; the file's own by default.
-            window: (x0, y0, x1, y1), the only part of the frames to convert, in pixels of frames
-                of the file's own size; everything by default.
+            window: the only part to convert, of frames of the file's own size; default all.
 
         Returns:
             uint8 (T, H, W, 3) RGB, equal to ffmpeg's ``-pix_fmt rgb24``.
@@ -154,16 +165,12 @@ def decode_needed(file: MediaFile, limits: Sequence[int]) -> Iterator[DecodedIte
 def frames_on_screen(
     file: MediaFile, decoded: Iterable[DecodedItem], limits: Sequence[int]
 ) -> Iterator[av.VideoFrame]:
-    """Yield the frame on screen at each time: the one with the latest pts up to it.
+    """Yield the frame on screen at each of the ascending times (pts): the latest one up to it.
 
-    Args:
-        file: the file.
-        decoded: (pts, frame or error) in ascending order; no more of it is taken than needed.
-        limits: ascending times (pts).
+    Of what was decoded, in ascending order, no more is taken than needed.
 
     Raises:
-        VideoDecodeError: a requested frame is damaged or lies in the missing part of a truncated
-            file.
+        VideoDecodeError: a requested frame is damaged or missing in a truncated file.
     """
     waiting = list(reversed(limits))
     shown: Any = None
@@ -221,3 +228,101 @@ def _select_needed(file: MediaFile, packets: Packets, limits: Sequence[int]) -> 
     flush = av.Packet()  # makes the decoder return the frames that it still holds
     flush.stream = stream
     yield flush
+
+
+class FrameConverter:
+    """Turn frames upright, scale them to one size, and convert their pixel format.
+
+    A stream may change the size or the pixel format of its frames on the way. All are scaled to the
+    one size, so that a window is the same part of each.
+
+    Args:
+        file: the file whose frames are converted.
+        height: height of the converted frame, before cropping, in pixels.
+        width: width of the converted frame, before cropping, in pixels.
+        pix_fmt: libav's name of the pixel format of the converted frame.
+        window: the only part to convert, which requires the file's own size; default all.
+
+    Attributes:
+        origin: (x, y) in the whole, in pixels, of what is converted: somewhat more than a window.
+    """
+
+    def __init__(
+        self,
+        file: MediaFile,
+        height: int,
+        width: int,
+        pix_fmt: str = "rgb24",
+        window: Window | None = None,
+    ) -> None:
+        self.origin = 0, 0
+        self._file, self._size, self._pix_fmt, self._window = file, (width, height), pix_fmt, window
+        self._source: tuple[int, int, str] | None = None  # width, height, format of frames
+        self._graph = av.filter.Graph()
+
+    def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """Convert a frame."""
+        source = frame.width, frame.height, frame.format.name
+        if source != self._source:
+            self._source, self._graph = source, self._make_graph(frame)
+        self._graph.push(frame)
+        converted = self._graph.pull()
+        assert isinstance(converted, av.VideoFrame)
+        return converted
+
+    def _make_graph(self, frame: av.VideoFrame) -> av.filter.Graph:
+        """Return the filters for frames of the size and format of this one."""
+        first, (width, height) = self._file.first_frame, self._size
+        filters = [*_ORIENTATIONS[first.quarter_turns, first.mirrored]]
+        upright = (frame.width, frame.height)[:: -1 if first.quarter_turns % 2 else 1]
+        self.origin = 0, 0
+        # A window is in pixels as shown: it can be cut out of frames that are not scaled.
+        if self._window and upright == self._size:
+            x0, y0, x1, y1 = self._window
+            (left, right), (top, bottom) = _expand(x0, x1, width), _expand(y0, y1, height)
+            width, height, self.origin = right - left, bottom - top, (left, top)
+            filters.append(("crop", f"{width}:{height}:{left}:{top}:exact=1"))
+        graph, threads = av.filter.Graph(), self._file.threads
+        # Threads of its own would block a forked loader worker that frees the graph forever.
+        graph.threads = threads
+        nodes = [
+            graph.add_buffer(
+                width=frame.width,
+                height=frame.height,
+                format=frame.format,
+                time_base=self._file.time_base("video"),
+            ),
+            *(graph.add(*node) for node in filters),
+            graph.add("scale", w=str(width), h=str(height), threads=str(threads)),
+            graph.add("format", self._pix_fmt),
+            graph.add("buffersink"),
+        ]
+        graph.link_nodes(*nodes).configure()
+        return graph
+
+
+def make_converter(
+    file: MediaFile, height: int, width: int, window: Window | None = None
+) -> Convert:
+    """Return a function from a decoded frame to upright RGB; see :class:`FrameConverter`."""
+    x0, y0, x1, y1 = window or (0, 0, width, height)
+    converter = FrameConverter(file, height, width, window=window)
+
+    def convert(frame: av.VideoFrame) -> np.ndarray:
+        image = converter(frame).to_ndarray()
+        left, top = converter.origin
+        return image[y0 - top : y1 - top, x0 - left : x1 - left]
+
+    return convert
+
+
+def _expand(start: int, stop: int, end: int) -> tuple[int, int]:
+    """Expand a crop range so that chroma upsampling gives the RGB of the whole frame.
+
+    The range grows by 8 pixels and to multiples of 4: a chroma sample covers up to 4 pixels, and
+    some formats interpolate it from 4 samples. A frame of odd size ``end`` is converted whole,
+    because swscale stretches its chroma plane.
+    """
+    if end % 2:
+        return 0, end
+    return max(start - 8, 0) // 4 * 4, min(-(-(stop + 8) // 4) * 4, end)

@@ -2,17 +2,15 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
-import torch
 
-from .audio_reader import AudioReader, ChunkItem, decode_chunk
+from .audio_reader import AudioReader, SequentialAudioReader
 from .container import MediaFile
-from .convert import Convert, Window
 from .open_file import DecodedItem, VideoDecodeError
-from .reader import VideoReader, decode_needed, frames_on_screen
+from .reader import Convert, VideoReader, Window, decode_needed, frames_on_screen
 
 Transform = Callable[[np.ndarray], np.ndarray]
 
@@ -22,10 +20,6 @@ _SEEK_AHEAD_SEC = 10
 # Decoded frames held per requested frame. With a stride of 2 or 3, these are all frames of a clip:
 # the next clip may need those that this one skips.
 _HELD_PER_FRAME = 4
-# Seconds of audio that are resampled at once.
-_BLOCK_SEC = 8
-# A block, with the context that its resampling needs, touches as many chunks.
-_MAX_CHUNKS = 3
 
 
 class SequentialVideoReader(VideoReader):
@@ -34,13 +28,7 @@ class SequentialVideoReader(VideoReader):
     It holds the frames of the last request only, so that memory does not grow with the video. Going
     back or far ahead seeks. Audio is read from a second handle of the file, opened on first use.
 
-    Args:
-        path: path of the file.
-        threads: number of decoding threads; 1 is best where several workers read.
-        transform: applied once to each frame uint8 (H, W, 3), such as a resize.
-
-    Raises:
-        VideoDecodeError: there is no such file, it is no video, or no frame can be decoded.
+    ``transform`` is applied once to each frame uint8 (H, W, 3), such as a resize.
     """
 
     def __init__(
@@ -76,17 +64,7 @@ class SequentialVideoReader(VideoReader):
         return self.file.duration
 
     def get_transformed_frames_played_at(self, seconds: Sequence[float]) -> list[np.ndarray]:
-        """Return the transformed frame on screen at each second, without copying.
-
-        Args:
-            seconds: T times, in any order.
-
-        Returns:
-            T arrays, valid until the next call.
-
-        Raises:
-            VideoDecodeError: as :class:`VideoReader`.
-        """
+        """Return the transformed frame on screen at each second, valid until the next call."""
         limits = [self.file.clock.pts_played_at(second) for second in seconds]
         ascending = sorted(set(limits))
         images = self._images(ascending, self.height, self.width)
@@ -153,60 +131,3 @@ class SequentialVideoReader(VideoReader):
         # Damage. Reading again from the I-frame before the request tells which frames it spoils.
         held.clear()
         yield from decode_needed(self.file, limits)
-
-
-class SequentialAudioReader(AudioReader):
-    """Audio of a file that nothing else reads from, decoded and resampled once forward in time."""
-
-    def __init__(self, file: MediaFile) -> None:
-        super().__init__(file)
-        self._chunks: dict[int, _Replay] = {}  # the last few, by index
-        self._rate: int | None = None
-        self._blocks: dict[int, torch.Tensor] = {}  # by start, in units of _BLOCK_SEC
-
-    def get_samples_played_in_range(
-        self, start: float, stop: float, sample_rate: int
-    ) -> torch.Tensor:
-        """Return the samples between two seconds, as ``VideoReader`` does."""
-        first, count = round(start * sample_rate), round((stop - start) * sample_rate)
-        size = _BLOCK_SEC * sample_rate
-        touched = range(first // size, (first + count) // size + 1)
-        held = self._blocks if sample_rate == self._rate else {}
-        read = super().get_samples_played_in_range
-        try:
-            self._blocks = {
-                i: held[i] if i in held else read(i * _BLOCK_SEC, (i + 1) * _BLOCK_SEC, sample_rate)
-                for i in touched
-            }
-        except VideoDecodeError:  # what spoils a block need not spoil the request
-            return read(start, stop, sample_rate)
-        self._rate = sample_rate
-        return torch.cat(list(self._blocks.values()))[first - touched.start * size :][:count]
-
-    def _read_chunk(self, index: int) -> Iterator[ChunkItem]:
-        if index not in self._chunks:
-            # Decoding it reopens the file, which ends chunks that were not decoded to their end.
-            complete = [item for item in self._chunks.items() if item[1].is_complete]
-            self._chunks = dict(complete[1 - _MAX_CHUNKS :])
-            self._chunks[index] = _Replay(decode_chunk(self.file, index))
-        try:
-            yield from self._chunks[index]
-        except VideoDecodeError:
-            del self._chunks[index]
-            raise
-
-
-class _Replay:
-    """Iterable that caches a source's items; it can be iterated again before the source's end."""
-
-    def __init__(self, source: Iterable[ChunkItem]) -> None:
-        self.is_complete = False
-        self._source = source
-        self._items: list[ChunkItem] = []
-
-    def __iter__(self) -> Iterator[ChunkItem]:
-        yield from self._items
-        for item in self._source:
-            self._items.append(item)
-            yield item
-        self.is_complete = True

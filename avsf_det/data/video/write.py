@@ -12,8 +12,7 @@ import numpy as np
 
 from .audio_reader import at_one_rate, audio_kind
 from .container import MediaFile
-from .formats import libav_path
-from .open_file import VideoDecodeError
+from .open_file import VideoDecodeError, libav_path
 
 # File suffix -> libav's names of the container and of the video and the audio encoder.
 _FORMATS = {".mp4": ("mp4", "libx264", "aac"), ".avi": ("avi", "mpeg4", "libmp3lame")}

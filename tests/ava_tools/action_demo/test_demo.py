@@ -7,9 +7,9 @@ import pytest
 
 from ava_tools.action_demo import demo as action_demo
 from ava_tools.action_demo.demo import ActionDemo
+from ava_tools.support.visualizer import COLORS
 from avsf_det.data import VideoDecodeError, VideoReader
 from avsf_det.engine.predictor import ClipPredictor, PredictorError
-from avsf_det.utils.visualizer import COLORS
 
 from ...engine import actions
 from ...media import tone, write_video

@@ -12,7 +12,7 @@ from ava_tools.charts.image_sheet import (
     draw_sheet,
     wrap_text,
 )
-from avsf_det.utils.visualizer import COLORS
+from ava_tools.support.visualizer import COLORS
 
 
 def plain(value: int, height: int, width: int) -> np.ndarray:

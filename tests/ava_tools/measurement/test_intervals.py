@@ -8,8 +8,7 @@ from ava_tools.measurement.intervals import (
     bootstrap_ap,
     weighted_ap,
 )
-from avsf_det.evaluation.ava_map import average_precision, rank_detections
-from avsf_det.evaluation.ava_results import RankedClass
+from avsf_det.evaluation.ava_map import RankedClass, average_precision, rank_detections
 from avsf_det.structures import ActionBoxes
 
 

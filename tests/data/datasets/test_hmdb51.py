@@ -5,7 +5,7 @@ import os
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from avsf_det.data.datasets.hmdb51 import load_hmdb51, register_hmdb51
+from avsf_det.data.datasets.ucf_hmdb import load_hmdb51, register_hmdb51
 from avsf_det.structures import AnnotationError
 
 HMDB = {

@@ -5,7 +5,7 @@ import os
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from avsf_det.data.datasets.ucf101 import load_ucf101, load_ucf101_classes, register_ucf101
+from avsf_det.data.datasets.ucf_hmdb import load_ucf101, load_ucf101_classes, register_ucf101
 from avsf_det.structures import AnnotationError
 
 CLASSES = "1 ApplyEyeMakeup\r\n2 ApplyLipstick\r\n3 HandstandPushups\r\n"

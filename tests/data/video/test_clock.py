@@ -2,7 +2,7 @@ from fractions import Fraction
 
 import pytest
 
-from avsf_det.data.video.clock import Clock
+from avsf_det.data.video.times import Clock
 
 
 def test_second_zero_lies_whole_frame_periods_before_the_first_frame():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from avsf_det.data.audio import LogMel
+from avsf_det.data.clip_reader import LogMel
 from avsf_det.data.video import MediaFile, SequentialVideoReader, VideoDecodeError, VideoReader
 from tests.media import clicks, read_number, tone, write_video
 

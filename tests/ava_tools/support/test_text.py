@@ -9,9 +9,9 @@ from detectron2.structures import Boxes, Instances
 from PIL import Image, ImageDraw
 from torch import tensor
 
-from avsf_det.utils import text as text_module
-from avsf_det.utils.text import TextFont, draw_text, find_font_files, measure_text
-from avsf_det.utils.visualizer import draw_clip_frame
+from ava_tools.support import text as text_module
+from ava_tools.support.text import TextFont, draw_text, find_font_files, measure_text
+from ava_tools.support.visualizer import draw_clip_frame
 
 CHINESE = "\u8d70\u8def"
 HINDI = "\u0939\u093f"

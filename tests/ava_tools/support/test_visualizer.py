@@ -7,7 +7,7 @@ import pytest
 import torch
 from detectron2.structures import Boxes, Instances
 
-from avsf_det.utils.visualizer import COLORS, _overlap, _place, draw_clip_frame, draw_logmel
+from ava_tools.support.visualizer import COLORS, _overlap, _place, draw_clip_frame, draw_logmel
 
 NAMES = ["sit", "stand", "talk to (a person)"]
 SILENCE = np.full((32, 20), math.log(1e-8), np.float32)  # (T_a, F)

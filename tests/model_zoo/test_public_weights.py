@@ -8,6 +8,8 @@ from urllib.error import URLError
 
 import pytest
 import torch
+from detectron2.modeling import build_model
+from detectron2.structures import Boxes
 from detectron2.utils.file_io import PathManager
 from torch import nn
 
@@ -21,6 +23,7 @@ from avsf_det.model_zoo.public_weights import DownloadError, get_url
 
 from ..checkpoint import originals
 from ..checkpoint.originals import pairs
+from ..modeling.test_oracles import ORACLES, Oracle
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 ROWS = sorted(str(path.relative_to(CONFIGS)) for path in (CONFIGS / "zoo").rglob("*.yaml"))
@@ -100,6 +103,38 @@ def test_each_config_names_publisher_figure_and_address(row):
         r"^# (PySlowFast|PyTorchVideo), Apache-2\.0; published: .*; not measured", text, re.M
     )
     assert load_config(row).OUTPUT_DIR == f"./output/{row.removesuffix('.yaml')}"
+
+
+ORACLE_OPTIONS = ["MODEL.SLOWFAST.WIDTH", 16, "MODEL.DEVICE", "cpu"]
+
+
+@pytest.mark.skipif(not ORACLES.is_dir(), reason=f"no oracles at {ORACLES}")
+@pytest.mark.parametrize(
+    ("row", "oracle", "options"),
+    [
+        ("zoo/Kinetics/slowfast_r50_8x8.yaml", "sf_r50_8x8_tiny_cls", []),
+        # PySlowFast's SLOWFAST_32x2_R50_SHORT: PyTorchVideo's network with aligned RoIAlign.
+        (
+            "zoo/AVA/slowfast_r50_8x8_ptv.yaml",
+            "sf_r50_ava_tiny_det",
+            ["MODEL.ROI_ACTION_HEAD.POOLER_TYPE", "ROIAlignV2"],
+        ),
+    ],
+)
+@torch.no_grad()
+def test_a_zoo_config_gives_the_outputs_of_pyslowfast(row, oracle, options):
+    oracle = Oracle(oracle)
+    model = build_model(load_config(row, [*ORACLE_OPTIONS, *options])).eval()
+    oracle.load(model)
+    features = model.backbone({"frames": oracle.input("input")})
+    if oracle.info["boxes"]:
+        boxes = torch.tensor(oracle.info["boxes"])
+        per_clip = [Boxes(boxes[boxes[:, 0] == i, 1:]) for i in range(2)]
+        logits = model.roi_heads.predict(features, per_clip)
+    else:
+        logits = model.head(features)["action"]
+    expected = oracle.arrays["eval_logits"]
+    torch.testing.assert_close(logits, expected.view_as(logits), rtol=0, atol=1e-5)
 
 
 def test_weights_that_are_not_published():

@@ -8,7 +8,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
-from ..structures.addresses import local_path
+from ..structures.addresses import HTTP, DownloadError, local_path
 from ..utils.atomic import atomic_path, write_atomic
 from .safe_load import CheckpointError, find_weights, safe_load
 
@@ -81,6 +81,7 @@ class SafeCheckpointer(DetectionCheckpointer):
 
         Raises:
             CheckpointError: there is no such file, it cannot be used, or it lacks what is required.
+            DownloadError: the file of a URL cannot be fetched.
         """
         if not path and self.required is not None:
             raise CheckpointError("MODEL.WEIGHTS is empty; give the file of a trained model")
@@ -90,6 +91,8 @@ class SafeCheckpointer(DetectionCheckpointer):
         try:
             local = local_path(path)
         except OSError as error:
+            if path.startswith(HTTP):
+                raise DownloadError(path, error) from error
             raise CheckpointError(
                 f"{path}: cannot be read ({error}). Without network, fetch the file elsewhere and "
                 "give its path"

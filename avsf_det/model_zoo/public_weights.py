@@ -4,25 +4,17 @@ Importing this module registers the addresses with Detectron2's PathManager, whi
 ``MODEL.WEIGHTS`` goes through. A file is downloaded once, into iopath's cache.
 """
 
-import os
 from typing import Any
-from urllib.error import URLError
-from urllib.parse import urlparse
 
 from detectron2.utils.file_io import PathHandler, PathManager
-from iopath.common.file_io import get_cache_dir
 
-from ..structures import AVSFError
+from ..structures.addresses import DownloadError, local_path
 
 _SERVER = "https://dl.fbaipublicfiles.com/"
 PREFIXES = {
     "pyslowfast://": f"{_SERVER}pyslowfast/",
     "pytorchvideo://": f"{_SERVER}pytorchvideo/",
 }
-
-
-class DownloadError(AVSFError):
-    """File that cannot be downloaded; the message says where to put it by hand."""
 
 
 def get_url(path: str) -> str:
@@ -47,13 +39,9 @@ class PublicWeightsHandler(PathHandler):
         """
         url = get_url(path)
         try:
-            return PathManager.get_local_path(url, force=force, **kwargs)
-        except URLError as error:
-            cached = os.path.join(get_cache_dir(), urlparse(url).path.lstrip("/"))
-            raise DownloadError(
-                f"{url} cannot be downloaded ({error.reason}). Download it elsewhere and put it "
-                f"to {cached}"
-            ) from error
+            return local_path(url)
+        except OSError as error:
+            raise DownloadError(url, error) from error
 
     def _open(self, path: str, mode: str = "r", **kwargs: Any) -> Any:
         return PathManager.open(self._get_local_path(path), mode, **kwargs)

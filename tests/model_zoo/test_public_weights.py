@@ -19,7 +19,9 @@ from avsf_det.checkpoint.convert_names import convert_to_avsf, detect_format
 from avsf_det.checkpoint.match_weights import match_weights
 from avsf_det.engine.defaults import load_config
 from avsf_det.model_zoo.model_zoo import ModelZooError
-from avsf_det.model_zoo.public_weights import DownloadError, get_url
+from avsf_det.model_zoo.public_weights import get_url
+from avsf_det.structures import addresses
+from avsf_det.structures.addresses import DownloadError
 
 from ..checkpoint import originals
 from ..checkpoint.originals import pairs
@@ -144,6 +146,7 @@ def test_weights_that_are_not_published():
 
 def test_a_file_in_the_cache_is_used_and_nothing_is_downloaded(tmp_path, monkeypatch):
     monkeypatch.setenv("FVCORE_CACHE", str(tmp_path))
+    monkeypatch.setattr(addresses, "_FETCHED", {})
 
     def refuse(*args, **kwargs):
         raise URLError("no network here")

@@ -77,8 +77,10 @@ def randomise(model: nn.Module) -> None:
             continue
         if x.dim() > 1:
             x.normal_(std=x[0].numel() ** -0.5, generator=generator)
-        elif name.endswith(("running_var", ".weight")):
+        elif name.endswith("running_var"):
             x.uniform_(0.5, 1.0, generator=generator)
+        elif name.endswith("weight"):  # small, as each block adds to its input
+            x.uniform_(0.2, 0.4, generator=generator)
         else:
             x.uniform_(-0.2, 0.2, generator=generator)
 
@@ -128,5 +130,5 @@ def test_their_own_model_gives_the_same_scores(name, tmp_path):
         expected = logits.sigmoid() if name.startswith("Charades") else logits.softmax(dim=1)
         (output,) = ours([{"frames": frames[0]}])
         scores = output["scores"]["action"][None]
-    assert expected.std() > 1e-5  # the scores say something
+    assert expected.logit().std() > 0.02 and expected.max() < 0.99  # scores that say something
     torch.testing.assert_close(scores, expected, atol=1e-6, rtol=1e-4)

@@ -28,10 +28,11 @@ from ..checkpoint.originals import pairs
 from ..modeling.test_oracles import ORACLES, Oracle
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-ROWS = sorted(str(path.relative_to(CONFIGS)) for path in (CONFIGS / "zoo").rglob("*.yaml"))
+ROWS = sorted(str(path.relative_to(CONFIGS)) for path in (CONFIGS / "zoo").glob("*/*.yaml"))
 NONLOCAL_R101 = ((4, 6), (4, 13), (4, 20))
 # A Caffe2 norm without bias is named differently; these have all four statistics.
-PROJECTS = {".pkl": "caffe2", ".pyth": "pytorchvideo"}
+PROJECTS = {".pkl": "caffe2", ".pyth": "pytorchvideo", ".pth": "mmaction2"}
+SERVERS = ("https://dl.fbaipublicfiles.com/py", "https://download.openmmlab.com/mmaction/")
 
 
 def layers_of(cfg) -> list[originals.Layer]:
@@ -40,7 +41,9 @@ def layers_of(cfg) -> list[originals.Layer]:
     is_101 = cfg.MODEL.SLOWFAST.DEPTH == 101
     blocks = originals.NUM_BLOCKS_R101 if is_101 else originals.NUM_BLOCKS
     layers = [*originals.visual_layers(pathways, blocks)]
-    if pathways == 2:
+    if pathways == 2 and not cfg.MODEL.SLOWFAST.FUSION_NORM:
+        layers += originals.bare_laterals()
+    elif pathways == 2:
         layers += originals.fast_to_slow_layers(last_block=blocks[4] - 1)
     if cfg.MODEL.SLOWFAST.NONLOCAL.RES4:
         layers += originals.nonlocal_layers(NONLOCAL_R101)
@@ -59,7 +62,11 @@ def file_of(cfg, model, project: str) -> dict[str, torch.Tensor]:
     if project == "pytorchvideo" and cfg.MODEL.META_ARCHITECTURE == "ActionDetector":
         backbone = {ours: f"model.{theirs}" for ours, theirs in backbone.items()}
         head = {ours: re.sub(r"^blocks\.\d+", "detection_head", t) for ours, t in head.items()}
-    return {theirs: state[ours] for ours, theirs in {**backbone, **head}.items()}
+    file = {theirs: state[ours] for ours, theirs in {**backbone, **head}.items()}
+    if project == "mmaction2":  # their first class is background
+        for name in head.values():
+            file[name] = torch.cat([torch.full_like(file[name][:1], 9), file[name]])
+    return file
 
 
 MODELS: dict[str, nn.Module] = {}  # text of MODEL, without the weights, to the model
@@ -100,9 +107,11 @@ def test_the_publishers_file_fills_the_model(row):
 def test_each_config_names_publisher_figure_and_address(row):
     text = (CONFIGS / row).read_text()
     url = model_zoo.get_checkpoint_url(row)
-    assert f"# {url}\n" in text and url.startswith("https://dl.fbaipublicfiles.com/py")
+    assert f"# {url}\n" in text and url.startswith(SERVERS)
     assert re.search(
-        r"^# (PySlowFast|PyTorchVideo), Apache-2\.0; published: .*; not measured", text, re.M
+        r"^# (PySlowFast|PyTorchVideo|MMAction2), Apache-2\.0; published: .*; not measured",
+        text,
+        re.M,
     )
     assert load_config(row).OUTPUT_DIR == f"./output/{row.removesuffix('.yaml')}"
 

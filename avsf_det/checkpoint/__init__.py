@@ -1,7 +1,7 @@
 from .avsf_checkpoint import AVSFCheckpointer, read_checkpoint
 from .convert_names import convert_to_avsf, detect_format
 from .match_weights import LoadReport, match_weights
-from .safe_checkpointer import SafeCheckpointer
+from .safe_checkpointer import SafeCheckpointer, find_weights_file
 from .safe_load import CheckpointError, find_weights, safe_load
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "convert_to_avsf",
     "detect_format",
     "find_weights",
+    "find_weights_file",
     "match_weights",
     "read_checkpoint",
     "safe_load",

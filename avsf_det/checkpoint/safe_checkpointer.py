@@ -12,6 +12,7 @@ from ..structures.addresses import HTTP, DownloadError, local_path
 from ..utils.atomic import atomic_path, write_atomic
 from .safe_load import CheckpointError, find_weights, safe_load
 
+PUBLISHED = "model.safetensors"  # the weights in a folder of ava_tools/publish_model.py
 TAG = "last_checkpoint"  # the file that names the newest checkpoint
 FINAL = "model_final.pth"
 
@@ -97,6 +98,7 @@ class SafeCheckpointer(DetectionCheckpointer):
                 f"{path}: cannot be read ({error}). Without network, fetch the file elsewhere and "
                 "give its path"
             ) from error
+        local = find_weights_file(local)
         if not os.path.isfile(local):
             raise CheckpointError(f"{path}: there is no such checkpoint")
         return super().load(local, checkpointables)
@@ -176,6 +178,12 @@ class SafeCheckpointer(DetectionCheckpointer):
                 "together"
             )
         return incompatible
+
+
+def find_weights_file(path: str) -> str:
+    """Return the file of the weights in a published folder; another path stays as it is."""
+    inside = os.path.join(path, PUBLISHED)
+    return inside if os.path.isfile(inside) else path
 
 
 def _iteration(name: str) -> float | None:

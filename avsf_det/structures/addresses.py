@@ -111,6 +111,18 @@ def join(folder: str, name: str) -> str:
     return _folder(folder) + (quote(name) if folder.startswith(HTTP) else name)
 
 
+def beside(path: str, name: str) -> str:
+    """Return the path of the file that ``path`` calls ``name``: one in its folder, if there is one.
+
+    A name with a folder stays as it is, and so does one of a file in the working folder.
+    """
+    folder = os.path.dirname(path)
+    inside = os.path.join(folder, name)
+    if not name or os.path.basename(name) != name or os.path.exists(name):
+        return name
+    return inside if is_address(path) or os.path.isfile(inside) else name
+
+
 def name_of(path: str | os.PathLike) -> str:
     """Return the name of a file, without the query of an address, and without escapes of http."""
     if is_address(path) and str(path).startswith(HTTP):

@@ -92,6 +92,10 @@ def _add_slowfast(cfg: CfgNode) -> None:
     cfg.MODEL.SLOWFAST.FUSION_STAGES = ["pool1", "res2", "res3", "res4"]
     cfg.MODEL.SLOWFAST.FUSION_KERNEL = 5  # frames
     cfg.MODEL.SLOWFAST.FUSION_RATIO = 2  # output channels of the lateral per Fast channel
+    # Whether laterals have norm and ReLU; MMAction2's are the convolution alone.
+    cfg.MODEL.SLOWFAST.FUSION_NORM = True
+    # Whether Slow's frames span the clip, the last frame too; MMAction2 takes each ALPHA-th.
+    cfg.MODEL.SLOWFAST.SPAN_CLIP = True
     # Non-local blocks of the Slow pathway: after which blocks (0-based) of res3 and res4.
     cfg.MODEL.SLOWFAST.NONLOCAL = CfgNode()
     cfg.MODEL.SLOWFAST.NONLOCAL.RES3 = []

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from ava_tools.action_demo.prediction_log import PredictionLog
 from ava_tools.support.json_lines import JsonLinesLog
 from avsf_det.data.video import SequentialVideoReader
-from avsf_det.data.video.formats import source_of
+from avsf_det.data.video.open_file import source_of
 from avsf_det.engine.predictor import ClipPredictor, PredictorError, keyframe_seconds
 from avsf_det.structures.addresses import name_of, stem_of
 

@@ -77,7 +77,8 @@ class ArrayUnpickler(PythonUnpickler):
             return line
 
         self._file_readline = read_line
-        self._left = size + SPARE_BYTES
+        # Twice: protocol 2 holds bytes as text, which is copied to bytes and these to an array.
+        self._left = 2 * size + SPARE_BYTES
         self._read_storage, self._load_nested = read_storage, load_nested
 
     def find_class(self, module: str, name: str) -> object:

@@ -8,12 +8,13 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
-from ..structures.addresses import local_path
+from ..structures.addresses import HTTP, DownloadError, local_path
 from ..utils.atomic import atomic_path, write_atomic
 from .convert_names import convert_to_avsf, detect_format
 from .match_weights import NONLOCAL, LoadReport, match_weights
 from .safe_load import CheckpointError, find_weights, safe_load
 
+PUBLISHED = "model.safetensors"  # the weights in a folder of ava_tools/publish_model.py
 TAG = "last_checkpoint"  # the file that names the newest checkpoint
 FINAL = "model_final.pth"
 
@@ -79,6 +80,7 @@ class SafeCheckpointer(DetectionCheckpointer):
 
         Raises:
             CheckpointError: there is no such file, it cannot be used, or it lacks what is required.
+            DownloadError: the file of a URL cannot be fetched.
         """
         if not path and self.required is not None:
             raise CheckpointError("MODEL.WEIGHTS is empty; give the file of a trained model")
@@ -88,10 +90,13 @@ class SafeCheckpointer(DetectionCheckpointer):
         try:
             local = local_path(path)
         except OSError as error:
+            if path.startswith(HTTP):
+                raise DownloadError(path, error) from error
             raise CheckpointError(
                 f"{path}: cannot be read ({error}). Without network, fetch the file elsewhere and "
                 "give its path"
             ) from error
+        local = find_weights_file(local)
         if not os.path.isfile(local):
             raise CheckpointError(f"{path}: there is no such checkpoint")
         return super().load(local, checkpointables)
@@ -171,6 +176,12 @@ class SafeCheckpointer(DetectionCheckpointer):
                 "together"
             )
         return incompatible
+
+
+def find_weights_file(path: str) -> str:
+    """Return the file of the weights in a published folder; another path stays as it is."""
+    inside = os.path.join(path, PUBLISHED)
+    return inside if os.path.isfile(inside) else path
 
 
 def read_checkpoint(path: str) -> tuple[dict[str, torch.Tensor], str, dict]:

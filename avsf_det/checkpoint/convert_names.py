@@ -116,12 +116,32 @@ TORCHVISION: Rules = [
     (r"^fc\.", CLASSIFIER),
 ]
 
+# MMAction2's SlowFast and SlowOnly, whose modules of convolution and norm are "conv" and "bn".
+MMACTION2: Rules = [
+    (r"^backbone\.(conv1|layer\d)\.", r"backbone.slow_path.\1."),
+    (r"^backbone\.slow_path\.conv1_lateral\.", "backbone.f2s.pool1."),
+    *[
+        (rf"^backbone\.slow_path\.layer{i}_lateral\.", f"backbone.f2s.{stage}.")
+        for i, stage in enumerate(FUSION_STAGES[1:], start=1)
+    ],
+    (r"^backbone\.(slow|fast)_path\.conv1\.", r"backbone.\1.stem.conv1."),
+    *[
+        (rf"^backbone\.(slow|fast)_path\.layer{i}\.", rf"backbone.\1.res{i + 1}.")
+        for i in range(1, 5)
+    ],
+    (r"\.downsample\.", ".shortcut."),
+    (r"\.(conv\d|shortcut)\.conv\.", r".\1."),
+    (r"\.(conv\d|shortcut)\.bn\.", r".\1.norm."),
+    (r"^(cls_head|roi_head\.bbox_head)\.fc_cls\.", CLASSIFIER),
+]
+
 TABLES = {
     "avsf_det": [],
     "PySlowFast": PYSLOWFAST,
     "Caffe2": CAFFE2,
     "PyTorchVideo": PYTORCHVIDEO,
     "torchvision": TORCHVISION,
+    "MMAction2": MMACTION2,
 }
 # Names that only one format has.
 SIGNATURES = {
@@ -130,7 +150,10 @@ SIGNATURES = {
     "Caffe2": r"(t_)?(conv1_w|res_conv1_bn_\w+|res\d_\d+_branch\d[abc]?_\w+)$",
     "PyTorchVideo": r"(model\.)?blocks\.\d+\.(multipathway_blocks\.\d\.)?(conv|norm|res_blocks)\.",
     "torchvision": r"(conv1\.weight|layer[1-4]\.\d+\.(conv|bn)\d\.\w+)$",
+    "MMAction2": r"backbone\.((slow|fast)_path\.)?(conv1|layer\d\.\d+\.conv\d)\.(conv|bn)\.",
 }
+# First class of MMAction2's detectors, which stands for background and has no meaning.
+BACKGROUND = "roi_head.bbox_head.fc_cls."
 # State of the optimizer.
 CAFFE2_IGNORED = r"momentum|lr|model_iter"
 OUR_NAMES = r"(backbone|head\.predictors|roi_heads|avsync_head)\."
@@ -170,21 +193,26 @@ def convert_to_avsf(
     """Convert weights of another format to this project's names and ranks.
 
     Kernels of audio convolutions lose their first axis, of length 1; kernels of 2-D networks get a
-    time axis. Names that the format's table (a key of TABLES) does not know are kept.
+    time axis; detectors of MMAction2 lose their class for background. Names that the format's table
+    (a key of TABLES) does not know are kept.
 
     Raises:
-        ValueError: two weights get the same name.
+        ValueError: two weights get the same name; or MMAction2's model has other layers.
     """
     converted: dict[str, torch.Tensor] = {}
     for name, value in state.items():
         if name_format == "Caffe2" and re.search(CAFFE2_IGNORED, name):
             continue
         new_name = rename(name, TABLES[name_format])
-        if not re.match(OUR_NAMES, new_name):
+        if not re.match(OUR_NAMES, new_name) or "non_local" in new_name:
+            if name_format == "MMAction2":
+                raise ValueError(f"MMAction2's layer {name} has no counterpart here")
             new_name = name
         if new_name in converted:
             raise ValueError(f"two weights become {new_name}; one is {name}")
         value = torch.as_tensor(value)
+        if name.startswith(BACKGROUND):
+            value = value[1:]
         if name_format == "PySlowFast" and value.dim() == 5 and re.match(AUDIO_CONVS, new_name):
             value = value.squeeze(2)  # (C_out, C_in, k_t, k_f)
         if value.dim() == 4 and re.match(VISUAL_CONVS, new_name):

@@ -1,11 +1,13 @@
 """Read checkpoint files of any origin without running code that they contain.
 
-The content of a file decides how it is read, not its name: files of torch.save (zip and older) and
-plain pickles. ``torch.load`` is not used: it checks neither the checksums of a zip file nor the
-sizes that a file declares. All three formats go through one unpickler, see :class:`ArrayUnpickler`.
+The content of a file decides how it is read, not its name: files of safetensors, of torch.save (zip
+and older) and plain pickles. ``torch.load`` is not used: it checks neither the checksums of a zip
+file nor the sizes that a file declares. All pickles go through one unpickler, see
+:class:`ArrayUnpickler`.
 """
 
 import io
+import json
 import math
 import os
 import pickle
@@ -28,6 +30,11 @@ ZIP_MAGIC = b"PK\x03\x04"
 LEGACY_MAGIC = torch.serialization.MAGIC_NUMBER.to_bytes(10, "little")
 LEGACY_PROTOCOL = 1001
 CHUNK = 1 << 20  # bytes
+SAFETENSORS_DTYPES = {
+    **{"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16},
+    **{"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8},
+    **{"U8": torch.uint8, "BOOL": torch.bool},
+}
 
 # Exceptions of unpickling and of zip files for bytes in another format, or damaged ones.
 _UNREADABLE = (
@@ -47,7 +54,7 @@ class CheckpointError(AVSFError):
 
 
 def safe_load(path: str) -> object:
-    """Load the object in a local file of torch.save or pickle, with tensors on the CPU.
+    """Load the object in a local file of weights, with tensors on the CPU.
 
     Raises:
         CheckpointError: the file is in another format, damaged, or contains more than data.
@@ -59,7 +66,7 @@ def safe_load(path: str) -> object:
         except _UNREADABLE as error:
             reason = str(error).strip().partition("\n")[0][:120]
             message = (
-                "neither a complete file of torch.save nor a complete pickle "
+                "neither a complete file of torch.save nor a complete pickle or safetensors file "
                 f"({type(error).__name__}: {reason})"
             )
             if forbidden := re.search(r"GLOBAL ([\w.]+)", str(error)):
@@ -71,9 +78,11 @@ def safe_load(path: str) -> object:
 
 
 def _load(file: BinaryIO, size: int) -> object:
-    """Load a file of ``size`` bytes of any of the three formats."""
+    """Load a file of ``size`` bytes of any of the four formats."""
     head = file.read(64)
     file.seek(0)
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size:
+        return _load_safetensors(file, size)
     if head.startswith(ZIP_MAGIC):
         return _load_zip(file, size)
     if LEGACY_MAGIC in head:
@@ -81,6 +90,28 @@ def _load(file: BinaryIO, size: int) -> object:
     return ArrayUnpickler(
         file, size, load_nested=lambda data: _load_legacy(io.BytesIO(data), len(data))
     ).load()
+
+
+def _load_safetensors(file: BinaryIO, size: int) -> dict[str, torch.Tensor]:
+    """Load a file of safetensors: length of the header (8 bytes), header as JSON, then values."""
+    header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+    header.pop("__metadata__", None)
+    tensors, size, place = {}, size - file.tell(), 0
+    # Values follow each other without gaps.
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        dtype, (start, end) = SAFETENSORS_DTYPES[entry["dtype"]], entry["data_offsets"]
+        nbytes = math.prod(entry["shape"]) * dtype.itemsize
+        if not (start == place <= end <= size and end - start == nbytes):
+            raise ValueError(f"{name[:60]} is not at {start} to {end}")
+        storage = torch.UntypedStorage(nbytes)
+        _read_into(storage, file)
+        if sys.byteorder != "little":
+            storage.byteswap(dtype)
+        tensors[name] = torch.empty(0, dtype=dtype).set_(storage).view(entry["shape"])
+        place = end
+    if place != size:
+        raise ValueError(f"{size - place} bytes that belong to no tensor")
+    return tensors
 
 
 def _load_zip(file: BinaryIO, size: int) -> object:

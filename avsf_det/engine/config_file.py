@@ -7,13 +7,13 @@ import ast
 import difflib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import yaml
 from detectron2.config import CfgNode
 
 from avsf_det.structures import ConfigError
-from avsf_det.structures.addresses import is_address, local_path
+from avsf_det.structures.addresses import beside, is_address, local_path
 
 BASE = "_BASE_"
 MAX_BYTES, MAX_NODES = 1_000_000, 20_000
@@ -72,6 +72,9 @@ def read_config_file(path: str, chain: tuple[str, ...] = ()) -> list[list[Settin
     settings = _read_settings(path)
     given = next((setting for setting in settings if setting.key == BASE), Setting(BASE, [], path))
     settings = [setting for setting in settings if setting is not given]
+    for i, setting in enumerate(settings):  # those of a published folder are beside the config
+        if setting.key == "MODEL.WEIGHTS" and isinstance(setting.value, str):
+            settings[i] = replace(setting, value=beside(path, setting.value))
     bases, place, sources = given.value, given.place, []
     for base in bases if isinstance(bases, list) else [bases]:
         if not isinstance(base, str) or not base:

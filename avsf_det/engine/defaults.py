@@ -167,8 +167,8 @@ def load_config(
     SOLVER.REFERENCE_WORLD_SIZE means these numbers as they are: the latter becomes 0.
 
     Args:
-        config_file: yaml file, or a name in the model zoo such as "AVA/avsf_r101_8x8.yaml"; "" for
-            the defaults.
+        config_file: yaml file, folder of ``publish_model.py``, or a name in the model zoo such as
+            "AVA/avsf_r101_8x8.yaml"; "" for the defaults.
         options: KEY, VALUE, KEY, VALUE, ... or KEY=VALUE, ...
         num_processes: number of processes to which a recipe is scaled; 0 to leave it as it is.
         notes: takes the lines for the log; None to log them.
@@ -218,6 +218,8 @@ def copy_for_inference(cfg: CfgNode) -> CfgNode:
         CheckpointError: MODEL.WEIGHTS is no file.
         AVSFError: TEST.AUDIO_MODE is "swap".
     """
+    from avsf_det.checkpoint import find_weights_file
+
     from .config_checks import check_clip
 
     _check_weights(cfg)
@@ -228,13 +230,14 @@ def copy_for_inference(cfg: CfgNode) -> CfgNode:
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.AVSYNC.ENABLED = False  # its layers serve the loss alone
+    cfg.MODEL.WEIGHTS = find_weights_file(cfg.MODEL.WEIGHTS)
     return cfg
 
 
 def _check_weights(cfg: CfgNode) -> None:
-    from avsf_det.checkpoint import CheckpointError
+    from avsf_det.checkpoint import CheckpointError, find_weights_file
 
-    weights = cfg.MODEL.WEIGHTS
+    weights = find_weights_file(cfg.MODEL.WEIGHTS)
     if not weights:
         raise CheckpointError("MODEL.WEIGHTS is empty; give the file of a trained model")
     if not is_address(weights) and not Path(weights).is_file():

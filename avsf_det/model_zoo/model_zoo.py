@@ -10,10 +10,14 @@ from torch import nn
 from ..checkpoint import AVSFCheckpointer
 from ..config import add_avsf_config
 from ..structures import AVSFError
+from ..structures.addresses import beside, is_address, local_path
 from .public_weights import get_url
 
 # A wheel holds a copy of the configs beside this file. A checkout has them at its root.
 _FOLDERS = (Path(__file__).parent / "configs", Path(__file__).parents[2] / "configs")
+
+
+CONFIG_NAME = "config.yaml"  # of a published folder
 
 
 class ModelZooError(AVSFError):
@@ -41,17 +45,25 @@ def get_config_file(config_path: str) -> str:
 
 
 def find_config_file(path: str) -> str:
-    """Return a path as it is if there is a file, else that of the config of this name, if any."""
+    """Return the path of a config: that in a published folder, a file, or one of this name.
+
+    Args:
+        path: folder of ``ava_tools/publish_model.py`` or its address (``hf://org/name``); yaml file
+            or its address; or a name as for :func:`get_config_file`. Others stay as they are.
+    """
+    is_published = is_address(path) and not path.endswith((".yaml", ".yml"))
+    if is_published or (Path(path) / CONFIG_NAME).is_file():
+        return f"{path.rstrip('/')}/{CONFIG_NAME}"
     folder = next(folder for folder in _FOLDERS if folder.is_dir())
     is_name = not Path(path).exists() and (folder / path).is_file()
     return get_config_file(path) if is_name else path
 
 
 def get_checkpoint_url(config_path: str) -> str:
-    """Return the URL of a config's published weights.
+    """Return the URL, or the path, of a config's published weights.
 
     Args:
-        config_path: name as for :func:`get_config_file`.
+        config_path: name as for :func:`get_config`.
 
     Raises:
         ModelZooError: the config names no weights.
@@ -66,7 +78,7 @@ def get(config_path: str, *, trained: bool = False, device: str | None = None) -
     """Build the model of a config, in eval mode.
 
     Args:
-        config_path: name as for :func:`get_config_file`.
+        config_path: name as for :func:`get_config`.
         trained: whether to load MODEL.WEIGHTS of the config; else weights are random.
         device: device of the model; None for MODEL.DEVICE, or the CPU where there is no CUDA.
 
@@ -86,9 +98,16 @@ def get_config(config_path: str) -> CfgNode:
     """Return Detectron2's and this package's defaults, overridden by a config.
 
     Args:
-        config_path: name as for :func:`get_config_file`.
+        config_path: name as for :func:`get_config_file`, or what :func:`find_config_file` takes.
     """
+    file = find_config_file(config_path)
+    if not is_address(file) and not Path(file).is_file():
+        file = get_config_file(config_path)  # raises
     cfg = get_cfg()
     add_avsf_config(cfg)
-    cfg.merge_from_file(get_config_file(config_path), allow_unsafe=False)
+    try:
+        cfg.merge_from_file(local_path(file), allow_unsafe=False)
+    except OSError as error:
+        raise ModelZooError(f"{file}: cannot be read ({error})") from error
+    cfg.MODEL.WEIGHTS = beside(file, cfg.MODEL.WEIGHTS)
     return cfg

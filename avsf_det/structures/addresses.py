@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
+from .errors import MAX_MESSAGE, AVSFError, one_line
+
 HTTP = ("http://", "https://")
 TIMEOUT_SEC = 20  # until a server answers
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://")
@@ -20,6 +22,22 @@ _DETECTRON2_FILES = "https://dl.fbaipublicfiles.com/"
 # Address to local file: handlers may ask the server again each time.
 _FETCHED: dict[str, str] = {}
 _LOCK = threading.Lock()  # the default timeout of sockets belongs to the process
+
+
+class DownloadError(AVSFError):
+    """File of a URL that cannot be downloaded, for ``reason``; says where to put a copy of it."""
+
+    def __init__(self, url: str, reason: object) -> None:
+        from iopath.common.file_io import get_cache_dir
+
+        # As iopath names the file.
+        cache = _cache_of(url).get("cache_dir") or get_cache_dir()
+        folder = os.path.dirname(urlsplit(url).path.lstrip("/"))
+        place = os.path.join(cache, folder, url.rpartition("/")[2])
+        rest = f"{url}: cannot be downloaded (). Put a copy to {place}"
+        # A long reason is cut here, so that the paths are not.
+        short = one_line(str(reason), max(24, MAX_MESSAGE - len(rest)))
+        super().__init__(rest.replace("()", f"({short})"))
 
 
 def is_address(path: str | os.PathLike) -> bool:
@@ -32,6 +50,7 @@ def local_path(path: str | os.PathLike) -> str:
 
     Raises:
         OSError: the file cannot be fetched; the message does not name the address.
+        DownloadError: the file of a short address such as pyslowfast:// cannot be fetched.
     """
     if not is_address(path):
         return os.fspath(path)
@@ -92,6 +111,18 @@ def join(folder: str, name: str) -> str:
     return _folder(folder) + (quote(name) if folder.startswith(HTTP) else name)
 
 
+def beside(path: str, name: str) -> str:
+    """Return the path of the file that ``path`` calls ``name``: one in its folder, if there is one.
+
+    A name with a folder stays as it is, and so does one of a file in the working folder.
+    """
+    folder = os.path.dirname(path)
+    inside = os.path.join(folder, name)
+    if not name or os.path.basename(name) != name or os.path.exists(name):
+        return name
+    return inside if is_address(path) or os.path.isfile(inside) else name
+
+
 def name_of(path: str | os.PathLike) -> str:
     """Return the name of a file, without the query of an address, and without escapes of http."""
     if is_address(path) and str(path).startswith(HTTP):
@@ -126,6 +157,8 @@ def _ask(question: str, address: str, **options: str) -> Any:
         return getattr(PathManager, question)(address, **options)
     except NotImplementedError:
         return None
+    except DownloadError:  # of a handler that knows the URL
+        raise
     # Handlers of users raise the errors of their libraries, such as boto3's, which have no base
     # class but Exception. None is lost: the cause is kept, and its type is in the message.
     except Exception as error:

@@ -25,6 +25,7 @@ class Layer:
     caffe2: tuple[str | None, str | None] | None = None
     pytorchvideo: tuple[str | None, str | None] | None = None
     torchvision: tuple[str | None, str | None] | None = None
+    mmaction2: tuple[str | None, str | None] | None = None
     biased: bool = False
 
     def names(self, project: str) -> list[str]:
@@ -42,12 +43,14 @@ def visual_layers(pathways: int = 2, num_blocks_of: dict[int, int] = NUM_BLOCKS)
         t = ("", "t_")[p]
         path = f".multipathway_blocks.{p}" if pathways == 2 else ""
         stem = f"backbone.{PATHWAYS[p]}.stem.conv1"
+        mm = f"backbone.{PATHWAYS[p]}_path" if pathways == 2 else "backbone"
         yield Layer(
             (stem, f"{stem}.norm"),
             (f"s1.pathway{p}_stem.conv", f"s1.pathway{p}_stem.bn"),
             (f"{t}conv1", f"{t}res_conv1_bn"),
             (f"blocks.0{path}.conv", f"blocks.0{path}.norm"),
             ("conv1", "bn1"),
+            (f"{mm}.conv1.conv", f"{mm}.conv1.bn"),
         )
         for stage, num_blocks in num_blocks_of.items():
             for block in range(num_blocks):
@@ -62,6 +65,10 @@ def visual_layers(pathways: int = 2, num_blocks_of: dict[int, int] = NUM_BLOCKS)
                         (f"{t}res{stage}_0_branch1", f"{t}res{stage}_0_branch1_bn"),
                         (f"{pytorchvideo}.branch1_conv", f"{pytorchvideo}.branch1_norm"),
                         (f"{torchvision}.downsample.0", f"{torchvision}.downsample.1"),
+                        (
+                            f"{mm}.{torchvision}.downsample.conv",
+                            f"{mm}.{torchvision}.downsample.bn",
+                        ),
                     )
                 for i, x in ((1, "a"), (2, "b"), (3, "c")):
                     caffe2 = f"{t}res{stage}_{block}_branch2{x}"
@@ -71,6 +78,7 @@ def visual_layers(pathways: int = 2, num_blocks_of: dict[int, int] = NUM_BLOCKS)
                         (caffe2, f"{caffe2}_bn"),
                         (f"{pytorchvideo}.branch2.conv_{x}", f"{pytorchvideo}.branch2.norm_{x}"),
                         (f"{torchvision}.conv{i}", f"{torchvision}.bn{i}"),
+                        (f"{mm}.{torchvision}.conv{i}.conv", f"{mm}.{torchvision}.conv{i}.bn"),
                     )
 
 
@@ -87,6 +95,13 @@ def fast_to_slow_layers(norm: str = "bn", *, last_block: int = 5) -> Iterator[La
             (caffe2[i], f"{caffe2[i]}_bn"),
             (f"{fusion}.conv_fast_to_slow", f"{fusion}.norm"),
         )
+
+
+def bare_laterals() -> Iterator[Layer]:
+    """Yield MMAction2's laterals, which have no norm."""
+    for ours, theirs in (("pool1", "conv1"), *((f"res{i + 1}", f"layer{i}") for i in (1, 2, 3))):
+        names = (f"backbone.slow_path.{theirs}_lateral.conv", None)
+        yield Layer((f"backbone.f2s.{ours}.conv", None), (None, None), mmaction2=names)
 
 
 def nonlocal_layers(places: tuple[tuple[int, int], ...] = NONLOCAL) -> Iterator[Layer]:
@@ -149,6 +164,7 @@ def classifier(ours: str = "head.predictors.action", *, slow_only: bool = False)
         ("pred", None),
         (f"blocks.{5 if slow_only else 6}.proj", None),
         ("fc", None),
+        ("roi_head.bbox_head.fc_cls", None),
         biased=True,
     )
 

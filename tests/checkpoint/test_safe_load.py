@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from avsf_det.checkpoint import CheckpointError, find_weights, read_checkpoint, safe_load
+from avsf_det.checkpoint import (
+    CheckpointError,
+    array_unpickler,
+    find_weights,
+    read_checkpoint,
+    safe_load,
+)
 
 WEIGHTS = {"layer1.0.conv1.weight": torch.arange(6.0).view(1, 2, 3)}
 
@@ -44,6 +50,17 @@ def test_the_name_of_a_file_does_not_matter(kind: str, name: str, tmp_path: Path
     (value,) = state.values()
     assert torch.equal(value, WEIGHTS["layer1.0.conv1.weight"])
     assert name_format == "torchvision" and rest == {}
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("value", [0, 0x7F, 0xFF])
+def test_files_of_any_size_are_read_from_every_protocol(protocol, value, tmp_path, monkeypatch):
+    """Bytes are text in the first protocols, of one or two bytes each."""
+    monkeypatch.setattr(array_unpickler, "SPARE_BYTES", 0)
+    blobs = {name: np.full(1000, value, np.uint8) for name in "ab"}
+    (tmp_path / "w.pkl").write_bytes(pickle.dumps({"blobs": blobs}, protocol))
+    loaded = safe_load(str(tmp_path / "w.pkl"))
+    np.testing.assert_array_equal(loaded["blobs"]["b"], blobs["b"])
 
 
 @pytest.mark.parametrize("kind", WRITERS)

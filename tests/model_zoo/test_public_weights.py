@@ -8,6 +8,8 @@ from urllib.error import URLError
 
 import pytest
 import torch
+from detectron2.modeling import build_model
+from detectron2.structures import Boxes
 from detectron2.utils.file_io import PathManager
 from torch import nn
 
@@ -17,16 +19,20 @@ from avsf_det.checkpoint.convert_names import convert_to_avsf, detect_format
 from avsf_det.checkpoint.match_weights import match_weights
 from avsf_det.engine.defaults import load_config
 from avsf_det.model_zoo.model_zoo import ModelZooError
-from avsf_det.model_zoo.public_weights import DownloadError, get_url
+from avsf_det.model_zoo.public_weights import get_url
+from avsf_det.structures import addresses
+from avsf_det.structures.addresses import DownloadError
 
 from ..checkpoint import originals
 from ..checkpoint.originals import pairs
+from ..modeling.test_oracles import ORACLES, Oracle
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-ROWS = sorted(str(path.relative_to(CONFIGS)) for path in (CONFIGS / "zoo").rglob("*.yaml"))
+ROWS = sorted(str(path.relative_to(CONFIGS)) for path in (CONFIGS / "zoo").glob("*/*.yaml"))
 NONLOCAL_R101 = ((4, 6), (4, 13), (4, 20))
 # A Caffe2 norm without bias is named differently; these have all four statistics.
-PROJECTS = {".pkl": "caffe2", ".pyth": "pytorchvideo"}
+PROJECTS = {".pkl": "caffe2", ".pyth": "pytorchvideo", ".pth": "mmaction2"}
+SERVERS = ("https://dl.fbaipublicfiles.com/py", "https://download.openmmlab.com/mmaction/")
 
 
 def layers_of(cfg) -> list[originals.Layer]:
@@ -35,7 +41,9 @@ def layers_of(cfg) -> list[originals.Layer]:
     is_101 = cfg.MODEL.SLOWFAST.DEPTH == 101
     blocks = originals.NUM_BLOCKS_R101 if is_101 else originals.NUM_BLOCKS
     layers = [*originals.visual_layers(pathways, blocks)]
-    if pathways == 2:
+    if pathways == 2 and not cfg.MODEL.SLOWFAST.FUSION_NORM:
+        layers += originals.bare_laterals()
+    elif pathways == 2:
         layers += originals.fast_to_slow_layers(last_block=blocks[4] - 1)
     if cfg.MODEL.SLOWFAST.NONLOCAL.RES4:
         layers += originals.nonlocal_layers(NONLOCAL_R101)
@@ -54,7 +62,11 @@ def file_of(cfg, model, project: str) -> dict[str, torch.Tensor]:
     if project == "pytorchvideo" and cfg.MODEL.META_ARCHITECTURE == "ActionDetector":
         backbone = {ours: f"model.{theirs}" for ours, theirs in backbone.items()}
         head = {ours: re.sub(r"^blocks\.\d+", "detection_head", t) for ours, t in head.items()}
-    return {theirs: state[ours] for ours, theirs in {**backbone, **head}.items()}
+    file = {theirs: state[ours] for ours, theirs in {**backbone, **head}.items()}
+    if project == "mmaction2":  # their first class is background
+        for name in head.values():
+            file[name] = torch.cat([torch.full_like(file[name][:1], 9), file[name]])
+    return file
 
 
 MODELS: dict[str, nn.Module] = {}  # text of MODEL, without the weights, to the model
@@ -95,11 +107,45 @@ def test_the_publishers_file_fills_the_model(row):
 def test_each_config_names_publisher_figure_and_address(row):
     text = (CONFIGS / row).read_text()
     url = model_zoo.get_checkpoint_url(row)
-    assert f"# {url}\n" in text and url.startswith("https://dl.fbaipublicfiles.com/py")
+    assert f"# {url}\n" in text and url.startswith(SERVERS)
     assert re.search(
-        r"^# (PySlowFast|PyTorchVideo), Apache-2\.0; published: .*; not measured", text, re.M
+        r"^# (PySlowFast|PyTorchVideo|MMAction2), Apache-2\.0; published: .*; not measured",
+        text,
+        re.M,
     )
     assert load_config(row).OUTPUT_DIR == f"./output/{row.removesuffix('.yaml')}"
+
+
+ORACLE_OPTIONS = ["MODEL.SLOWFAST.WIDTH", 16, "MODEL.DEVICE", "cpu"]
+
+
+@pytest.mark.skipif(not ORACLES.is_dir(), reason=f"no oracles at {ORACLES}")
+@pytest.mark.parametrize(
+    ("row", "oracle", "options"),
+    [
+        ("zoo/Kinetics/slowfast_r50_8x8.yaml", "sf_r50_8x8_tiny_cls", []),
+        # PySlowFast's SLOWFAST_32x2_R50_SHORT: PyTorchVideo's network with aligned RoIAlign.
+        (
+            "zoo/AVA/slowfast_r50_8x8_ptv.yaml",
+            "sf_r50_ava_tiny_det",
+            ["MODEL.ROI_ACTION_HEAD.POOLER_TYPE", "ROIAlignV2"],
+        ),
+    ],
+)
+@torch.no_grad()
+def test_a_zoo_config_gives_the_outputs_of_pyslowfast(row, oracle, options):
+    oracle = Oracle(oracle)
+    model = build_model(load_config(row, [*ORACLE_OPTIONS, *options])).eval()
+    oracle.load(model)
+    features = model.backbone({"frames": oracle.input("input")})
+    if oracle.info["boxes"]:
+        boxes = torch.tensor(oracle.info["boxes"])
+        per_clip = [Boxes(boxes[boxes[:, 0] == i, 1:]) for i in range(2)]
+        logits = model.roi_heads.predict(features, per_clip)
+    else:
+        logits = model.head(features)["action"]
+    expected = oracle.arrays["eval_logits"]
+    torch.testing.assert_close(logits, expected.view_as(logits), rtol=0, atol=1e-5)
 
 
 def test_weights_that_are_not_published():
@@ -109,6 +155,7 @@ def test_weights_that_are_not_published():
 
 def test_a_file_in_the_cache_is_used_and_nothing_is_downloaded(tmp_path, monkeypatch):
     monkeypatch.setenv("FVCORE_CACHE", str(tmp_path))
+    monkeypatch.setattr(addresses, "_FETCHED", {})
 
     def refuse(*args, **kwargs):
         raise URLError("no network here")

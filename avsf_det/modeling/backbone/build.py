@@ -205,7 +205,12 @@ def _make_fast_lateral(cfg: CfgNode, name: str) -> FastToSlow:
     c = cfg.MODEL.SLOWFAST
     channels = _stage_channels(cfg, "fast")[name]
     return FastToSlow(
-        channels, channels * c.FUSION_RATIO, kernel=c.FUSION_KERNEL, stride=c.ALPHA, norm=_norm(cfg)
+        channels,
+        channels * c.FUSION_RATIO,
+        kernel=c.FUSION_KERNEL,
+        stride=c.ALPHA,
+        norm=_norm(cfg),
+        has_norm=c.FUSION_NORM,
     )
 
 
@@ -269,6 +274,7 @@ def _shared_args(cfg: CfgNode) -> dict[str, Any]:
     c = cfg.MODEL.SLOWFAST
     return {
         "alpha": c.ALPHA,
+        "span_clip": c.SPAN_CLIP,
         "stride": 4 * math.prod(c.SPATIAL_STRIDES),
         "freeze_at": cfg.MODEL.BACKBONE.FREEZE_AT,
         "freeze_visual": c.FREEZE,

@@ -21,11 +21,18 @@ from ...layers import Conv3d, NonLocalAttention, Norm, get_norm
 class FastToSlow(nn.Module):
     """Fast features at the frame rate of Slow, to be concatenated to Slow.
 
-    One temporal convolution with stride alpha_F, norm, ReLU.
+    One temporal convolution with stride alpha_F; then norm and ReLU, if ``has_norm``.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, kernel: int, stride: int, norm: Norm = "BN"
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel: int,
+        stride: int,
+        norm: Norm = "BN",
+        has_norm: bool = True,
     ) -> None:
         super().__init__()
         self.out_channels = out_channels
@@ -36,8 +43,8 @@ class FastToSlow(nn.Module):
             stride=(stride, 1, 1),
             padding=(kernel // 2, 0, 0),
             bias=False,
-            norm=get_norm(norm, out_channels),
-            activation=F.relu_,
+            norm=get_norm(norm, out_channels) if has_norm else None,
+            activation=F.relu_ if has_norm else None,
         )
         weight_init.c2_msra_fill(self.conv)
 

@@ -42,6 +42,8 @@ class SlowFast(Backbone):
         a2fs: audio laterals of ``fusion``, by name of the fusion stage.
         drop_pathway: DropPathway of ``fusion``; given if there is an Audio pathway.
         alpha: alpha_F.
+        span_clip: whether Slow's frames span the clip, from its first to its last frame; else they
+            are each alpha_F-th.
         audio_alpha: alpha_A.
         stride: stride of the visual res5, pixels.
         freeze_at: number of stages (1: the stem, 2: also res2, ...) to freeze in all pathways,
@@ -59,6 +61,7 @@ class SlowFast(Backbone):
         a2fs: Mapping[str, nn.Module] = {},
         drop_pathway: DropPathway | None = None,
         alpha: int = 1,
+        span_clip: bool = True,
         audio_alpha: int = 1,
         stride: int = 32,
         freeze_at: int = 0,
@@ -71,7 +74,7 @@ class SlowFast(Backbone):
             self.add_module(name, stages)
         self.f2s, self.a2fs = nn.ModuleDict(f2s), nn.ModuleDict(a2fs)
         self.drop_pathway = drop_pathway
-        self.alpha, self.audio_alpha = alpha, audio_alpha
+        self.alpha, self.audio_alpha, self.span_clip = alpha, audio_alpha, span_clip
         self.stride = stride
         if freeze_visual:
             for module in (*(x for name, x in pathways.items() if name != "audio"), self.f2s):
@@ -161,13 +164,15 @@ class SlowFast(Backbone):
         return maps, self.drop_pathway.draw(has_audio)
 
     def _sample_slow_frames(self, frames: Any) -> torch.Tensor:
-        """Sample (N, 3, T, H, W) to (N, 3, T / alpha_F, H, W), from the first frame to the last."""
+        """Sample (N, 3, T, H, W) to (N, 3, T / alpha_F, H, W)."""
         num_frames = frames.shape[2]
         if num_frames % self.alpha:
             raise ConfigError(f"{num_frames} frames are not a multiple of alpha_F = {self.alpha}")
         count = num_frames // self.alpha
         # Integers of Python: an index tensor would have to be copied to the GPU in every step.
-        index = [i * (num_frames - 1) // max(count - 1, 1) for i in range(count)]
+        index = list(range(0, num_frames, self.alpha))
+        if self.span_clip:
+            index = [i * (num_frames - 1) // max(count - 1, 1) for i in range(count)]
         sampled = torch.stack([frames[:, :, i] for i in index], dim=2)
         if is_channels_last(frames):
             sampled = sampled.contiguous(memory_format=torch.channels_last_3d)

@@ -1,0 +1,1 @@
+"""Folders of trained models to share: config, weights, model card."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from detectron2.engine import DefaultTrainer, default_argument_parser
+from detectron2.engine import DefaultTrainer
 
 from avsf_det.engine import train
 from avsf_det.engine.defaults import load_config
@@ -17,7 +17,7 @@ CONFIG = str(ROOT / "configs" / "AVA" / "avsf_r50_4x16.yaml")
 
 def build_cfg(tmp_path, *options):
     opts = ["OUTPUT_DIR", str(tmp_path), *options]
-    return train.setup(default_argument_parser().parse_args(["--config-file", CONFIG, *opts]))
+    return train.setup(train.build_parser().parse_args(["--config-file", CONFIG, *opts]))
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = make_parser(__doc__, EXAMPLES)
     parser.add_argument("-l", "--labelmap", required=True, help="pbtxt of the classes that count")
     parser.add_argument(
-        "-g", "--groundtruth", required=True, help="csv: video_id,timestamp,x1,y1,x2,y2,action_id"
+        "-g",
+        "--groundtruth",
+        required=True,
+        help="annotations: csv of video_id,timestamp,x1,y1,x2,y2,action_id",
     )
     parser.add_argument(
         "-d",

@@ -81,11 +81,14 @@ def attach_person_boxes(dataset: list[dict], boxes_of: PersonBoxes, min_score: f
     Boxes below ``min_score``, 0..1, are left out.
     """
     nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
-    result = []
+    result, num_left_out = [], 0
     for d in dataset:
         boxes, scores = boxes_of.get((d["video_id"], d["timestamp"]), nothing)
         keep = scores >= min_score
+        num_left_out += len(keep) - int(keep.sum())
         result.append({**d, "proposals": {"boxes": boxes[keep], "scores": scores[keep]}})
+    if num_left_out:
+        logger.info(f"{num_left_out} person boxes left out: score < {min_score:g}")
     return result
 
 

@@ -85,8 +85,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = make_parser(__doc__, EXAMPLES)
     parser.add_argument("input", help="path or URL")
     parser.add_argument("output", help="file to write (.pth, .pyth)")
-    names = "whose names the weights get (avsf)"
-    parser.add_argument("--to", choices=("avsf", "pyslowfast"), default="avsf", help=names)
+    parser.add_argument(
+        "--to", choices=("avsf", "pyslowfast"), default="avsf", help="new names (avsf)"
+    )
     parser.add_argument("--config-file", metavar="FILE", help="adapt the weights to its model")
     fraction = "of the backbone's tensors, 0..1 (the config's MODEL.WEIGHTS_MIN_MATCHED)"
     parser.add_argument("--min-matched", type=at_least(0.0), metavar="FRACTION", help=fraction)

@@ -328,6 +328,11 @@ def run_command(
     except (AVSFError, OSError) as error:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         return error_code
+    except ImportError as error:
+        if error.name != "detectron2":  # without it, our message says what to run
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return error_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130  # as the shell's: 128 + SIGINT

@@ -63,6 +63,15 @@ def test_options_may_stand_anywhere(monkeypatch, arguments):
         (["DATASETS.TRAIN", "()"], "DATASETS.TRAIN is empty; registered are"),
         (["DATASETS.TEST", "('ava_mini_vall',)"], "no dataset is registered as 'ava_mini_vall'; "),
         (["DATASETS.TRAIN", "('ava_mini_trian',)"], "registered are ava_mini_train, "),
+        (
+            ["DATASETS.TRAIN", "('mine',)"],
+            "DATASETS.OWN, or register them in $DETECTRON2_ENV_MODULE",
+        ),
+        (
+            ["SOLVER.MAX_ITERS", "4"],
+            "no config key 'SOLVER.MAX_ITERS'; the nearest is SOLVER.MAX_ITER",
+        ),
+        (["--resume", "--overwrite"], "--overwrite: not allowed with argument --resume"),
         (["SOLVER.IMS_PER_BATCH=0"], "SOLVER.IMS_PER_BATCH is 0"),
     ],
 )

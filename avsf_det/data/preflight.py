@@ -46,7 +46,7 @@ def check_training_data(cfg: CfgNode) -> None:
 
 def _check(cfg: CfgNode) -> None:
     latest: dict[str, dict] = {}  # file -> dataset dict of its last second
-    tested = set()
+    trained, tested = set(), set()
     for name in dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
         is_tested = name in cfg.DATASETS.TEST
         if has_keyframes(cfg, name):
@@ -56,10 +56,17 @@ def _check(cfg: CfgNode) -> None:
             dicts = DatasetCatalog.get(name)
             check_tasks(cfg, name)
             logger.info(f"{name}: {len(dicts)} clips")
-        tested |= {d["file_name"] for d in dicts if is_tested}
+        files = {d["file_name"] for d in dicts}
+        tested |= files if is_tested else set()
+        trained |= files if name in cfg.DATASETS.TRAIN else set()
         for d in dicts:
             if _last_second(d) > _last_second(latest.get(d["file_name"], {})):
                 latest[d["file_name"]] = d
+    if shared := sorted(trained & tested):
+        logger.warning(
+            f"{len(shared)} videos are in DATASETS.TRAIN and in DATASETS.TEST; the figures are too "
+            f"good: {first_few(shared)}"
+        )
     if cfg.DATASETS.CHECK_SECONDS:
         _check_seconds([d for d in latest.values() if not is_address(d["file_name"])], tested)
 

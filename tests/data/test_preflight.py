@@ -66,6 +66,19 @@ def test_a_wrong_row_of_any_csv_ends_the_run_before_it_starts(cfg, tmp_path, fil
         check_training_data(cfg)
 
 
+def test_videos_of_both_splits_are_named(cfg, tmp_path, caplog):
+    with open(tmp_path / "val.csv", "a") as file:
+        file.write("a,1.5,0.1,0.1,0.5,0.9,1,0\n")
+    check_training_data(cfg)
+    assert "1 videos are in DATASETS.TRAIN and in DATASETS.TEST" in caplog.text
+
+
+def test_videos_may_be_in_sub_folders(cfg, tmp_path):
+    (tmp_path / "videos" / "day 1").mkdir()
+    (tmp_path / "videos" / "a.mp4").rename(tmp_path / "videos" / "day 1" / "a.mp4")
+    check_training_data(cfg)
+
+
 def test_a_damaged_video_is_an_error_in_the_evaluation_and_a_warning_in_training(
     cfg, tmp_path, caplog
 ):

@@ -60,7 +60,11 @@ def main(argv: list[str] | None = None) -> int:
     what.add_argument("--config-file", metavar="FILE", help="config of the model")
     what.add_argument("--paper", action="store_true", help="all published figures against ours")
     parser.add_argument(
-        "--crop-size", type=at_least(16), nargs=2, metavar=("H", "W"), help="in pixels"
+        "--crop-size",
+        type=at_least(16),
+        nargs=2,
+        metavar=("H", "W"),
+        help="size of the frames in pixels",
     )
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     add_config_options(parser)

@@ -83,12 +83,13 @@ def match_weights_to_config(
 def main(argv: list[str] | None = None) -> int:
     """Return the exit code: 1 after one line on stderr if the input is bad."""
     parser = make_parser(__doc__, EXAMPLES)
-    parser.add_argument("input", help="path or URL")
-    parser.add_argument("output", help="path")
-    parser.add_argument("--to", choices=("avsf", "pyslowfast"), default="avsf")
-    parser.add_argument("--config-file", metavar="FILE", help="adapt the weights to its model")
+    add = parser.add_argument
     fraction = "of the backbone's tensors, 0..1 (the config's MODEL.WEIGHTS_MIN_MATCHED)"
-    parser.add_argument("--min-matched", type=at_least(0.0), metavar="FRACTION", help=fraction)
+    add("input", help="path or URL")
+    add("output", help="file to write (.pth, .pyth)")
+    add("--to", choices=("avsf", "pyslowfast"), default="avsf", help="new names (avsf)")
+    add("--config-file", metavar="FILE", help="adapt the weights to its model")
+    add("--min-matched", type=at_least(0.0), metavar="FRACTION", help=fraction)
     add_config_options(parser)
     args = parser.parse_args(argv)
     if args.config_file is None and (args.opts or args.min_matched is not None):

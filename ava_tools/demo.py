@@ -14,6 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from ava_tools.support.arguments import add_box_arguments
 from ava_tools.support.group import in_ranks
 from avsf_det.engine.defaults import (
     add_config_arguments,
@@ -46,8 +47,7 @@ def run(args: argparse.Namespace) -> int:
     set_up_loggers()
     cfg = load_config(args.config_file, args.opts)
     videos = videos_of_path(args.input) if args.input else []
-    min_score = cfg.DATASETS.PROPOSAL_MIN_SCORE_TEST
-    boxes_of = load_boxes(args.boxes, min_score, args.offset) if args.boxes else {}
+    boxes_of = load_boxes(args.boxes, args.score_threshold, args.offset) if args.boxes else {}
     demo = ActionDemo(
         ClipPredictor(cfg, label_map=args.label_map),
         interval=1 / args.rate,
@@ -64,11 +64,10 @@ def run(args: argparse.Namespace) -> int:
             output = (output / video.name).with_suffix(".mp4")
         output.parent.mkdir(parents=True, exist_ok=True)
         try:
-            if args.boxes and video.video_id not in boxes_of:
+            boxes = boxes_of.get(video.video_id)
+            if args.boxes and boxes is None:
                 raise PredictorError(f"{args.boxes}: no boxes of video '{video.video_id}'")
-            print(
-                demo.run(video.path, output, boxes_of.get(video.video_id), args.offset), flush=True
-            )
+            print(demo.run(video.path, output, boxes, args.offset), flush=True)
         except (VideoDecodeError, PredictorError) as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
             failed.append(video.video_id)
@@ -84,9 +83,7 @@ def main(argv: list[str] | None = None) -> int:
     source.add_argument("--webcam", type=at_least(0), metavar="N", help="a camera, such as 0")
     add("--output", required=True, help=".mp4 to write, or a folder of them")
     add("--rate", type=positive, default=1, metavar="HZ", help="keyframes per second (1)")
-    add("--boxes", metavar="CSV", help="person boxes: video_id,second,x1,y1,x2,y2,,score")
-    offset = "second of the csv at which videos start: 900 for AVA's cut videos (0)"
-    add("--offset", type=float, default=0, metavar="S", help=offset)
+    add_box_arguments(parser)
     add("--label-map", default="", metavar="FILE", help="of actions, if not that of DATASETS.TEST")
     add("--class", action="append", dest="classes", metavar="NAME", help="draw this action; repeat")
     add("--min-score", type=at_least(0.0), default=0.3, metavar="P", help="of drawn actions (0.3)")

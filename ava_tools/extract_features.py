@@ -16,6 +16,7 @@ import argparse
 import os
 import sys
 
+from ava_tools.support.arguments import add_box_arguments
 from ava_tools.support.group import in_ranks
 from avsf_det.engine.defaults import (
     add_config_arguments,
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     videos = find_videos(args.input)
     persons = None
     if args.boxes:
-        persons = load_boxes(args.boxes, cfg.DATASETS.PROPOSAL_MIN_SCORE_TEST, args.offset)
+        persons = load_boxes(args.boxes, args.score_threshold, args.offset)
     extractor = FeatureExtractor(cfg, args.layers.split(","), batch_size=args.batch_size)
     done = write_features(extractor, videos, args.output, hop=args.hop, persons=persons)
     counts = ", ".join(f"{len(files)} {what}" for what, files in done.items())
@@ -83,9 +84,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--output", required=True, metavar="DIR", help="folder of the npz files")
     add("--layers", default="head", metavar="A,B", help="slow_res5, ..., head (head)")
     add("--hop", type=positive, default=1.0, metavar="S", help="seconds between clips (1)")
-    add("--boxes", metavar="CSV", help="person boxes: video_id,second,x1,y1,x2,y2,,score")
-    offset = "second of the csv's clock at which videos start: 900 for AVA's cut videos (0)"
-    add("--offset", type=float, default=0.0, metavar="S", help=offset)
+    add_box_arguments(parser)
     add("--batch-size", type=at_least(1), default=8, metavar="N", help="clips at once (8)")
     add_config_arguments(parser, required=True)
     return run_command(run, parser.parse_args(argv))

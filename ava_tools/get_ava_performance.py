@@ -78,23 +78,19 @@ def run(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the tool; return its exit code, 1 after a line on stderr if the input is bad."""
     parser = make_parser(__doc__, EXAMPLES)
-    parser.add_argument("-l", "--labelmap", required=True, help="pbtxt of the classes that count")
-    parser.add_argument(
-        "-g", "--groundtruth", required=True, help="csv: video_id,timestamp,x1,y1,x2,y2,action_id"
+    add = parser.add_argument
+    annotations = "annotations: csv of video_id,timestamp,x1,y1,x2,y2,action_id"
+    rules = "; ".join(f"{name}: {rule}" for name, rule in PROTOCOLS.items())
+    intervals = "add 95 %% bootstrap intervals; takes 200 scorings"
+    add("-l", "--labelmap", required=True, help="pbtxt of the classes that count")
+    add("-g", "--groundtruth", required=True, help=annotations)
+    add(
+        "-d", "--detections", required=True, help="the same columns and a score; or MMAction2's pkl"
     )
-    help = "csv: the same columns and a score; or a pkl of MMAction2"
-    parser.add_argument("-d", "--detections", required=True, help=help)
-    parser.add_argument("-x", "--excluded", help="csv of excluded keyframes: video_id,timestamp")
-    parser.add_argument(
-        "--protocol",
-        choices=list(PROTOCOLS),
-        default="default",
-        help="; ".join(f"{name}: {rule}" for name, rule in PROTOCOLS.items()),
-    )
-    parser.add_argument(
-        "--intervals", action="store_true", help="add 95 %% bootstrap intervals; takes 200 scorings"
-    )
-    parser.add_argument("--json", action="store_true", help="print one line of JSON instead")
+    add("-x", "--excluded", help="csv of excluded keyframes: video_id,timestamp")
+    add("--protocol", choices=list(PROTOCOLS), default="default", help=rules)
+    add("--intervals", action="store_true", help=intervals)
+    add("--json", action="store_true", help="print one line of JSON instead")
     return run_command(run, parser.parse_args(argv))
 
 

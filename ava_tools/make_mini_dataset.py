@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         help="folder of the dataset, for one dataset only ($DETECTRON2_DATASETS/NAME_mini, or "
         "datasets/NAME_mini)",
     )
-    parser.add_argument("--seed", type=at_least(0), default=0)
+    parser.add_argument("--seed", type=at_least(0), default=0, help="seed of all random draws (0)")
     parser.add_argument(
         "--num-train", type=at_least(1), help="training videos (number of the dataset)"
     )

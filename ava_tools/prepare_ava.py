@@ -62,7 +62,8 @@ def main(argv: list[str] | None = None) -> int:
     add = parser.add_argument
     add("--csv", nargs="+", metavar="FILE", help="AVA's csv files, or lists of file names")
     add("--videos", default=ava / "videos", metavar="DIR", help="folder of the whole videos")
-    add("--output", type=Path, default=ava / "videos_15min", metavar="DIR")
+    cut = f"folder of the cut videos ({ava / 'videos_15min'})"
+    add("--output", type=Path, default=ava / "videos_15min", metavar="DIR", help=cut)
     add("--gop", type=at_least(1), metavar="N", help="encode again, with an I-frame every N frames")
     add("--workers", type=at_least(1), default=os.cpu_count(), help="threads (CPU cores)")
     add("--dry-run", action="store_true", help="inspect, and write nothing")

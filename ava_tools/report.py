@@ -73,9 +73,12 @@ def main(argv: list[str] | None = None) -> int:
         metavar="NAME=PATH",
         help="detections csv, or OUTPUT_DIR of an evaluation; repeat it for runs to compare with",
     )
-    parser.add_argument("--output", default="report.html", metavar="FILE", help="(report.html)")
+    parser.add_argument(
+        "--output", default="report.html", metavar="FILE", help="page to write (report.html)"
+    )
     parser.add_argument("--errors", metavar="FILE", help="also write the errors as csv there")
-    parser.add_argument("--protocol", choices=list(PROTOCOLS), default="default")
+    protocol = "rules of the matching; see docs/evaluation.md (default)"
+    parser.add_argument("--protocol", choices=list(PROTOCOLS), default="default", help=protocol)
     parser.add_argument(
         "--max-clips", type=at_least(0), default=50, metavar="N", help="examples with clips (50)"
     )

@@ -38,13 +38,16 @@ def run(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = make_parser(__doc__, EXAMPLE)
-    parser.add_argument("ablation", choices=ABLATIONS)
-    parser.add_argument("--config-file", default="configs/mini/avsf_kinetics_mini.yaml")
-    parser.add_argument("--seeds", nargs="+", type=at_least(0), default=[1, 2, 3])
+    parser.add_argument("ablation", choices=ABLATIONS, help="what is varied between the trainings")
+    config = "configs/mini/avsf_kinetics_mini.yaml"
+    parser.add_argument("--config-file", default=config, help=f"config to vary ({config})")
+    seeds = "seeds, each of which is a training of each variant (1 2 3)"
+    parser.add_argument("--seeds", nargs="+", type=at_least(0), default=[1, 2, 3], help=seeds)
     parser.add_argument(
         "--classes", nargs="+", default=[], help="classes whose clips are also scored alone"
     )
-    parser.add_argument("--output", type=Path, default=Path("output/ablation"))
+    folder = "folder of the trainings and tables (output/ablation)"
+    parser.add_argument("--output", type=Path, default=Path("output/ablation"), help=folder)
     # Ends a list of seeds or classes.
     parser.add_argument("--opts", action="store_true", dest="has_opts", help="before KEY VALUE ...")
     add_config_options(parser)

@@ -34,7 +34,8 @@ def run(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = make_parser(__doc__, EXAMPLE)
-    parser.add_argument("--output", type=Path, default=Path("output/demo"))
+    folder = "folder of all results (output/demo)"
+    parser.add_argument("--output", type=Path, default=Path("output/demo"), help=folder)
     parser.add_argument(
         "--num-movies",
         type=at_least(0),

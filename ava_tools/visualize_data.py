@@ -39,8 +39,11 @@ def run(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = make_parser(__doc__, EXAMPLE)
-    parser.add_argument("--output", default="data.png", metavar="FILE", help="image (data.png)")
-    parser.add_argument("--split", choices=("train", "test"), default="train")
+    parser.add_argument(
+        "--output", default="data.png", metavar="FILE", help="image to write (data.png)"
+    )
+    split = "whether DATASETS.TRAIN or DATASETS.TEST is drawn (train)"
+    parser.add_argument("--split", choices=("train", "test"), default="train", help=split)
     parser.add_argument("--num", type=at_least(1), default=6, metavar="N", help="clips to draw (6)")
     parser.add_argument("--seed", type=at_least(0), default=0, help="seed of the choice (0)")
     add_config_arguments(parser, required=True, help="config of the dataset and the model")

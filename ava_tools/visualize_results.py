@@ -39,7 +39,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--detections", required=True, metavar="PATH", help="csv, or OUTPUT_DIR of an evaluation"
     )
-    parser.add_argument("--output", default="results.png", metavar="FILE", help="(results.png)")
+    parser.add_argument(
+        "--output", default="results.png", metavar="FILE", help="image to write (results.png)"
+    )
     parser.add_argument("--video", default="", metavar="ID", help="keyframes of this video only")
     parser.add_argument(
         "--num", type=at_least(1), default=8, metavar="N", help="keyframes to draw (8)"

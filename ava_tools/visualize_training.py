@@ -81,7 +81,9 @@ def main(argv: list[str] | None = None) -> int:
         metavar="NAME=PATH",
         help="name and OUTPUT_DIR of a training; repeat it for several",
     )
-    parser.add_argument("--output", default="training.png", metavar="FILE", help="(training.png)")
+    parser.add_argument(
+        "--output", default="training.png", metavar="FILE", help="image to write (training.png)"
+    )
     parser.add_argument("--task", default="action", help="task of the model (action)")
     parser.add_argument(
         "--clips", type=at_least(0), default=0, metavar="N", help="clips of an epoch, for that axis"

@@ -24,7 +24,8 @@ class _MissingDetectron2:
         if name == "detectron2":
             raise ImportError(
                 "avsf_det needs Detectron2, which is not installed; run: "
-                "python ava_tools/install_detectron2.py"
+                "python ava_tools/install_detectron2.py",
+                name=name,
             )
         return None
 

@@ -185,6 +185,15 @@ def _add_self_supervision(cfg: CfgNode) -> None:
 
 
 def _add_data(cfg: CfgNode) -> None:
+    # Own data without code: with TRAIN_CSV or VAL_CSV, the datasets "own_train" and "own_val" exist
+    # for DATASETS.TRAIN and TEST. Rows are those of AVA; with INPUT.KIND "clips" video,label.
+    cfg.DATASETS.OWN = CfgNode()
+    cfg.DATASETS.OWN.TRAIN_CSV = ""
+    cfg.DATASETS.OWN.VAL_CSV = ""
+    cfg.DATASETS.OWN.LABEL_MAP = ""  # actions; of clips a class a line, "": the labels of each csv
+    cfg.DATASETS.OWN.VIDEOS = ""  # folder of the videos
+    # Whether a training first compares all seconds with the lengths of the videos.
+    cfg.DATASETS.CHECK_SECONDS = True
     # Person boxes (csv with a score): DATASETS.PROPOSAL_FILES_{TRAIN,TEST}, one per dataset, or
     # those that the dataset was registered with. Boxes with a lower score are dropped, 0..1.
     cfg.DATASETS.PROPOSAL_MIN_SCORE_TRAIN = 0.9

@@ -55,7 +55,8 @@ def trained(datasets) -> Path:
     train = ["--config-file", "configs/mini/avsf_mini.yaml", *OPTIONS, "OUTPUT_DIR", str(output)]
     first = ["SOLVER.MAX_ITER", "1", "DATASETS.TEST", "()"]
     run("train_net.py", *train, *first, datasets=datasets)
-    run("train_net.py", "--resume", *train, "SOLVER.MAX_ITER", "2", datasets=datasets)
+    done = run("train_net.py", "--resume", *train, "SOLVER.MAX_ITER", "2", datasets=datasets)
+    (output / "screen.txt").write_text(done.stdout)
     return output
 
 
@@ -71,6 +72,26 @@ def test_training_resumes_where_it_stopped_and_is_evaluated(trained):
     results = json.loads((trained / "inference" / "ava_results.json").read_text())
     assert 0 <= results["mAP"] <= 1
     assert len(results["per_class_by_name"]) == 9
+
+
+def test_the_screen_is_short_and_the_file_has_everything(trained):
+    screen = (trained / "screen.txt").read_text()
+    assert len(screen.splitlines()) <= 40
+    for part in ("ava_mini_train: ", "Starting training", "mAP@0.5 of"):
+        assert part in screen
+    assert len((trained / "log.txt").read_text().splitlines()) > 800
+
+
+def test_nothing_overwrites_a_trained_model(trained, datasets):
+    before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
+    config = ["--config-file", "configs/mini/avsf_mini.yaml", *OPTIONS, "OUTPUT_DIR", str(trained)]
+    again = ["SOLVER.MAX_ITER", "1", "DATASETS.TEST", "()"]
+    done = run("train_net.py", *config, *again, datasets=datasets, check=False)
+    assert done.returncode == 1 and "Give --resume" in done.stderr
+    weights = ["MODEL.WEIGHTS", str(trained / "model_final.pth"), "TEST.AUDIO_MODE", "mute"]
+    run("train_net.py", "--eval-only", *config, *weights, datasets=datasets)
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert len([*trained.glob("eval_*/inference/ava_results.json")]) == 1
 
 
 def test_eval_only_gives_the_figures_of_training_and_the_tool_the_same(trained, datasets):

@@ -1,5 +1,7 @@
 """The command-line tools: help with an example, and the parts that a test can call."""
 
+import argparse
+import importlib
 import os
 from pathlib import Path
 
@@ -38,3 +40,30 @@ def test_predictions_are_grouped_by_keyframe_and_box(tmp_path):
     path.write_text("a,0002,0,0,0.5,1,1,0.25\na,0002,0,0,0.5,1,3,0.75\na,0002,0.5,0,1,1,1,0.5\n")
     (array,) = demo.read_predictions(path, 3).values()
     np.testing.assert_array_equal(array, [[0, 0, 0.5, 1, 0.25, 0, 0.75], [0.5, 0, 1, 1, 0.5, 0, 0]])
+
+
+class ParserError(Exception):
+    """Raised instead of parsing, with the parser."""
+
+
+@pytest.mark.parametrize("script", [*TOOLS, ROOT / "train_net.py"], ids=lambda p: p.name)
+def test_help_explains_each_option(script, monkeypatch):
+    def stop(parser, *args, **kwargs):
+        raise ParserError(parser)
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_known_args", stop)
+    if script in TOOLS:
+        main = importlib.import_module(f"ava_tools.{script.stem}").main
+    else:
+        from avsf_det.engine.train import main
+    with pytest.raises(ParserError) as found:
+        main([])
+    parsers, unexplained = [found.value.args[0]], []
+    for parser in parsers:  # which grows by subparsers
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                parsers += action.choices.values()
+            elif len((action.help or "").split()) < 3:
+                unexplained.append((action.option_strings or [action.dest])[0])
+    assert unexplained == []

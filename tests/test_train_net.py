@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from detectron2.engine import DefaultTrainer, default_argument_parser
+from detectron2.engine import DefaultTrainer
 
 from avsf_det.engine import train
 from avsf_det.engine.defaults import load_config
@@ -17,7 +17,7 @@ CONFIG = str(ROOT / "configs" / "AVA" / "avsf_r50_4x16.yaml")
 
 def build_cfg(tmp_path, *options):
     opts = ["OUTPUT_DIR", str(tmp_path), *options]
-    return train.setup(default_argument_parser().parse_args(["--config-file", CONFIG, *opts]))
+    return train.setup(train.build_parser().parse_args(["--config-file", CONFIG, *opts]))
 
 
 @pytest.mark.parametrize(
@@ -63,6 +63,15 @@ def test_options_may_stand_anywhere(monkeypatch, arguments):
         (["DATASETS.TRAIN", "()"], "DATASETS.TRAIN is empty; registered are"),
         (["DATASETS.TEST", "('ava_mini_vall',)"], "no dataset is registered as 'ava_mini_vall'; "),
         (["DATASETS.TRAIN", "('ava_mini_trian',)"], "registered are ava_mini_train, "),
+        (
+            ["DATASETS.TRAIN", "('mine',)"],
+            "DATASETS.OWN, or register them in $DETECTRON2_ENV_MODULE",
+        ),
+        (
+            ["SOLVER.MAX_ITERS", "4"],
+            "no config key 'SOLVER.MAX_ITERS'; the nearest is SOLVER.MAX_ITER",
+        ),
+        (["--resume", "--overwrite"], "--overwrite: not allowed with argument --resume"),
         (["SOLVER.IMS_PER_BATCH=0"], "SOLVER.IMS_PER_BATCH is 0"),
     ],
 )
@@ -81,17 +90,17 @@ def test_a_training_that_cannot_be_is_one_line(monkeypatch, tmp_path, capsys, ar
 
 def test_import_without_detectron2_says_what_to_run():
     code = (
-        "from importlib.machinery import PathFinder as f; find = f.find_spec\n"
+        "import sys; from importlib.machinery import PathFinder as f; find = f.find_spec\n"
         "f.find_spec = lambda name, *a: None if name == 'detectron2' else find(name, *a)\n"
         "import avsf_det.structures.ava_csv, avsf_det.evaluation.ava_map\n"
         "import train_net\n"
-        "train_net.main(['--config-file', 'none.yaml'])"
+        "sys.exit(train_net.main(['--config-file', 'none.yaml']))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == (
-        "ImportError: avsf_det needs Detectron2, which is not installed; run: "
-        "python ava_tools/install_detectron2.py"
+    assert done.stderr == (
+        "error: avsf_det needs Detectron2, which is not installed; run: "
+        "python ava_tools/install_detectron2.py\n"
     )

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from ava_tools.annotation_import.cvat import read_cvat
 from ava_tools.annotation_import.drawn_boxes import (
@@ -11,11 +12,13 @@ from ava_tools.annotation_import.drawn_boxes import (
     quote,
     write_ava_csv,
 )
-from ava_tools.annotation_import.export_file import kind_of_file
+from ava_tools.annotation_import.export_file import kind_of_file, parse_json
+from ava_tools.annotation_import.label_studio import is_label_studio, read_label_studio
+from ava_tools.annotation_import.table import find_table, read_table
 from ava_tools.annotation_import.tracks import MAX_RATE
 from ava_tools.annotation_import.via import read_via
 from ava_tools.annotation_import.videos import AnnotatedVideos
-from avsf_det.structures import AnnotationError, AVSFError
+from avsf_det.structures import AnnotationError, AVSFError, LabelMap
 from avsf_det.structures.label_map import read_label_map, write_label_map
 from avsf_det.utils.atomic import atomic_path, open_atomic
 
@@ -33,7 +36,7 @@ def convert_annotations(
     """Write the csv, and the label map unless it exists.
 
     Args:
-        exports: VIA projects (json), VIA csv files, CVAT xml files.
+        exports: VIA projects (json) and csv files, CVAT xml files, Label Studio json files, tables.
         video_dir: folder of the annotated videos.
         output: csv to write.
         label_map: label map to use, or to write if it does not exist.
@@ -54,7 +57,9 @@ def convert_annotations(
         raise AVSFError(f"--rate {rate:g}; it must be {1 / MAX_RATE:g}..{MAX_RATE:g} per second")
     _check_outputs([*exports, video_dir], output, label_map)
     videos = AnnotatedVideos(video_dir)
-    read = {path: _read(path, videos, rate, attributes, person_attribute) for path in exports}
+    given = read_label_map(label_map) if os.path.exists(label_map) else None
+    options = _Options(rate, attributes, person_attribute, given)
+    read = {path: _read(path, videos, options) for path in exports}
     notes = [f"{path}: {note}" for path, export in read.items() for note in _notes_of(export)]
     boxes = [box for export in read.values() for box in export.boxes]
     used = [box for box in boxes if box.actions]
@@ -73,7 +78,6 @@ def convert_annotations(
     for box in used:
         check_texts(box)
         videos.check_second(box.video, box.second, box.place)
-    given = read_label_map(label_map) if os.path.exists(label_map) else None
     id_of = number_actions(used, given, label_map)
     with atomic_path(output) as path:
         write_ava_csv(str(path), used, id_of)
@@ -94,15 +98,24 @@ def convert_annotations(
     return "\n".join(notes)
 
 
-def _read(
-    path: str,
-    videos: AnnotatedVideos,
-    rate: float | None,
-    attributes: Sequence[str],
-    person_attribute: str,
-) -> Export:
-    if kind_of_file(path) == "xml":
+class _Options(NamedTuple):
+    """Options of the readers."""
+
+    rate: float | None
+    attributes: Sequence[str]
+    person_attribute: str
+    label_map: LabelMap | None
+
+
+def _read(path: str, videos: AnnotatedVideos, options: _Options) -> Export:
+    rate, attributes, person_attribute, label_map = options
+    kind = kind_of_file(path)
+    if kind == "xml":
         return read_cvat(path, videos, rate=rate, attributes=attributes)
+    if kind == "json" and is_label_studio(tasks := parse_json(path)):
+        return read_label_studio(path, tasks, videos, rate=rate, attributes=attributes)
+    if kind == "csv" and (table := find_table(path)):
+        return read_table(table, videos, attributes=attributes, label_map=label_map)
     return read_via(
         path, videos, rate=rate, attributes=attributes, person_attribute=person_attribute
     )

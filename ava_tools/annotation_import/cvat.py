@@ -27,7 +27,7 @@ from ava_tools.annotation_import.tracks import (
     Shape,
     Span,
     find_unsampled,
-    rate_that_samples,
+    note_unsampled,
     sample_track,
 )
 from ava_tools.annotation_import.videos import AnnotatedVideos
@@ -121,15 +121,7 @@ def _read_tracks(
             sampled.append(shape.frame)
         lost = find_unsampled(shapes, sampled)
         unsampled += [(name, span, video.times) for span in lost]
-    if unsampled:
-        name, span, _ = unsampled[0]
-        better = rate_that_samples([(span, times) for _, span, times in unsampled], rate)
-        frames = f"frame {span.first}" if span.first == span.last else f"frames {span.first} on"
-        export.notes.append(
-            f"left out {len(unsampled)} shapes or actions between the keyframes of --rate {rate:g} "
-            f"(first: {name}, {frames}); "
-            + (f"--rate {better:g} keeps all" if better else "no multiple of it keeps all")
-        )
+    export.notes += note_unsampled(unsampled, rate)
 
 
 def _find_video(

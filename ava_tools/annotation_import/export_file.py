@@ -10,11 +10,12 @@ from ava_tools.annotation_import.drawn_boxes import quote
 from avsf_det.structures import AnnotationError
 from avsf_det.structures.text_file import open_text, reading
 
-_NO_BOXES = "It has times but no boxes of persons: draw them in VIA 3 or CVAT."
+_NO_BOXES = "It has times but no boxes of persons: draw them in VIA 3, CVAT or Label Studio."
 _DRAW = (
-    "Not read: draw the boxes in VIA 3 or CVAT, or write rows of AVA's csv "
-    "(docs/custom_dataset.md)."
+    "Not read: draw the boxes in VIA 3, CVAT or Label Studio, or write a csv with a first line "
+    "video,second,x1,y1,x2,y2,action,person (docs/custom_dataset.md)."
 )
+_AS_JSON = "Export the project as JSON."
 _VIA_2 = "It knows images and no time: annotate the videos with VIA 3 (via_video_annotator.html)."
 _AS_CVAT = (
     "Its images have no time: from CVAT, export the task as 'CVAT for video 1.1'; else write rows "
@@ -26,10 +27,13 @@ _JSON_TOOLS: tuple[tuple[set[str], str, str], ...] = (
     ({"filename", "regions"}, "an export of VIA 2", _VIA_2),
     ({"images", "annotations"}, "COCO's json", _AS_CVAT),
     ({"images", "categories"}, "COCO's json", _AS_CVAT),
-    ({"data", "annotations"}, "an export of Label Studio", _DRAW),
-    ({"data", "completions"}, "an export of Label Studio", _DRAW),
-    ({"annotator", "lead_time"}, "an export of Label Studio", _DRAW),
-    ({"annotation_id", "lead_time"}, "an export of Label Studio", _DRAW),
+    ({"data", "completions"}, "an export of an old Label Studio", _AS_JSON),
+    ({"annotator", "lead_time"}, "an export of Label Studio as JSON_MIN", _AS_JSON),
+    ({"annotation_id", "lead_time"}, "an export of Label Studio as JSON_MIN", _AS_JSON),
+    ({"framesCount", "objects"}, "an annotation of Supervisely", _DRAW),
+    ({"data_row", "projects"}, "an export of Labelbox", _DRAW),
+    ({"item", "annotations"}, "an export of V7 Darwin", _DRAW),
+    ({"data_hash", "data_units"}, "an export of Encord", _DRAW),
     ({"behaviors_conf"}, "a project of BORIS", _NO_BOXES),
     ({"shapes", "imagePath"}, "a file of Labelme", _DRAW),
     ({"categories", "items"}, "a dataset of Datumaro", _AS_CVAT),
@@ -52,13 +56,10 @@ _CSV_TOOLS: tuple[tuple[set[str], str, str], ...] = (
     ({"region_shape_attributes"}, "an export of VIA 2", _VIA_2),
     ({"behavior", "subject"}, "an export of BORIS", _NO_BOXES),
     ({"behavior", "observation id"}, "an export of BORIS", _NO_BOXES),
-    ({"annotator", "lead_time"}, "an export of Label Studio", _DRAW),
-    ({"annotation_id", "lead_time"}, "an export of Label Studio", _DRAW),
+    ({"annotator", "lead_time"}, "an export of Label Studio as CSV", _AS_JSON),
+    ({"annotation_id", "lead_time"}, "an export of Label Studio as CSV", _AS_JSON),
 )
-_TABLE_COLUMNS = {
-    *("video", "video_id", "video_name", "file", "timestamp", "second", "time", "frame"),
-    *("x1", "xmin", "x", "label", "action"),
-}
+_NUMBER = re.compile(r"\s*-?\d{1,20}(\.\d{0,20})?\s*")
 _REMEDY = "Save the project again, and give that file."
 
 
@@ -72,6 +73,8 @@ def kind_of_file(path: str) -> Literal["xml", "json", "csv"]:
         head = file.read(4096)
     if not head.strip():
         raise AnnotationError(f"{path}: the file is empty. Export the annotations again.")
+    if head.startswith(b"PK") and path.lower().endswith((".xlsx", ".ods", ".xlsm")):
+        raise AnnotationError(f"{path}: a spreadsheet. Save it as csv (UTF-8), and give that.")
     if head.startswith((b"PK", b"\x1f\x8b")):
         raise AnnotationError(f"{path}: an archive. Unpack it, and give the file inside.")
     start = re.sub(rb"^\xef\xbb\xbf|[\x00\s\xff\xfe]", b"", head)[:1]
@@ -92,20 +95,29 @@ def load_json(text: str) -> Any:
         raise ValueError("nested too deeply") from None
 
 
+def parse_json(path: str) -> Any:
+    """Return the value in a file.
+
+    Raises:
+        AnnotationError: the file is not JSON.
+    """
+    with open_text(path) as file:
+        text = file.read()
+    try:
+        return load_json(text)
+    except json.JSONDecodeError as error:
+        raise AnnotationError(f"{path}:{error.lineno}: not json ({error.msg}). {_REMEDY}") from None
+    except ValueError as error:  # too many digits, or nested too deeply
+        raise AnnotationError(f"{path}: not json ({quote(str(error))}). {_REMEDY}") from None
+
+
 def read_json(path: str) -> dict[str, Any]:
     """Return the object in a file.
 
     Raises:
         AnnotationError: the file is not JSON, no object, or of a tool that is not supported.
     """
-    with open_text(path) as file:
-        text = file.read()
-    try:
-        value = load_json(text)
-    except json.JSONDecodeError as error:
-        raise AnnotationError(f"{path}:{error.lineno}: not json ({error.msg}). {_REMEDY}") from None
-    except ValueError as error:  # too many digits, or nested too deeply
-        raise AnnotationError(f"{path}: not json ({quote(str(error))}). {_REMEDY}") from None
+    value = parse_json(path)
     # VIA 2 exports an object with an entry for each image; Label Studio a list of tasks.
     entries = value if isinstance(value, list) else [value]
     if isinstance(value, dict):
@@ -176,19 +188,19 @@ def refuse_table(path: str, rows: Sequence[Sequence[str]]) -> NoReturn:
     for keys, tool, remedy in _CSV_TOOLS:
         if keys <= columns or keys <= comments:
             raise AnnotationError(f"{path}: {tool}. {remedy}")
-    is_number = [bool(re.fullmatch(r"\s*-?\d{1,20}(\.\d{0,20})?\s*", field)) for field in header]
-    # The index of a table has an empty name, or is a number before the name of the video.
-    has_index = not header[0].strip() or (is_number[0] and all(is_number[2:7]))
-    if len(header) > 2 and (has_index or columns & _TABLE_COLUMNS):
+    numbers = [bool(_NUMBER.fullmatch(field)) for field in header]
+    if len(header) in (9, 10) and all(numbers):
+        raise AnnotationError(f"{path}: rows of MOTChallenge (frame, id, x, y, w, h, ...). {_DRAW}")
+    if (
+        len(header) == 1
+        and len(words := header[0].split()) == 5
+        and all(map(_NUMBER.fullmatch, words))
+    ):
+        raise AnnotationError(f"{path}: boxes of YOLO, which have no time. {_DRAW}")
+    if len(header) > 2 and all(re.fullmatch(r"[\w .()-]*", field) for field in header):
         raise AnnotationError(
-            f"{path}: a table with the columns {quote(','.join(header))}, no export of VIA 3. Rows "
-            "of AVA need no conversion: save them from pandas by to_csv(path, header=False, "
-            "index=False)."
-        )
-    if len(header) in (7, 8) and all(is_number[1:6]):
-        raise AnnotationError(
-            f"{path}: rows as AVA has them, and no export of an annotation tool. Use the file as "
-            "it is; it needs no conversion."
+            f"{path}: a table with the columns {quote(','.join(header))}. The first line must name "
+            "video, second, x1, y1, x2, y2, action (and person), in any order."
         )
     raise AnnotationError(
         f"{path}: no line '# ATTRIBUTE = ', which names the options. Export it with VIA 3, or "

@@ -81,6 +81,25 @@ def find_unsampled(shapes: Sequence[Shape], sampled: Sequence[int]) -> list[Span
     return spans
 
 
+def note_unsampled(unsampled: Sequence[tuple[str, Span, np.ndarray]], rate: float) -> list[str]:
+    """Return a note for the user about spans that no keyframe samples; none if there is no span.
+
+    Args:
+        unsampled: name of the track, span, and frame times of its video.
+        rate: keyframes per second.
+    """
+    if not unsampled:
+        return []
+    name, span, _ = unsampled[0]
+    better = rate_that_samples([(span, times) for _, span, times in unsampled], rate)
+    frames = f"frame {span.first}" if span.first == span.last else f"frames {span.first} on"
+    return [
+        f"left out {len(unsampled)} shapes or actions between the keyframes of --rate {rate:g} "
+        f"(first: {name}, {frames}); "
+        + (f"--rate {better:g} keeps all" if better else "no multiple of it keeps all")
+    ]
+
+
 def rate_that_samples(spans: Sequence[tuple[Span, np.ndarray]], rate: float) -> float | None:
     """Return the least multiple of a rate that samples all spans; None if there is none.
 

@@ -42,7 +42,9 @@ class _Track:
     changes: list[str] = field(default_factory=list)  # kinds of frames after the first, and when
 
 
-def check_video(path: str | None, min_sec: float = 0.0, max_gap: float = 0.3) -> VideoCheck:
+def check_video(
+    path: str | None, min_sec: float = 0.0, max_gap: float = 0.3, last_sec: float = 0.0
+) -> VideoCheck:
     """Decode all frames and the audio of a file.
 
     Args:
@@ -50,12 +52,14 @@ def check_video(path: str | None, min_sec: float = 0.0, max_gap: float = 0.3) ->
         min_sec: a shorter video is "too short", in seconds.
         max_gap: largest time between the starts or the ends of audio and frames, in seconds; more
             is "out of sync". visualize_sync.py compares the content of audio and frames.
+        last_sec: second that must be in the file, as the last keyframe; more than a frame after
+            the end is "second after the end".
     """
     if path is None:
         return VideoCheck(problems={"missing": "no such file"})
     try:
         with MediaFile(path) as file:
-            return _check(file, min_sec, max_gap)
+            return _check(file, min_sec, max_gap, last_sec)
     except VideoDecodeError as error:
         return VideoCheck(problems={"undecodable": _without_path(path, error)})
 
@@ -77,7 +81,7 @@ def presentation_times(path: str) -> np.ndarray:
         return ticks * float(file.time_base("video")) - float(file.zero)
 
 
-def _check(file: MediaFile, min_sec: float, max_gap: float) -> VideoCheck:
+def _check(file: MediaFile, min_sec: float, max_gap: float, last_sec: float) -> VideoCheck:
     video = _decode_all(file, "video")
     problems, damages = {}, video.damages
     notes = _note_geometry(file) | _first_of("frames change", video.changes)
@@ -102,6 +106,9 @@ def _check(file: MediaFile, min_sec: float, max_gap: float) -> VideoCheck:
     problems |= _first_of("undecodable", damages)
     if video.end < min_sec:
         problems["too short"] = f"{video.end:.2f} s, a clip takes {min_sec:.2f} s"
+    if last_sec > video.end + 1 / file.fps:
+        ends = f"the csv has {last_sec:g} s, the frames end at {video.end:.2f} s"
+        problems["second after the end"] = ends
     first = file.first_frame
     return VideoCheck(video.end, first.width, first.height, file.fps, video.frames, problems, notes)
 

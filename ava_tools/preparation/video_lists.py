@@ -1,10 +1,12 @@
 """Find the videos that annotation files of any format name."""
 
+import logging
 import os
 from collections.abc import Iterable
 
 from avsf_det.data.datasets.annotation_files import (
     find_videos,
+    first_few,
     is_path_list,
     present_files,
     read_header,
@@ -16,6 +18,8 @@ from avsf_det.data.video.formats import VIDEO_EXTENSIONS, count_endings, printab
 from avsf_det.structures import AnnotationError
 from avsf_det.structures.addresses import is_address, join, list_folder
 from avsf_det.structures.text_file import read_rows, reading
+
+logger = logging.getLogger(__name__)
 
 
 def read_video_ids(files: Iterable[str]) -> list[str]:
@@ -69,6 +73,13 @@ def videos_in(folder: str) -> dict[str, str]:
         endings = " ".join(VIDEO_EXTENSIONS).replace(".", "")
         there = f"{count_endings(others)}; videos end in {endings}."
         raise AnnotationError(f"{printable(folder)}: no video there. {there}")
+    # Hidden files are none of the user's, but hidden videos may be.
+    others = sorted(x for x in others if x[0] != "." or x.lower().endswith(VIDEO_EXTENSIONS))
+    if others:
+        logger.warning(
+            f"{printable(folder)}: {len(others)} files left out, which do not end as videos or are "
+            f"hidden: {first_few(others)}"
+        )
     return {os.path.relpath(file, folder): file for file in sorted(files)}
 
 
@@ -102,6 +113,37 @@ def videos_of(annotations: str, video_dir: str) -> dict[str, str | None]:
         return {video_id: found.get(video_id) for video_id in ids}
     paths = sorted(set(paths))  # a video with several segments has several rows
     return dict(zip(paths, present_files(video_dir, paths), strict=True))
+
+
+def last_seconds(annotations: str, offset: float = 0.0) -> dict[str, float]:
+    """Return the last second of each video in an annotation file, on the clock of the video file.
+
+    Args:
+        annotations: as of :func:`videos_of`; of whole clips nothing is returned.
+        offset: second of the csv's clock at which the videos start.
+
+    Raises:
+        AnnotationError: a bad row.
+    """
+    header = read_header(annotations)
+    latest: dict[str, float] = {}
+    if column := next((name for name in ("path", "video") if name in header), None):
+        rows = read_table(annotations, (column,), ("start",))
+        seconds = ((name, place, start) for place, (name, start) in rows if start)
+    elif is_path_list(annotations):
+        return {}
+    else:
+        rows = (
+            (place, row) for place, row in read_rows(annotations, comments=True) if len(row) > 1
+        )
+        seconds = ((strip_extension(row[0].strip()), place, row[1]) for place, row in rows)
+    for name, place, text in seconds:
+        try:
+            second = float(text) - offset
+        except ValueError:
+            raise AnnotationError(f"{place}: '{text}' is no number of seconds.") from None
+        latest[name] = max(second, latest.get(name, second))
+    return latest
 
 
 def _is_video(name: str) -> bool:

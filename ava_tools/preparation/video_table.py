@@ -5,7 +5,6 @@ import io
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from functools import partial
 
 from detectron2.utils import comm
 from tabulate import tabulate
@@ -33,7 +32,13 @@ COLUMNS = (
 
 
 def check_videos(
-    videos: Mapping[str, str | None], output: str, *, min_sec: float, max_gap: float, workers: int
+    videos: Mapping[str, str | None],
+    output: str,
+    *,
+    min_sec: float,
+    max_gap: float,
+    workers: int,
+    last_secs: Mapping[str, float] | None = None,
 ) -> dict[str, dict]:
     """Check videos, except those with a result in ``output``; processes share them.
 
@@ -43,6 +48,7 @@ def check_videos(
         min_sec: shortest length of a good video in seconds.
         max_gap: see :func:`check_video`.
         workers: number of threads.
+        last_secs: name to the last second that annotations have of it.
 
     Returns:
         name to row of the csv; "problems" and "notes" are "kind: what; kind: what".
@@ -53,22 +59,32 @@ def check_videos(
     videos = {printable(name): file for name, file in videos.items()}
     sizes = {name: _size(file) for name, file in videos.items()}
     # A result counts again if neither the file nor the limits have changed.
-    asked = f"{min_sec:g} s, gap {max_gap:g} s"
+    lasts = {printable(name): second for name, second in (last_secs or {}).items()}
+    asked = {
+        name: f"{min_sec:g} s, gap {max_gap:g} s"
+        + (f", to {lasts[name]:g} s" if name in lasts else "")
+        for name in videos
+    }
     rows = {
         row["video"]: row
         for log in all_logs(output)
         for row in _read(log)
-        if (sizes.get(row["video"]), asked) == (row["bytes"], row["asked"]) and row["bytes"]
+        if (sizes.get(row["video"]), asked.get(row["video"])) == (row["bytes"], row["asked"])
+        and row["bytes"]
     }
     mine = take_share(list(videos), lambda name: file_size(videos[name]))
     todo = [name for name in mine if name not in rows]
     _write(own_log(output), rows.values())
 
-    check = partial(check_video, min_sec=min_sec, max_gap=max_gap)
+    def check(name: str) -> VideoCheck:
+        last_sec = lasts.get(name, 0.0)
+        return check_video(videos[name], min_sec=min_sec, max_gap=max_gap, last_sec=last_sec)
+
     with open(own_log(output), "a", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
-        for name, result in in_parallel(lambda n: check(videos[n]), todo, workers, "videos"):
-            rows[name] = {"video": name, "bytes": sizes[name], "asked": asked, **_to_row(result)}
+        for name, result in in_parallel(check, todo, workers, "videos"):
+            known = {"video": name, "bytes": sizes[name], "asked": asked[name]}
+            rows[name] = known | _to_row(result)
             writer.writerow(rows[name])
             file.flush()
     rows = dict(gather([(name, rows[name]) for name in mine]))

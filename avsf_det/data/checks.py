@@ -10,7 +10,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from ..structures import AVSFError, ConfigError
 
 KINDS = ("", "keyframes", "clips", "frames")
-NAMES_SHOWN = 8
+NAMES_SHOWN = 4
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,8 @@ def check_datasets(names: Sequence[str], key: str, *, needed: bool = False) -> N
     known = sorted(known, key=similarity, reverse=True) if wanted else known[::-1]
     said = f"{key}: no dataset is registered as '{wanted}'" if wanted else f"{key} is empty"
     raise ConfigError(
-        f"{said}; registered are {', '.join(known[:NAMES_SHOWN])}, ... ({len(known)} in all)"
+        f"{said}; registered are {', '.join(known[:NAMES_SHOWN])}, ... ({len(known)} in all). Own "
+        "data: name them in DATASETS.OWN, or register them in $DETECTRON2_ENV_MODULE"
     )
 
 

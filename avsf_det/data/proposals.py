@@ -78,11 +78,14 @@ def attach_test_boxes(cfg: CfgNode, dataset: list[dict], dataset_name: str) -> l
 def attach_person_boxes(dataset: list[dict], boxes_of: PersonBoxes, min_score: float) -> list[dict]:
     """Return copies of the dicts with ``proposals``, of boxes that have at least ``min_score``."""
     nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
-    result = []
+    result, num_left_out = [], 0
     for d in dataset:
         boxes, scores = boxes_of.get((d["video_id"], d["timestamp"]), nothing)
         keep = scores >= min_score
+        num_left_out += len(keep) - int(keep.sum())
         result.append({**d, "proposals": {"boxes": boxes[keep], "scores": scores[keep]}})
+    if num_left_out:
+        logger.info(f"{num_left_out} person boxes left out: score < {min_score:g}")
     return result
 
 

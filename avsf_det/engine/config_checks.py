@@ -178,6 +178,7 @@ RULES = {key: rule for rule, keys in SHARED.items() for key in keys.split()} | {
     "MODEL.AVSYNC.LEVELS": _subset(STAGES),
     "MODEL.AVSYNC.LOSS": _choice("contrastive", "bce"),
     "MODEL.AVSYNC.MAX_SIMILARITY": _number(-1, 2),
+    "DATASETS.CHECK_SECONDS": _choice(False, True),
     "DATALOADER.NUM_WORKERS": _integer(0, 1024),
     "DATALOADER.SAMPLER_TRAIN": _choice(
         "TrainingSampler", "RandomSubsetTrainingSampler", "RepeatFactorTrainingSampler"
@@ -230,6 +231,11 @@ def _check_pairs(cfg: CfgNode) -> Iterator[tuple[str, bool, str]]:
     is_wrong = not len(head.NUM_CLASSES) == len(head.TASKS) == len(set(head.TASKS))
     needed = f"a list, one number for each of MODEL.CLIP_HEAD.TASKS {head.TASKS}, all different"
     yield "MODEL.CLIP_HEAD.NUM_CLASSES", is_wrong, needed
+    own = cfg.DATASETS.OWN
+    is_given = bool(own.TRAIN_CSV or own.VAL_CSV)
+    yield "DATASETS.OWN.VIDEOS", is_given and not own.VIDEOS, "the folder of the videos of the csv"
+    is_wrong = is_given and not own.LABEL_MAP and cfg.INPUT.KIND != "clips"
+    yield "DATASETS.OWN.LABEL_MAP", is_wrong, "the file that names the actions of the csv"
     is_wrong = cfg.SOLVER.NESTEROV and cfg.SOLVER.MOMENTUM == 0
     yield "SOLVER.MOMENTUM", is_wrong, "above 0 with SOLVER.NESTEROV"
     # Widths, stages and frames of our backbones.

@@ -163,6 +163,8 @@ def load_config(
 ) -> CfgNode:
     """Return Detectron2's defaults and ours, overridden by a file and by options, and checked.
 
+    The datasets of DATASETS.OWN are registered.
+
     A file, or the options, that sets the batch, the learning rate or the iterations without
     SOLVER.REFERENCE_WORLD_SIZE means these numbers as they are: the latter becomes 0.
 
@@ -179,6 +181,7 @@ def load_config(
     from detectron2.config import get_cfg
 
     from avsf_det import add_avsf_config, model_zoo
+    from avsf_det.data.datasets.own import register_own
 
     from .config_checks import check_config
     from .config_file import apply_setting, read_config_file, read_options
@@ -200,6 +203,7 @@ def load_config(
         recipe.add_source(cfg, keys)
     check_config(cfg, places)
     found = [*recipe.notes, *choose_device(cfg, is_asked="MODEL.DEVICE" in places)]
+    register_own(cfg)
     if num_processes:
         cfg, scaled = recipe.scale(cfg, num_processes)
         found += scaled
@@ -326,6 +330,11 @@ def run_command(
     # Errors that the user can act on. All others are bugs, and keep their traceback.
     except (AVSFError, OSError) as error:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
+        return error_code
+    except ImportError as error:
+        if error.name != "detectron2":  # without it, our message says what to run
+            raise
+        print(f"error: {error}", file=sys.stderr)
         return error_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -1,6 +1,7 @@
 """Predict the actions of the persons in a video: ``Instances`` for each keyframe."""
 
 import hashlib
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,11 +19,13 @@ from avsf_det.data.video import SequentialVideoReader
 from avsf_det.layers import fold_batch_norms
 from avsf_det.structures import AVSFError
 from avsf_det.structures.addresses import stem_of
-from avsf_det.structures.ava_csv import read_person_boxes
+from avsf_det.structures.ava_csv import has_annotations, read_person_boxes
 from avsf_det.structures.label_map import read_label_map
 
 from .defaults import build_trained_model, copy_for_inference
 from .person_detector import PersonDetector
+
+logger = logging.getLogger(__name__)
 
 # Frames uint8 (H, W, 3) RGB to boxes float32 (N, 5) of each: x1, y1, x2, y2 in 0..1, person score.
 FindPersons = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
@@ -76,17 +79,27 @@ def load_boxes(
 ) -> dict[str, dict[float, np.ndarray]]:
     """Return the person boxes of a csv by video id, in the form that :class:`ClipPredictor` takes.
 
-    Rows are ``video_id,second,x1,y1,x2,y2,,score``. Boxes below ``min_score`` are left out, their
-    keyframes stay. ``offset`` is the second of the csv's clock at which the files start.
+    Rows are ``video_id,second,x1,y1,x2,y2,,score``, or annotations, whose boxes have score 1. Boxes
+    below ``min_score`` are left out, and counted in the log; their keyframes stay. ``offset`` is
+    the second of the csv's clock at which the files start.
 
     Raises:
         AnnotationError: the file is missing or wrong.
     """
+    if has_annotations(csv_file):
+        logger.info(f"{csv_file}: annotations, whose boxes are used with score 1")
     videos: dict[str, dict[float, np.ndarray]] = {}
-    for (video_id, second), (boxes, scores) in read_person_boxes(csv_file).items():
+    given = kept = 0
+    found = read_person_boxes(csv_file, take_annotations=True)
+    for (video_id, second), (boxes, scores) in found.items():
         persons = np.column_stack([boxes, scores])[scores >= min_score]
         # A keyframe without boxes is still predicted, with no persons.
         videos.setdefault(video_id, {})[second - offset] = persons
+        given, kept = given + len(boxes), kept + len(persons)
+    if not kept:
+        logger.warning(f"{csv_file}: all {given} boxes have scores below {min_score:g}: none left")
+    elif kept < given:
+        logger.info(f"{csv_file}: {given - kept} of {given} boxes left out: score < {min_score:g}")
     return videos
 
 

@@ -7,18 +7,17 @@ for them.
 from __future__ import annotations
 
 import argparse
-import logging
 from typing import TYPE_CHECKING
 
 from avsf_det.structures import ConfigError
 
 from .defaults import (
+    ToolParser,
     add_config_arguments,
     at_least,
     load_config,
     make_parser,
     run_command,
-    write_utf8,
 )
 
 if TYPE_CHECKING:
@@ -32,15 +31,20 @@ EXAMPLES = """examples:
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
-    """Return the frozen config of the command line, and set up logging."""
+    """Return the frozen config of the command line, and set up logging.
+
+    Raises:
+        ConfigError: a value is wrong, or OUTPUT_DIR holds a model that would be overwritten.
+    """
     from detectron2.engine import default_setup
     from detectron2.utils import comm
-    from detectron2.utils.logger import setup_logger
 
     from avsf_det.data.checks import check_datasets
 
     from .config_checks import check_clip, check_training
     from .machine import check_shared_memory
+    from .output_folder import check_output_folder, evaluation_folder
+    from .screen_log import set_up_training_log
 
     notes: list[str] = []  # logged below, once there is a logger
     processes = comm.get_world_size()
@@ -51,17 +55,17 @@ def setup(args: argparse.Namespace) -> CfgNode:
     if args.eval_only:
         if cfg.MODEL.META_ARCHITECTURE != "AVPretrainer":
             cfg.MODEL.AVSYNC.ENABLED = False  # a loss, and layers that nothing else needs
+        cfg.OUTPUT_DIR = evaluation_folder(cfg, args.opts)
     else:
         check_datasets(cfg.DATASETS.TRAIN, "DATASETS.TRAIN", needed=True)
         check_training(cfg, processes)
+        if not (args.resume or args.overwrite):
+            check_output_folder(cfg.OUTPUT_DIR)
         notes += check_shared_memory(cfg, comm.get_local_size())
     cfg.freeze()
+    logger = set_up_training_log(cfg.OUTPUT_DIR, comm.get_rank(), cfg.SOLVER.MAX_ITER)
     default_setup(cfg, args)
-    logger = setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="avsf_det")
-    for name in ("avsf_det", "detectron2", "fvcore"):  # Detectron2 opens log.txt as the locale says
-        handlers = logging.getLogger(name).handlers
-        write_utf8(*(h.stream for h in handlers if isinstance(h, logging.StreamHandler)))
-    for note in notes:
+    for note in (*notes, f"All settings and the whole log are in {cfg.OUTPUT_DIR}"):
         logger.info(note)
     return cfg
 
@@ -72,7 +76,9 @@ def train(args: argparse.Namespace) -> dict | None:
     from detectron2.utils import comm
 
     from avsf_det.checkpoint import AVSFCheckpointer, SafeCheckpointer
+    from avsf_det.data.preflight import check_training_data
 
+    from .output_folder import remove_checkpoints, trained_folder
     from .trainer import Trainer
 
     cfg = setup(args)
@@ -80,14 +86,17 @@ def train(args: argparse.Namespace) -> dict | None:
         model = Trainer.build_model(cfg)
         # The checkpointer of the training that made the weights; see Trainer.build_hooks.
         kind = SafeCheckpointer if cfg.INPUT.KIND == "frames" else AVSFCheckpointer
-        checkpointer = kind(model, cfg.OUTPUT_DIR, required="model")
+        checkpointer = kind(model, trained_folder(cfg.OUTPUT_DIR), required="model")
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
         results = Trainer.test(cfg, model)
         if comm.is_main_process():  # the other processes have no results
             verify_results(cfg, results)
         return results
+    check_training_data(cfg)
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=args.resume)
+    if args.overwrite and comm.is_main_process():
+        remove_checkpoints(cfg.OUTPUT_DIR)  # now that nothing can be wrong with the new training
     return trainer.train()
 
 
@@ -124,23 +133,29 @@ def run(args: argparse.Namespace) -> None:
         )
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Return the exit code: 1 after one line on stderr if the input is bad."""
+def build_parser() -> ToolParser:
+    """Return the parser of the command line."""
     parser = make_parser("Train and evaluate AVSlowFast models.", EXAMPLES)
     add = parser.add_argument
-    add("--resume", action="store_true", help="go on from the last checkpoint in OUTPUT_DIR")
-    add("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS")
-    add(
-        "--num-gpus", type=at_least(0), default=1, metavar="N", help="processes on each machine (1)"
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument(
+        "--resume", action="store_true", help="go on from the last checkpoint in OUTPUT_DIR"
     )
-    add("--num-machines", type=at_least(1), default=1, metavar="N", help="(1)")
-    add(
-        "--machine-rank",
-        type=at_least(0),
-        default=0,
-        metavar="I",
-        help="number of this machine (0)",
+    start.add_argument(
+        "--overwrite", action="store_true", help="start again in an OUTPUT_DIR that holds a model"
     )
+    add("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS, without training")
+    processes = "processes to start on each machine, one for each GPU (1)"
+    add("--num-gpus", type=at_least(0), default=1, metavar="N", help=processes)
+    machines = "machines that train together (1)"
+    add("--num-machines", type=at_least(1), default=1, metavar="N", help=machines)
+    rank = "number of this machine among them, from 0 (0)"
+    add("--machine-rank", type=at_least(0), default=0, metavar="I", help=rank)
     add("--dist-url", default="auto", help="tcp://HOST:PORT of machine 0; auto for one machine")
     add_config_arguments(parser)
-    return run_command(run, parser.parse_args(argv))
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Return the exit code: 1 after one line on stderr if the input is bad."""
+    return run_command(run, build_parser().parse_args(argv))

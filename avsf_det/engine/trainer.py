@@ -191,7 +191,7 @@ class Trainer(DefaultTrainer):
         """Let the data and the metrics continue at the first iteration."""
         if isinstance(self.data_loader, TrainLoader):
             self.data_loader.start_iter = self.start_iter
-        if self.start_iter and comm.is_main_process():
+        if comm.is_main_process():  # a training that starts again leaves the lines of none before
             cut_metrics(os.path.join(self.cfg.OUTPUT_DIR, "metrics.json"), self.start_iter)
         super().before_train()
 

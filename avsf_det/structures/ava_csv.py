@@ -18,6 +18,8 @@ same values: both parsers round a decimal to the nearest float64.
 """
 
 import csv
+import itertools
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TextIO
@@ -89,8 +91,24 @@ def read_detections(path: str | Path) -> ActionBoxes:
     return read_action_boxes(path, DETECTIONS)
 
 
-def read_person_boxes(path: str | Path) -> dict[Keyframe, tuple[np.ndarray, np.ndarray]]:
-    """Read detected persons.
+def has_annotations(path: str | Path) -> bool:
+    """Return whether a csv has actions and no scores, by its first rows."""
+    rows = [row for _, row in itertools.islice(read_rows(path, comments=True), 1000)]
+    rows = [row for row in rows if len(row) != 2]  # keyframes without persons
+    # The number of a person is no score, nor is the id of an action in the last column; but ids
+    # that are all 0 or 1 could be scores.
+    return (
+        len(rows) > 0
+        and all(len(row) in (7, 8) and row[6].strip().isdecimal() for row in rows)
+        and not any(re.fullmatch(r"\d*\.\d*([eE][-+]?\d+)?", row[-1].strip()) for row in rows)
+        and (len(rows[0]) == 8 or any(row[6].strip() not in ("0", "1") for row in rows))
+    )
+
+
+def read_person_boxes(
+    path: str | Path, *, take_annotations: bool = False
+) -> dict[Keyframe, tuple[np.ndarray, np.ndarray]]:
+    """Read detected persons; with ``take_annotations`` also annotated ones, with score 1.
 
     The score is the last of 8 or 7 columns. Rows with the same coordinates (published files repeat
     a box for each of its actions) are one box with the highest score. The actions are not used.
@@ -102,7 +120,13 @@ def read_person_boxes(path: str | Path) -> dict[Keyframe, tuple[np.ndarray, np.n
     Raises:
         AnnotationError: a bad row, or an empty file.
     """
-    rows = read_action_boxes(path, PERSON_BOXES)
+    is_annotated = has_annotations(path)
+    if is_annotated and not take_annotations:
+        raise AnnotationError(
+            f"{path}: has actions and no scores, as annotations have. Give person boxes with "
+            "scores (detect_persons.py), or set MODEL.LOAD_PROPOSALS False to use annotated boxes."
+        )
+    rows = read_action_boxes(path, ANNOTATIONS if is_annotated else PERSON_BOXES)
     if not len(rows):
         raise AnnotationError(
             f"{path}: the file is empty. Person boxes need rows {PERSON_BOXES.columns} (the "

@@ -5,7 +5,10 @@ import re
 MAX_MESSAGE = 300  # characters
 # Problems of video files, in the order of a summary. They are here because the command line names
 # them before it imports the package that finds them.
-VIDEO_PROBLEMS = ("missing", "undecodable", "no sound", "silent", "out of sync", "too short")
+VIDEO_PROBLEMS = (
+    *("missing", "undecodable", "no sound", "silent", "out of sync", "too short"),
+    "second after the end",
+)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 

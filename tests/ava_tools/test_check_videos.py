@@ -60,6 +60,24 @@ def test_the_videos_of_a_csv_and_the_length_of_a_clip(videos, tmp_path):
     assert rows["walk/good.mp4"]["problems"] == "too short: 1.00 s, a clip takes 3.20 s"
 
 
+@pytest.mark.parametrize(
+    ("text", "offset"),
+    [
+        ("good,0,0,0,1,1,1,0\ngood,{}\ngood,0.5,0,0,1,1,1,0\n", 0),
+        ("good,900,0,0,1,1,1,0\ngood,{},0,0,1,1,1,0\n", 900),
+        ("video,label,start,end\nwalk/good.mp4,walk,0,1\nwalk/good.mp4,walk,{},9\n", 0),
+    ],
+)
+def test_seconds_of_a_csv_are_compared_with_the_lengths(videos, tmp_path, text, offset):
+    for second, problem in (
+        (1.03, ""),
+        (1.1, "second after the end: the csv has 1.1 s, the frames end at 1.00 s"),
+    ):
+        (tmp_path / "list.csv").write_text(text.format(f"{second + offset:.6g}"))
+        code, rows = run(videos, "--csv", str(tmp_path / "list.csv"), "--offset", str(offset))
+        assert (code, [row["problems"] for row in rows.values()]) == (bool(problem), [problem])
+
+
 def test_a_run_goes_on_where_it_was(videos, monkeypatch):
     checked = []
 

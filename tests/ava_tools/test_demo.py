@@ -17,6 +17,8 @@ from .action_demo.test_camera import Camera
 
 PERSON = np.array([[0.25, 0.25, 0.75, 0.75, 0.9]], np.float32)
 
+LIMIT = ("--score-threshold", "0.8")  # as DATASETS.PROPOSAL_MIN_SCORE_TEST
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -42,7 +44,7 @@ def run(folder, monkeypatch):
 
 def test_csv_of_a_folder_is_that_of_the_evaluation(run, folder, tmp_path, capsys):
     videos, boxes = folder / "videos", folder / "boxes.csv"
-    assert run("--input", videos, "--output", tmp_path, "--boxes", boxes, "--json") == 0
+    assert run("--input", videos, "--output", tmp_path, "--boxes", boxes, "--json", *LIMIT) == 0
     assert {path.name for path in tmp_path.iterdir()} == {
         f"{name}.{suffix}" for name in "ab" for suffix in ("mp4", "jsonl", "csv")
     }

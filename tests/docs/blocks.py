@@ -2,7 +2,8 @@
 
 The comment above a block (``<!-- ... -->``) says what it is: ``file: PATH`` and ``result: PATH`` of
 the text of a file that is given or made; ``needs ...`` of commands that the tests cannot run;
-``tested by PATH`` of those that another test runs. Blocks of bash and Python without one are run.
+``tested by PATH`` of those that another test runs; ``run with OPTIONS`` of those that are run, with
+options that make them short. Blocks of bash and Python without a comment are run.
 """
 
 import re
@@ -31,7 +32,12 @@ class Block(NamedTuple):
 
     @property
     def is_run(self) -> bool:
-        return self.is_code and not self.note
+        return self.is_code and (not self.note or bool(self.options))
+
+    @property
+    def options(self) -> list[str]:
+        """What is added to each command when it is run."""
+        return self.note.split()[2:] if self.note.startswith("run with ") else []
 
 
 def blocks_of(page: Path) -> list[Block]:

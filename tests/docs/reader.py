@@ -49,7 +49,7 @@ def follow(page: Path) -> None:
             if module not in set_up:
                 setup_custom_environment(module)
                 set_up.add(module)
-            run(arguments)
+            run([*arguments, *block.options])
 
 
 def run(arguments: list[str]) -> None:

@@ -6,24 +6,43 @@ import pytest
 
 from avsf_det.data import VideoReader
 
-from .blocks import ROOT, blocks_of, files_of
+from .blocks import ROOT, blocks_of, commands_of, files_of
 
 pytestmark = pytest.mark.xdist_group("docs")
 PAGE = ROOT / "docs" / "custom_dataset.md"
 
 
-def test_it_takes_ten_lines():
-    own = [files_of(PAGE, "file")[name] for name in ("mine/register.py", "mine/config.yaml")]
-    (commands,) = (block.text for block in blocks_of(PAGE) if block.note == "needs time")
-    lines = "\n".join([*own, commands]).splitlines()
-    assert len([line for line in lines if line]) == 10
+def test_it_takes_six_commands_and_seven_lines_of_config():
+    first, *_ = PAGE.read_text().split("## The csv")
+    commands = [
+        c
+        for b in blocks_of(PAGE)
+        if b.language == "bash" and b.text in first
+        for _, c in commands_of(b)
+    ]
+    assert len(commands) == 6
+    assert len(files_of(PAGE, "file")["mine/config.yaml"].splitlines()) == 7
+
+
+def test_the_quick_check_leaves_the_model_alone():
+    checks = [b.text for b in blocks_of(PAGE) if "MAX_ITER 4" in b.text]
+    assert len(checks) == 1 and "OUTPUT_DIR output/mine_check" in checks[0]
+    assert PAGE.read_text().index(checks[0]) < PAGE.read_text().index("Train. Before it starts")
+
+
+def test_the_page_and_the_csv_are_made(reader):
+    assert (reader / "output/mine/report.html").stat().st_size > 10_000
+    rows = (reader / "output/mine/kitchen_02.csv").read_text().split()
+    assert len(rows) == 2 * 2 and all(row.startswith("kitchen_02,") for row in rows)
 
 
 def test_the_detector_is_trained_and_evaluated_on_detected_boxes(reader):
     assert (reader / "output/mine/model_final.pth").exists()
-    results = json.loads((reader / "output/mine/inference/ava_results.json").read_text())
+    results = json.loads((reader / "output/mine_detected/inference/ava_results.json").read_text())
     assert results["per_class_by_name"].keys() == {"stir", "talk"}
-    predictions = (reader / "output/mine/inference/ava_predictions.csv").read_text().split()
+    predictions = (
+        (reader / "output/mine_detected/inference/ava_predictions.csv").read_text().split()
+    )
     boxes = files_of(PAGE, "file")["mine/boxes.csv"].split()
     assert len(predictions) == 2 * len(boxes)  # each box has two scores
 

@@ -13,7 +13,9 @@ from avsf_det.structures import ConfigError
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 MINI = CONFIGS / "mini" / "avsf_mini.yaml"
-FREE = {"MODEL.PERSON_DETECTOR.WEIGHTS", "MODEL.AUDIO.WEIGHTS"}  # any text
+# Any text.
+FREE = {"MODEL.PERSON_DETECTOR.WEIGHTS", "MODEL.AUDIO.WEIGHTS"}
+FREE |= {f"DATASETS.OWN.{key}" for key in ("TRAIN_CSV", "VAL_CSV", "LABEL_MAP", "VIDEOS")}
 BAD_VALUES = {
     "INPUT.KIND": "videos",
     "INPUT.CLIP.NUM_FRAMES": 0,

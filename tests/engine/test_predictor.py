@@ -1,3 +1,5 @@
+import logging
+
 import numpy as np
 import pytest
 import torch
@@ -192,3 +194,25 @@ def test_boxes_of_a_csv(tmp_path):
     assert {video: list(found) for video, found in boxes.items()} == {"v": [2, 3.5], "w": [0]}
     np.testing.assert_array_equal(boxes["v"][2], np.float32([[0.1, 0.2, 0.3, 0.4, 0.9]]))
     assert boxes["v"][3.5].shape == (0, 5)
+
+
+def test_what_a_limit_leaves_out_is_counted(write, caplog):
+    path = write("boxes.csv", "v,1,0.1,0.2,0.3,0.4,,0.9\nv,2,0,0,1,1,,0.2\n")
+    caplog.set_level(logging.INFO)
+    load_boxes(path)  # all, without a word
+    assert caplog.messages == []
+    load_boxes(path, 0.5)
+    load_boxes(path, 0.95)
+    first, second = caplog.records
+    assert first.getMessage() == f"{path}: 1 of 2 boxes left out: score < 0.5"
+    assert second.levelname == "WARNING" and "all 2 boxes have scores below 0.95" in second.message
+
+
+@pytest.mark.parametrize("end", [",0", ",1", ",anna", ""])
+def test_annotated_boxes_have_score_1(write, caplog, end):
+    rows = [f"v,1,0.1,0.2,0.3,0.4,{i}{end}" for i in (3, 1)] + [f"v,1,0.5,0.2,0.9,0.4,1{end}"]
+    caplog.set_level(logging.INFO)
+    found = load_boxes(write("val.csv", "\n".join(["w,2", *rows])))["v"][1]
+    expected = np.float32([[0.1, 0.2, 0.3, 0.4, 1], [0.5, 0.2, 0.9, 0.4, 1]])
+    np.testing.assert_array_equal(found, expected)
+    assert "annotations, whose boxes are used with score 1" in caplog.text

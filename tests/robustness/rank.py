@@ -8,7 +8,7 @@ import sys
 
 import torch
 import torch.distributed as dist
-from detectron2.engine import create_ddp_model, default_argument_parser, defaults
+from detectron2.engine import create_ddp_model, defaults
 from detectron2.utils import comm
 
 from avsf_det.engine import train
@@ -23,7 +23,7 @@ def main() -> int:
         comm._LOCAL_PROCESS_GROUP = dist.new_group(list(range(size)))
         # Detectron2 gives the model of each process a GPU.
         defaults.create_ddp_model = functools.partial(create_ddp_model, device_ids=None)
-    args = default_argument_parser().parse_args(sys.argv[4:])
+    args = train.build_parser().parse_args(sys.argv[4:])
     return run_command(lambda args: 0 * bool(train.train(args)), args)
 
 

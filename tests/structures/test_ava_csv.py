@@ -226,6 +226,16 @@ def test_bad_person_box_row(tmp_path, row, complaint):
         read_person_boxes(path)
 
 
+def test_annotations_are_not_taken_for_scored_boxes(tmp_path):
+    rows = "v,1,0,0,0.5,1,3,0\nv,1,0.5,0,1,1,1,1\n"
+    with pytest.raises(AnnotationError, match=r"file\.csv: has actions and no scores"):
+        read_person_boxes(write(tmp_path, rows))
+    ((boxes, scores),) = read_person_boxes(write(tmp_path, rows), take_annotations=True).values()
+    assert boxes.tolist() == [[0, 0, 0.5, 1], [0.5, 0, 1, 1]] and scores.tolist() == [1, 1]
+    # Published boxes have actions and scores, some of them whole.
+    read_person_boxes(write(tmp_path, rows.replace("1,1\n", "1,0.9\n")))
+
+
 # Excluded keyframes, and any file -------------------------------------------
 
 

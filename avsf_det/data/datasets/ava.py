@@ -50,8 +50,8 @@ def register_ava_csv(
         name: name of the dataset.
         csv_file: annotations.
         label_map: all actions that the annotations may contain: a file, or a dict id -> name.
-        video_dir: folder of ``<video_id>.mp4`` (or mkv, avi, ts, ...); like all files, a path or
-            an address that starts with http://, s3://, ...
+        video_dir: folder of ``<video_id>.mp4`` (or mkv, avi, ts, ...), or of folders of these; like
+            all files, a path or an address that starts with http://, s3://, ...
         scored_label_map: label map of the actions that are evaluated, if not all are.
         excluded: keyframes to leave out of training and evaluation.
         person_boxes: detected persons; used in testing unless ``DATASETS.PROPOSAL_FILES_TEST``
@@ -280,7 +280,7 @@ def _dataset_dict(
 
 def _find_videos(video_dir: str, video_ids: Collection[str], csv_file: str) -> dict[str, str]:
     """Return the file of each video id."""
-    found = find_videos(video_dir, ("*",), video_ids)
+    found = find_videos(video_dir, ("*", "*/*"), video_ids)
     missing = sorted(video_ids - found.keys())
     if missing:
         endings = count_endings(list_folder(video_dir) or ())

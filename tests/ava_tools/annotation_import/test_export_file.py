@@ -8,7 +8,6 @@ from ava_tools.annotation_import.export_file import kind_of_file, read_json, rea
 from ava_tools.annotation_import.via_csv import read_csv_export
 from avsf_det.structures import AnnotationError
 
-LABEL_STUDIO = [{"id": 1, "annotations": [{"result": []}], "data": {"video": "a.mp4"}}]
 LABEL_STUDIO_MIN = [{"video": "a.mp4", "box": [], "annotator": 1, "lead_time": 2.5}]
 BORIS = "Observation id,Media file,Subject,Behavior,Behavior type,Time\n1,a.mp4,x,walk,START,1\n"
 
@@ -16,8 +15,8 @@ BORIS = "Observation id,Media file,Subject,Behavior,Behavior type,Time\n1,a.mp4,
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (LABEL_STUDIO, "an export of Label Studio"),
-        (LABEL_STUDIO_MIN, "an export of Label Studio"),
+        (LABEL_STUDIO_MIN, "an export of Label Studio as JSON_MIN. Export the project as JSON"),
+        ({"framesCount": 9, "objects": [], "frames": []}, "Supervisely. Not read: draw the boxes"),
         ({"images": [], "annotations": [], "categories": []}, "COCO's json. Its images have no"),
         ({"project_name": "x", "observations": {}, "behaviors_conf": {}}, "a project of BORIS"),
         ({"_via_img_metadata": {}}, "a project of VIA 2, which knows|a project of VIA 2"),
@@ -64,11 +63,9 @@ def test_xml_of_other_tools(write, root, message):
         (BORIS, "an export of BORIS"),
         (BORIS.replace(",", "\t"), "an export of BORIS"),
         (BORIS.replace(",", ";"), "an export of BORIS"),
-        (",video,timestamp,x1,y1,x2,y2,action\n0,a,1,0,0,1,1,1\n", "a table with the columns"),
-        (",0,1,2,3,4,5,6\n0,a,1,0,0,1,1,1\n", "a table with the columns"),
-        ("0,a,1,0,0,1,1,1\n", r"a table .*to_csv\(path, header=False, index=False\)"),
-        ("video_id,timestamp,x1,y1,x2,y2,action\na,1,0,0,1,1,1\n", "a table with the columns"),
-        ("a,0902,0.1,0.1,0.5,0.5,1,0\n", "rows as AVA has them"),
+        ("name,place,hour\na,b,1\n", "a table with the columns .* must name video, second, x1"),
+        ("1,2,794.2,47.5,71.2,174.8,1,-1,-1,-1\n", "rows of MOTChallenge"),
+        ("0 0.5 0.5 0.2 0.2\n", "boxes of YOLO, which have no time"),
         ("filename,region_id,region_shape_attributes\n", "an export of VIA 2"),
         ("# CSV_HEADER = metadata_id,file_list,temporal_segment_start\n", "segments of VIA 3"),
         ("a\n", "no line '# ATTRIBUTE"),
@@ -89,6 +86,10 @@ def test_kinds_of_files(tmp_path):
     ):
         path.write_bytes(data)
         assert kind_of_file(str(path)) == kind
+    table = tmp_path / "a.xlsx"
+    table.write_bytes(b"PK\x03\x04")
+    with pytest.raises(AnnotationError, match=r"a spreadsheet. Save it as csv"):
+        kind_of_file(str(table))
     for data, message in ((b"PK\x03\x04", "an archive. Unpack it"), (b" \n", "the file is empty")):
         path.write_bytes(data)
         with pytest.raises(AnnotationError, match=message):

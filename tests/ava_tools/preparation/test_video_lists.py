@@ -16,12 +16,15 @@ def test_ids_of_csv_files_and_of_lists_of_files(write):
         read_video_ids([csv, write("empty.csv", "\n")])
 
 
-def test_videos_of_a_folder_at_any_depth(touch):
+def test_videos_of_a_folder_at_any_depth(touch, caplog):
     folder = touch(["b/c/d.MKV", "a.mp4", ".part-x.mp4", "a.wav"])
     assert videos_in(folder) == {
         "a.mp4": os.path.join(folder, "a.mp4"),
         "b/c/d.MKV": os.path.join(folder, "b/c/d.MKV"),
     }
+    others = ".part-x.mp4, a.wav, readme.txt"
+    assert caplog.messages[0].startswith(f"{folder}: 3 files left out")
+    assert caplog.messages[0].endswith(f": {others}")
     with pytest.raises(AnnotationError, match="b/none: cannot be read"):
         videos_in(f"{folder}/b/none")
 

@@ -3,9 +3,10 @@
     {"video": "a.mp4", "second": 3.0, "run": "0f3a...", "persons": [
         {"box": [x1, y1, x2, y2], "score": 0.99, "actions": {"stand": 0.93, ...}}, ...]}
 
-Boxes are in 0..1 of the frame, seconds are those of the file, and "actions" has the scores of all
-actions of the model. Numbers have nine significant digits, so that float32 values are read back
-bit-equal.
+A person may have a "track", an id that the same person has at other keyframes; drawings then move
+the box along. Boxes are in 0..1 of the frame, seconds are those of the file, and "actions" has the
+scores of all actions of the model. Numbers have nine significant digits, so that float32 values are
+read back bit-equal.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -95,8 +96,10 @@ class PredictionLog:
         height, width = size
         boxes = torch.tensor([p["box"] for p in persons]).reshape(-1, 4)
         actions = [[p["actions"][name] for name in self._class_names] for p in persons]
+        tracks = [p.get("track") for p in persons]
         return Instances(
             size,
+            track_ids=tracks,
             pred_boxes=Boxes(boxes * torch.tensor((width, height) * 2)),
             scores=torch.tensor([p["score"] for p in persons]),
             action_scores=torch.tensor(actions).reshape(-1, len(self._class_names)),

@@ -55,7 +55,7 @@ def draw_clip_frame(
     size = (_even(width * factor), _even(height * factor))
     canvas = cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC)
     if instances is not None and len(instances):
-        _draw_persons(canvas, instances.to("cpu"), class_names, min_score, max_actions)
+        draw_persons(canvas, instances.to("cpu"), class_names, min_score, max_actions)
     if logmel is None:
         return canvas
     strip = draw_logmel(logmel, size[0], _even(max(64, size[1] // 5)), playhead)
@@ -86,14 +86,18 @@ def draw_logmel(
     return strip
 
 
-def _draw_persons(
+def draw_persons(
     canvas: np.ndarray,
     instances: Instances,
     class_names: Sequence[str],
-    min_score: float,
-    max_actions: int,
+    min_score: float = 0.3,
+    max_actions: int = 4,
 ) -> None:
-    """Draw all boxes first, then every label where it hides least."""
+    """Draw the boxes into a canvas uint8 (H, W, 3), then every label where it hides least.
+
+    The other arguments are those of :func:`draw_clip_frame`. Each pixel of the result is an affine
+    function of the canvas' pixel: nothing depends on the content of the canvas.
+    """
     height, width = canvas.shape[:2]
     boxes = instances.pred_boxes.clone()
     boxes.scale(width / instances.image_size[1], height / instances.image_size[0])

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import jinja2
 import numpy as np
-from avsf_det.data.audio import LogMel
 from PIL import Image
 
 from ava_tools.support.visualizer import draw_logmel
+from avsf_det.data.clip_reader import LogMel
 from avsf_det.data.video import SequentialVideoReader
 from avsf_det.data.video.write import write_video
 from avsf_det.utils.atomic import atomic_path

@@ -1,10 +1,12 @@
 """Models with plain tensors as inputs and outputs, as torch.export and ONNX require.
 
 Shorthands: N clips of T frames; T_a time steps and F mel bins of the log-mel spectrogram; R person
-boxes of all clips; K classes. An exported file accepts any N and R; all other sizes are fixed.
+boxes of all clips; K classes. An exported file accepts any N and R, and that of a detector in ONNX
+any H and W; all other sizes are fixed.
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
@@ -164,31 +166,50 @@ def make_inputs(
 
 
 @torch.no_grad()
-def export_program(model: TensorModel, inputs: Tensors) -> torch.export.ExportedProgram:
+def export_program(
+    model: TensorModel, inputs: Tensors, *, free_size: bool = False
+) -> torch.export.ExportedProgram:
     """Trace the model.
 
     Args:
         model: the model.
         inputs: inputs with two or more clips and, if any, two or more boxes: torch.export treats an
             axis of length 1 as fixed.
+        free_size: whether height and width of the frames are free multiples of 4: the shape
+            function of max-pooling in torch tells even lengths from odd ones. The size of
+            ``inputs`` is a multiple of 4 then. ONNX files take other sizes too.
     """
     clips, persons = torch.export.Dim("clips", min=1), torch.export.Dim("persons", min=0)
-    free = {name: {0: persons if name == "boxes" else clips} for name in inputs}
+    free: dict[str, dict[int, Any]] = {
+        name: {0: persons if name == "boxes" else clips} for name in inputs
+    }
+    if free_size:
+        quarters = (torch.export.Dim(f"quarter_{side}", min=8) for side in ("height", "width"))
+        free["frames"] |= {axis: 4 * dim for axis, dim in zip((3, 4), quarters, strict=True)}
     return torch.export.export(model, (), kwargs=inputs, dynamic_shapes=free)
 
 
-def export_onnx(model: TensorModel, program: torch.export.ExportedProgram, path: Path) -> None:
+def export_onnx(
+    model: TensorModel,
+    program: torch.export.ExportedProgram,
+    path: Path,
+    *,
+    free_size: bool = False,
+) -> None:
     """Write a traced model, with its weights, to one ONNX file.
 
     Args:
         model: the model, which gives the names of inputs and outputs.
         program: result of :func:`export_program` for the model.
         path: file to write.
+        free_size: as for :func:`export_program`.
     """
     axes: dict[str, dict[int, str] | None] = dict.fromkeys(model.input_names)
     axes[model.input_names[0]] = {0: "clips"}  # inputs of the same length share this name
     if "boxes" in axes:
         axes["boxes"] = {0: "persons"}
+    if free_size:
+        axes["frames"] = {0: "clips", 3: "height", 4: "width"}
     torch.onnx.export(
         program,
         f=path,

@@ -81,6 +81,23 @@ def test_a_detector_finds_the_persons_of_a_video(run, folder, tmp_path, capsys):
     assert "is there already" in capsys.readouterr().out
 
 
+def test_scores_alone_are_those_of_the_drawn_video(run, folder, tmp_path, capsys):
+    source = ("--input", folder / "videos" / "a.mp4", "--boxes", folder / "boxes.csv")
+    assert run(*source, "--output", tmp_path / "drawn.mp4", "--json") == 0
+    assert run(*source, "--output", tmp_path / "a.csv", "--no-video") == 0
+    assert "a.csv: keyframes: 2, persons: 3" in capsys.readouterr().out
+    for suffix in ("jsonl", "csv"):
+        drawn, alone = (tmp_path / f"{name}.{suffix}" for name in ("drawn", "a"))
+        assert drawn.read_bytes() == alone.read_bytes()
+    assert not (tmp_path / "a.mp4").exists() and not list(tmp_path.glob("*.part.*"))
+    assert run(*source, "--output", tmp_path / "a.csv", "--no-video") == 0
+    assert "a.csv: is there already" in capsys.readouterr().out
+    # Later the video is drawn from the scores.
+    assert run(*source, "--output", tmp_path / "a.mp4", "--max-height", 200) == 0
+    with VideoReader(tmp_path / "a.mp4") as reader:
+        assert (reader.width, reader.height) == (400, 200 + 64)
+
+
 def test_a_bad_video_of_a_folder_does_not_stop_the_others(run, folder, tmp_path, capsys):
     videos = tmp_path / "videos"
     (videos / "more").mkdir(parents=True)
@@ -122,7 +139,7 @@ def test_errors_are_one_line(run, folder, tmp_path, capsys, arguments, problem):
     assert not (tmp_path / "out.mp4").exists()
 
 
-@pytest.mark.parametrize("options", [("--rate", "0"), ("--output", "out.webm")])
+@pytest.mark.parametrize("options", [("--rate", "0"), ("--output", "out.webm"), ("--no-video",)])
 def test_options_that_cannot_be(run, folder, options, capsys):
     with pytest.raises(SystemExit) as stopped:
         run("--input", folder / "videos" / "a.mp4", "--output", "out.mp4", *options)

@@ -282,6 +282,8 @@ class FrameConverter:
             (left, right), (top, bottom) = _expand(x0, x1, width), _expand(y0, y1, height)
             width, height, self.origin = right - left, bottom - top, (left, top)
             filters.append(("crop", f"{width}:{height}:{left}:{top}:exact=1"))
+        # YUV is in limited range, whatever the file's.
+        colors = {} if self._pix_fmt.startswith("rgb") else {"out_range": "tv"}
         graph, threads = av.filter.Graph(), self._file.threads
         # Threads of its own would block a forked loader worker that frees the graph forever.
         graph.threads = threads
@@ -293,7 +295,7 @@ class FrameConverter:
                 time_base=self._file.time_base("video"),
             ),
             *(graph.add(*node) for node in filters),
-            graph.add("scale", w=str(width), h=str(height), threads=str(threads)),
+            graph.add("scale", w=str(width), h=str(height), threads=str(threads), **colors),
             graph.add("format", self._pix_fmt),
             graph.add("buffersink"),
         ]

@@ -22,6 +22,7 @@ _CHUNK_SAMPLES = 1024  # audio samples that the encoder receives at once
 _SAMPLE_RATE = 48000  # of re-encoded audio, in Hz
 _MIN_GAP_SEC = 0.05  # a gap between audio frames that is shorter is closed
 _FREE_TIME_BASE = Fraction(1, 90000)  # of frames without a rate, in seconds
+_UNSPECIFIED, _LIMITED = 2, 1  # libav's numbers of a colour matrix, and of a range
 
 
 def write_video(
@@ -42,14 +43,15 @@ def write_video(
 
     Args:
         path: file to write, .mp4 or .avi.
-        frames: uint8 (H, W, 3) RGB images, even H and W, all of one size.
+        frames: uint8 (H, W, 3) RGB images, even H and W, all of one size; or uint8 (H * 3 / 2, W):
+            the planes Y, U, V of yuv420p one below the other, in limited range.
         fps: frames per second; None: ``frames`` are (second, image), at any ascending seconds.
         audio: float32 (channels, samples) in -1..1 with 1 or 2 channels; None: no audio stream.
         sample_rate: sample rate of ``audio``, in Hz.
         audio_of: instead of ``audio``, and for mp4 only, a video whose whole audio stream is kept
             if it has one; the first frame is that of its second 0. Packets are copied where players
             support the codec in mp4 and the rate and channels stay, else re-encoded as AAC in mono
-            or stereo.
+            or stereo. Frames in YUV have its colour matrix.
         video_options: options of libav's encoder libx264 or mpeg4.
         audio_options: options of libav's encoder aac or libmp3lame.
 
@@ -74,8 +76,10 @@ def write_video(
         video.pix_fmt = "yuv420p"
         video.codec_context.thread_count = 1
         packets: Iterator[Any] = iter(())
+        matrix = _UNSPECIFIED
         if audio_of is not None:
             source = stack.enter_context(MediaFile(audio_of))
+            matrix = source.video.codec_context.colorspace
             packets = _packets_of(source, container, audio_options)
         elif audio is not None:
             if sample_rate is None:
@@ -88,7 +92,7 @@ def write_video(
         # Each audio packet is written after the frames that precede it, so that players need not
         # seek between the two.
         waiting = next(packets, None)
-        for second, encoded in _encode_frames(video, frames, fps):
+        for second, encoded in _encode_frames(video, frames, fps, matrix):
             container.mux(encoded)
             while waiting is not None and waiting.dts * waiting.time_base <= second:
                 container.mux(waiting)
@@ -99,16 +103,19 @@ def write_video(
 
 
 def _encode_frames(
-    stream: av.VideoStream, frames: Iterable[Any], fps: int | Fraction | None
+    stream: av.VideoStream, frames: Iterable[Any], fps: int | Fraction | None, matrix: int
 ) -> Iterator[tuple[float | Fraction, list[av.Packet]]]:
     """Yield for each frame the second up to which audio may be written, and its packets."""
     if fps is None:
         stream.codec_context.time_base = _FREE_TIME_BASE
     for i, item in enumerate(frames):
         second, image = item if fps is None else ((i + 1) / fps, item)
+        frame = av.VideoFrame.from_ndarray(image, "rgb24" if image.ndim == 3 else "yuv420p")
         if i == 0:
-            stream.height, stream.width = image.shape[:2]
-        frame = av.VideoFrame.from_ndarray(image, "rgb24")
+            stream.height, stream.width = frame.height, frame.width
+            if image.ndim == 2:  # else the encoder makes YUV of a matrix of its own
+                stream.codec_context.colorspace = matrix
+                stream.codec_context.color_range = _LIMITED
         if fps is None:
             frame.pts, frame.time_base = round(second / _FREE_TIME_BASE), _FREE_TIME_BASE
         yield second, stream.encode(frame)

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.modeling import build_model
+from detectron2.structures import Boxes, Instances
 from torch import nn
 
 from avsf_det.checkpoint.convert_names import convert_to_avsf, detect_format
 from avsf_det.checkpoint.match_weights import match_weights
 from avsf_det.engine.defaults import load_config
-from detectron2.structures import Boxes, Instances
 
 from ..modeling.builders import randomize
 from ..modeling.test_graft import scores
@@ -41,7 +41,7 @@ def make_pair(config: str, options=()) -> tuple:
     visual.MODEL.BACKBONE.NAME = "build_slowfast_backbone"
     torch.manual_seed(0)
     slowfast, grafted = (randomize(build_model(c)).eval() for c in (visual, cfg))
-    for name, classifier in slowfast.named_modules():
+    for classifier in slowfast.modules():
         if isinstance(classifier, nn.Linear):
             nn.init.normal_(classifier.weight, std=0.3)
     # The file has the publisher's names.

@@ -56,5 +56,7 @@ def test_the_grafted_model_has_the_slowfasts_visual_part():
         load_config(f"configs/mini/{name}.yaml").MODEL
         for name in ("slowfast_mini", "avsf_mini_grafted")
     )
+    assert grafted.SLOWFAST.FREEZE
+    grafted.SLOWFAST.FREEZE = False
     assert grafted.SLOWFAST == slowfast.SLOWFAST
     assert grafted.AUDIO.LATERAL_GAIN

@@ -34,10 +34,16 @@ def print_paper(rows: list[dict]) -> None:
 
 
 def print_model(result: dict) -> None:
-    """Print GFLOPs and parameters of each pathway, and their sums."""
+    """Print GFLOPs and parameters of each pathway, their sums, and what audio adds."""
     total = {key: result[key] for key in ("gflops", "params")}
     for name, row in {**result["by_pathway"], "total": total}.items():
         print(f"{name:6s} {row['gflops']:9.3f} GFLOPs {row['params'] / 1e6:9.3f} M parameters")
+    if added := result.get("added_by_audio"):
+        flops, params = (f"{added[k] / (total[k] - added[k]):.1%}" for k in ("gflops", "params"))
+        print(
+            f"audio, its laterals and columns of the classifier add {added['gflops']:.3f} GFLOPs "
+            f"({flops}) and {added['params'] / 1e6:.3f} M parameters ({params})"
+        )
 
 
 def run(args: argparse.Namespace) -> None:

@@ -48,7 +48,11 @@ def test_adding_keys_changes_no_default_of_detectron2():
     check(get_cfg(), ours, "cfg")
 
 
-@pytest.mark.parametrize("path", LEAVES, ids=config_id)
+# A first phase of graft/ is the model of its second, in part fixed; tests/model_zoo tests it.
+STEPPED = [path for path in LEAVES if not path.stem.endswith("_audio")]
+
+
+@pytest.mark.parametrize("path", STEPPED, ids=config_id)
 def test_config_builds_and_trains_one_step(path):
     cfg = load(path, *TINY)
     torch.manual_seed(0)

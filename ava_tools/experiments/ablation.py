@@ -20,6 +20,10 @@ TRAIN_NET = Path(__file__).resolve().parents[2] / "train_net.py"
 Results = dict[tuple[str, str], dict[str, float]]
 Variants = dict[str, tuple[str, ...]]
 AVS_ON = ("MODEL.AVSYNC.ENABLED", "True", "INPUT.AUDIO.NEGATIVES", "True")
+GRAFT = (  # audio on the SlowFast of MODEL.WEIGHTS, which is an option of all variants
+    *("MODEL.SLOWFAST.FUSION_STAGES", "['pool1', 'res2', 'res3', 'res4']"),
+    *("MODEL.WEIGHTS_MIN_MATCHED", "0.5", "MODEL.AUDIO.LATERAL_GAIN"),
+)
 # Name -> trained variants (config options of each) and fused variants (trained parts of each).
 ABLATIONS: dict[str, tuple[Variants, Variants]] = {
     "audio_width": (  # beta_A, Table 5b of the paper
@@ -66,6 +70,14 @@ ABLATIONS: dict[str, tuple[Variants, Variants]] = {
             "audio": ("MODEL.BACKBONE.NAME", "build_audio_backbone", "INPUT.FRAMES", "False"),
         },
         {"late": ("slowfast", "audio")},
+    ),
+    "graft": (
+        {
+            "gain_0": (*GRAFT, "True"),
+            "random_laterals": (*GRAFT, "False"),
+            "scratch": (*GRAFT, "False", "MODEL.WEIGHTS", ""),
+        },
+        {},
     ),
     "misalignment": (  # tolerance of misaligned audio, which the paper claims for A->FS
         {

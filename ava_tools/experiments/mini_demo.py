@@ -1,4 +1,4 @@
-"""The Mini-AVA demo: train SlowFast and AVSlowFast on a generated dataset and evaluate both."""
+"""The Mini-AVA demo: train SlowFast and AVSlowFast on a generated dataset and evaluate them."""
 
 import json
 import os
@@ -20,24 +20,27 @@ from avsf_det.utils.atomic import atomic_path, write_atomic
 
 
 class Run(NamedTuple):
-    """One training run; with options, one evaluation of the trained AVSlowFast.
+    """One training run; with options, one evaluation.
 
     Attributes:
         title: name for people.
         config: name of the yaml file in configs/mini.
+        start: name of the run whose final weights it takes; "" for random weights.
         options: config options KEY, VALUE, ... of the evaluation.
     """
 
     title: str
     config: str
+    start: str = ""
     options: tuple[str, ...] = ()
 
 
 RUNS = {  # by name in summary.json
     "slowfast": Run("SlowFast", "slowfast_mini"),
     "avsf": Run("AVSlowFast", "avsf_mini"),
-    "avsf_mute": Run("AVSlowFast, muted", "avsf_mini", ("TEST.AUDIO_MODE", "mute")),
-    "avsf_swap": Run("AVSlowFast, audio swapped", "avsf_mini", ("TEST.AUDIO_MODE", "swap")),
+    "graft": Run("audio on SlowFast", "avsf_mini_grafted", "slowfast"),
+    "avsf_mute": Run("AVSlowFast, muted", "avsf_mini", "avsf", ("TEST.AUDIO_MODE", "mute")),
+    "avsf_swap": Run("AVSlowFast, audio swapped", "avsf_mini", "avsf", ("TEST.AUDIO_MODE", "swap")),
 }
 
 
@@ -63,7 +66,7 @@ def run_mini_demo(
     if generator.returncode != 0:
         raise TrainingRunError("make_mini_dataset.py failed; run the demo again to continue")
     _run_in_parallel(output, ["slowfast", "avsf"], options)
-    _run_in_parallel(output, ["avsf_mute", "avsf_swap"], options)
+    _run_in_parallel(output, ["graft", "avsf_mute", "avsf_swap"], options)
     titles = {name: run.title for name, run in RUNS.items()}
     ap = {
         name: json.loads(_results_file(output, name).read_text(encoding="utf-8"))[
@@ -120,11 +123,9 @@ def _start(output: Path, name: str, options: Sequence[str], num_runs: int) -> su
     """Start one run on its part of the cores; its output goes to a log file."""
     run = RUNS[name]
     command = [sys.executable, "train_net.py", "--config-file", f"configs/mini/{run.config}.yaml"]
-    if run.options:
-        weights = ("MODEL.WEIGHTS", str(output / "avsf" / "model_final.pth"))
-        command += ["--eval-only", *options, *run.options, *weights]
-    else:
-        command += ["--resume", *options]
+    command += ["--eval-only" if run.options else "--resume", *options, *run.options]
+    if run.start:
+        command += ["MODEL.WEIGHTS", str(output / run.start / "model_final.pth")]
     command += ["OUTPUT_DIR", str(output / name)]
     threads = max(1, (os.cpu_count() or 1) // num_runs)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}

@@ -13,6 +13,7 @@ from detectron2.modeling import build_model
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+TOTALS = ("gflops", "params")
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -36,7 +37,7 @@ def analyze_model(cfg: CfgNode, crop_size: tuple[int, int] | None = None) -> dic
     Returns:
         "gflops" (1e9 multiply-adds), "params" (number of parameters), and "by_pathway": the same
         two for "slow", "fast", "audio", the laterals "f2s" and "a2fs", and "head", where they
-        exist.
+        exist. For an audiovisual model also "added_by_audio": the two, less those of its SlowFast.
     """
     model: Any = build_without_data(cfg)  # Any: submodules are found by name
     model.avsync_head = None
@@ -62,11 +63,18 @@ def analyze_model(cfg: CfgNode, crop_size: tuple[int, int] | None = None) -> dic
         "gflops": sum(layer.weight.numel() for layer in head) / 1e9,
         "params": sum(count_params(layer) for layer in head),
     }
-    return {
+    result: dict[str, Any] = {
         "gflops": sum(part["gflops"] for part in parts.values()),
         "params": count_params(model),
         "by_pathway": parts,
     }
+    if {"fast", "audio"} <= parts.keys():
+        visual = cfg.clone()
+        visual.defrost()
+        visual.MODEL.BACKBONE.NAME = "build_slowfast_backbone"
+        without = analyze_model(visual, crop_size)
+        result["added_by_audio"] = {key: result[key] - without[key] for key in TOTALS}
+    return result
 
 
 def count_macs(model: nn.Module, *inputs: object) -> dict[str, int]:

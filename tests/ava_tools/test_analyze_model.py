@@ -84,6 +84,17 @@ def test_parameters_by_pathway(capsys):
     }
     assert result["gflops"] == pytest.approx(sum(part["gflops"] for part in parts.values()))
     assert result["params"] == sum(part["params"] for part in parts.values())
+    # Its SlowFast has neither Audio pathway nor audio laterals, and 1024 columns less.
+    added = result["added_by_audio"]
+    assert added["params"] == sum(parts[x]["params"] for x in ("audio", "a2fs")) + 1024 * 80
+    flops = sum(parts[x]["gflops"] for x in ("audio", "a2fs")) + 1024 * 80 / 1e9
+    assert added["gflops"] == pytest.approx(flops)
+
+
+def test_what_audio_adds(capsys):
+    main(["--config-file", "graft/AVA/avsf_r50_8x8_audio.yaml", "MODEL.DEVICE", "cpu"])
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.endswith("add 2.026 GFLOPs (1.7%) and 7.072 M parameters (20.9%)")
 
 
 def test_table_for_people(capsys):

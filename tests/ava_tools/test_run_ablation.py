@@ -212,6 +212,7 @@ def test_variants_are_the_models_of_their_names():
         ("audio_width", "AUDIO", "BETA_INV", [8, 4, 2, 1]),
         ("connection", "AUDIO", "FUSION_TYPE", ["a_f_s", "a_fs", "av_nonlocal"]),
         ("curriculum", "AVSYNC", "HARD_AFTER", [0.4, 0.0]),
+        ("graft", "AUDIO", "LATERAL_GAIN", [True, False, False]),
     ):
         found = []
         for options in ablation.ABLATIONS[name][0].values():

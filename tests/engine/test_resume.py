@@ -36,3 +36,20 @@ def test_resuming_changes_no_bit(folder, unbroken):
     iterations = [json.loads(line)["iteration"] for line in lines]
     assert len(iterations) == len(set(iterations))
     assert max(iterations) == MAX_ITER - 1
+
+
+def test_resuming_audio_on_a_fixed_slowfast_changes_no_bit(folder):
+    """The optimizer has the gains, and nothing of what is fixed."""
+    graft = ("MODEL.AUDIO.LATERAL_GAIN", True, "MODEL.SLOWFAST.FREEZE", True)
+    whole, broken = ((*graft, "OUTPUT_DIR", str(folder / name)) for name in ("whole", "parts"))
+    trainer = run(make_training(folder, *whole))
+    with pytest.raises(KeyboardInterrupt):
+        run(make_training(folder, *broken), RaiseAt(3, KeyboardInterrupt()))
+    cfg = make_training(folder, *broken)
+    run(cfg, resume=True)
+    state = read_state(cfg)
+    assert differences(state, read_state(make_training(folder, *whole))) == []
+    learned = [p for group in trainer.optimizer.param_groups for p in group["params"]]
+    assert all(p.requires_grad for p in learned)
+    gains = [x for name, x in state["model"].items() if name.endswith(".gain")]
+    assert gains and all(x.any() for x in gains)

@@ -6,6 +6,7 @@ import torch
 from detectron2.modeling import build_model
 
 from ava_tools.inference.checked_export import compare_with_eager, run_file
+from avsf_det.checkpoint import match_weights
 from avsf_det.export import (
     ExportError,
     TensorModel,
@@ -13,6 +14,7 @@ from avsf_det.export import (
     export_program,
     make_inputs,
 )
+from avsf_det.layers import fold_batch_norms
 from avsf_det.modeling.backbone.resnet3d import BLOCKS_PER_STAGE
 
 from ..modeling.builders import NUM_FRAMES, NUM_MELS, NUM_TIME_STEPS, SIZE, make_cfg, randomize
@@ -74,6 +76,27 @@ def test_files_give_the_scores_of_the_model(make, names, tmp_path):
     session = onnxruntime.InferenceSession(tmp_path / "x.onnx")
     sizes = {x.name: x.shape[0] for x in session.get_inputs()}
     assert sizes == {name: "persons" if name == "boxes" else "clips" for name in names}
+
+
+def test_audio_on_a_slowfast_is_exported_with_the_slowfasts_scores(tmp_path):
+    cfg = make_cfg(audio=True, FUSION_STAGES=["pool1", "res2", "res3", "res4"])
+    cfg.MODEL.AUDIO.LATERAL_GAIN = True
+    visual = cfg.clone()
+    visual.MODEL.BACKBONE.NAME = "build_slowfast_backbone"
+    slowfast, grafted = build(visual), build(cfg)
+    weights, _ = match_weights(slowfast.model.state_dict(), grafted.model.state_dict())
+    grafted.model.load_state_dict(weights, strict=False)
+    scores = []
+    for model in (slowfast, grafted):
+        fold_batch_norms(model.model)
+        inputs = make_inputs(cfg, model.input_names, SIZE, num_clips=2, num_boxes=3)
+        program = export_program(model, make_inputs(cfg, model.input_names, SIZE))
+        torch.export.save(program, tmp_path / "x.pt2")
+        export_onnx(model, program, tmp_path / "x.onnx")
+        files = ("x.pt2", "x.onnx")
+        scores.append([run_file(tmp_path / x, inputs)["action_scores"] for x in files])
+    for visual_scores, both in zip(*scores, strict=True):
+        assert torch.equal(both, visual_scores)
 
 
 def test_a_wrong_file_is_detected(tmp_path):

@@ -1,18 +1,24 @@
 """Audio grafted onto a SlowFast: its scores at first, and a gradient that teaches audio."""
 
+from collections import Counter
+from typing import Any
+
 import pytest
 import torch
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 
+from ava_tools.measurement.analysis import build_without_data
 from avsf_det.checkpoint import AVSFCheckpointer
 from avsf_det.checkpoint.match_weights import match_weights
+from avsf_det.engine.defaults import load_config
 from avsf_det.layers import FrozenBatchNorm3d, fold_batch_norms
 
 from .builders import make_cfg, make_inputs, randomize
 from .test_clip_classifier import make_clips
 
 STAGES = ["pool1", "res2", "res3", "res4"]
+VISUAL = ("slow.", "fast.", "f2s.")
 MODELS = ("ActionDetector", "ClipClassifier")
 
 
@@ -87,7 +93,7 @@ def test_the_visual_part_can_stay_as_it_is():
     cfg.MODEL.AUDIO.DROP_PATHWAY = 0.0
     torch.manual_seed(0)
     model = build_model(cfg).train()
-    visual = ("backbone.slow.", "backbone.fast.", "backbone.f2s.")
+    visual = tuple(f"backbone.{name}" for name in VISUAL)
     learned = {n for n, p in model.named_parameters() if p.requires_grad}
     assert not any(name.startswith(visual) for name in learned)
     assert any(isinstance(m, FrozenBatchNorm3d) for m in model.backbone.slow.modules())
@@ -97,6 +103,52 @@ def test_the_visual_part_can_stay_as_it_is():
     assert {n for n, p in model.named_parameters() if p.grad is not None} == learned
     after = model.state_dict()
     assert all(torch.equal(after[name], x) for name, x in before.items())
+
+
+def saved_bytes(is_fixed: bool) -> dict[str, int]:
+    """Bytes saved for the backward pass of one clip, by stage; the model has its full size."""
+    cfg = load_config("graft/AVA/avsf_r101_8x8_audio.yaml", ["MODEL.SLOWFAST.FREEZE", is_fixed])
+    backbone: Any = build_without_data(cfg).train().backbone
+    weights = {x.untyped_storage()._cdata for x in (*backbone.parameters(), *backbone.buffers())}
+    stage, found = "", {}
+
+    def enter(name: str) -> None:
+        nonlocal stage
+        stage = name
+
+    def save(x: torch.Tensor) -> torch.Tensor:
+        storage = x.untyped_storage()  # views share one; it is kept, so that its address stays its
+        if storage._cdata not in weights:
+            found.setdefault(storage._cdata, (stage, storage))
+        return x
+
+    for pathway, stages in backbone.named_children():
+        for name, module in stages.named_children():
+            module.register_forward_pre_hook(lambda *_, x=f"{pathway}.{name}": enter(x))
+    with torch.device("meta"):
+        clip = {
+            "frames": torch.empty(1, 3, 32, 224, 224),
+            "audio": torch.empty(1, 1, 128, 40),
+            "has_audio": torch.ones(1, dtype=torch.bool),
+        }
+        with torch.autograd.graph.saved_tensors_hooks(save, lambda x: x):
+            backbone(clip)
+    total: Counter[str] = Counter()
+    for name, storage in found.values():
+        total[name] += storage.nbytes()
+    return dict(total)
+
+
+def test_what_is_fixed_saves_nothing_up_to_the_first_audio_lateral():
+    """Behind it Slow keeps what the gradient of the audio passes through: its ReLUs."""
+    fixed, learned = saved_bytes(True), saved_bytes(False)
+    assert {name for name in fixed if name.startswith(VISUAL)} == {"slow.res4", "slow.res5"}
+    assert fixed["slow.res4"] < 0.6 * learned["slow.res4"]
+    audio = [{n: x for n, x in y.items() if not n.startswith(VISUAL)} for y in (fixed, learned)]
+    assert audio[0] == audio[1]
+    # docs/weights.md: 0.43 GiB instead of 1.80.
+    assert sum(fixed.values()) / 2**30 == pytest.approx(0.431, abs=0.01)
+    assert sum(learned.values()) / 2**30 == pytest.approx(1.801, abs=0.02)
 
 
 def test_the_audio_pathway_comes_from_another_file(tmp_path):

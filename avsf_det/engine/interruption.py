@@ -107,6 +107,10 @@ class StopHook(HookBase):
         logger.info(f"{state}. The same command with --resume continues")
         if self.in_iteration:
             comm.synchronize()  # no process ends, and so ends others, before all is written
+        if self.previous and comm.get_world_size() > 1:
+            # srun and torchrun send SIGTERM to the others when the first process has ended. A
+            # process that it kills would change srun's exit code, by which a job is requeued.
+            self.previous[signal.SIGTERM] = signal.SIG_IGN
         raise SystemExit(128 + number)
 
 
@@ -137,4 +141,5 @@ def handled_signals() -> Iterator[None]:
         raise
     finally:
         for number, handler in previous.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) != signal.SIG_IGN:  # see StopHook.stop
+                signal.signal(number, handler)

@@ -13,6 +13,9 @@ from torch import nn
 from avsf_det.engine import interruption
 from avsf_det.engine.finite_loss import FiniteLossTrainer, NonFiniteLossError
 from avsf_det.engine.interruption import StopHook, handled_signals
+from avsf_det.engine.launch import launch
+
+from ..ranks import run_two
 
 
 class Checkpointer:
@@ -107,6 +110,20 @@ def test_a_process_without_training_ends_at_once():
     with pytest.raises(SystemExit) as ended, handled_signals():
         os.kill(os.getpid(), signal.SIGINT)
     assert ended.value.code == 130
+
+
+def stop_one(rank: int) -> tuple[int, int]:
+    """One of two processes gets SIGUSR1, and both a SIGTERM when they have left the training."""
+    trainer = Steps(in_step={2: [signal.SIGUSR1]} if rank == 0 else None)
+    with pytest.raises(SystemExit) as ended, handled_signals():
+        launch(trainer.train, 0, 6, num_gpus=1, on_cpu=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+    return ended.value.code, trainer.steps
+
+
+def test_processes_that_stop_are_not_killed_by_their_launcher(tmp_path):
+    """srun sends SIGTERM to the others as soon as the first process has ended with 138."""
+    assert run_two(stop_one, tmp_path) == [(138, 3)] * 2
 
 
 class Loader(list):

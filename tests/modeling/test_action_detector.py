@@ -12,8 +12,10 @@ from detectron2.utils.events import EventStorage
 from .builders import SIZE, make_cfg, make_inputs, randomize
 
 
-def make_heads(audio: bool = True):
+def make_heads(audio: bool = True, **options):
+    """Heads without dropout; options are keys of MODEL.ROI_ACTION_HEAD."""
     cfg = make_cfg()
+    cfg.MODEL.ROI_ACTION_HEAD.update(options)
     cfg.MODEL.ROI_ACTION_HEAD.DROPOUT = 0.0
     shapes = {"slow_res5": ShapeSpec(channels=3, stride=16), "fast_res5": ShapeSpec(2, stride=16)}
     if audio:
@@ -95,8 +97,7 @@ def test_training_keeps_proposals_that_match_a_ground_truth_box():
 
 
 def test_proposals_without_a_match_may_be_kept_as_persons_without_actions():
-    heads = make_heads()
-    heads.keep_unmatched = True
+    heads = make_heads(KEEP_UNMATCHED=True)
     (target,) = (x["instances"] for x in make_inputs(num_clips=1))
     true = target.gt_boxes.tensor
     boxes = torch.stack([true[1] + 0.5, true[0] + 10.0])  # IoU 0.95, 0.3

@@ -11,6 +11,8 @@ from detectron2.utils.events import EventStorage
 
 from .builders import SIZE, make_cfg, make_inputs, randomize
 
+pytestmark = pytest.mark.usefixtures("few_blocks")
+
 
 def make_heads(audio: bool = True):
     cfg = make_cfg()

@@ -9,6 +9,7 @@ from ava_tools.sync.audio_offset import Windows, align, find_peak
 
 from ...modeling.builders import NUM_FRAMES, NUM_MELS, NUM_TIME_STEPS, make_cfg, randomize
 
+pytestmark = pytest.mark.usefixtures("few_blocks")
 SHIFTS = np.arange(-20, 21)
 
 

@@ -13,7 +13,8 @@ from ava_tools.make_mini_dataset import PLANS
 from ava_tools.mini.annotations import plan_ava
 from avsf_det.evaluation import read_scores, score_clips
 
-from .test_end_to_end import run, write_mini
+from .mini import write_mini
+from .test_end_to_end import run
 
 pytestmark = [
     pytest.mark.xdist_group("clip_recipes"),  # its datasets are made once

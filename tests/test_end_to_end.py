@@ -1,18 +1,16 @@
 """train_net.py as a user runs it: generated videos, a tiny model, one AP; stop and resume."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from ava_tools.mini.annotations import plan_ava
-from ava_tools.mini.dataset_folder import write_planned_video
-from ava_tools.mini.mini_dataset import MiniDataset
 from avsf_det.data import VideoReader
 
 from .commands import ROOT, Done, run_script
+from .mini import write_mini
 
 pytestmark = pytest.mark.xdist_group("end_to_end")  # its dataset is made once
 
@@ -35,20 +33,6 @@ def run(script: str, *arguments: str, datasets: Path, check: bool = True) -> Don
     if check:
         assert done.returncode == 0, done.stdout + done.stderr
     return done
-
-
-def write_mini(folder: Path, planned: MiniDataset, num_rendered: int | None = None) -> None:
-    """Write a generated dataset; only the first videos are rendered, the others are copies."""
-    paths = [folder / name for name in planned.videos]
-    for path in [*paths, *(folder / name for name in planned.annotations)]:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    for i, (path, video) in enumerate(zip(paths, planned.videos.values(), strict=True)):
-        if num_rendered is None or i < num_rendered:
-            write_planned_video(video, path)
-        else:
-            shutil.copy(paths[i % num_rendered], path)
-    for name, text in planned.annotations.items():
-        (folder / name).write_text(text)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ TAKES_CPU_BUILD = [ "$(TORCH)$(CONSTRAINTS)" = torch ] && [ ! -e /proc/driver/nv
 # A file of pip constraints; test-oldest gives one.
 CONSTRAINTS ?=
 PIP := $(if $(CONSTRAINTS),PIP_CONSTRAINT=$(abspath $(CONSTRAINTS))) $(BIN)/python
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+# Writes compiled tests and modules, whatever the variable says: each process compiles what it lacks.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 # Folders whose tests need no trained model and no generated dataset.
 FAST := tests/evaluation tests/layers tests/data/datasets tests/model_zoo tests/test_config.py \
 	tests/test_layering.py tests/test_packaging.py

@@ -3,13 +3,16 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
-from detectron2.utils.logger import setup_logger
+
+# Imports of torch and Detectron2 are in the fixtures: the process of pytest-xdist that starts the
+# others reads this file too, and would begin with seconds of imports that it does not need.
 
 
 @pytest.fixture(autouse=True)
 def loggers_keep_no_stream() -> Iterator[None]:
     """Detectron2's loggers write to the stream that was there first, which pytest then closes."""
+    from detectron2.utils.logger import setup_logger
+
     yield
     for name in ("ava_tools", "avsf_det", "detectron2", "fvcore"):
         logging.getLogger(name).handlers.clear()
@@ -20,9 +23,21 @@ def loggers_keep_no_stream() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def threads_are_restored() -> Iterator[None]:
     """Benchmarks set the number of threads of the whole process."""
+    import torch
+
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def few_blocks() -> Iterator[None]:
+    """Give ResNets of depth 50 four residual blocks instead of 16, where depth does not matter."""
+    from avsf_det.modeling.backbone.resnet3d import BLOCKS_PER_STAGE
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BLOCKS_PER_STAGE, 50, (1, 1, 1, 1))
+        yield
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 the chain of pretraining on Mini-Kinetics and fine-tuning on Mini-AVA."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,16 @@ import pytest
 import torch
 
 from ava_tools.make_mini_dataset import PLANS
-from ava_tools.mini.dataset_folder import write_dataset
+from ava_tools.mini.annotations import plan_ava
 from avsf_det.evaluation import read_scores, score_clips
 
+from .mini import write_mini
 from .test_end_to_end import run
 
-pytestmark = pytest.mark.xdist_group("clip_recipes")  # its datasets are made once
+pytestmark = [
+    pytest.mark.xdist_group("clip_recipes"),  # its datasets are made once
+    pytest.mark.usefixtures("few_blocks"),
+]
 
 TINY = [
     *("MODEL.SLOWFAST.WIDTH", "8", "MODEL.AUDIO.FUSION_WIDTH", "4", "INPUT.MIN_SIZE_TEST", "64"),
@@ -23,7 +28,7 @@ TINY = [
     *("SOLVER.MAX_ITER", "1", "DATALOADER.NUM_WORKERS", "0", "TEST.PRECISE_BN.NUM_ITER", "1"),
 ]
 # Videos to train on and to evaluate on: at least one of each class.
-SIZES = {"ava": (2, 2), "kinetics": (9, 9), "epic": (2, 2), "charades": (8, 8), "ucf": (16, 8)}
+SIZES = {"ava": (2, 1), "kinetics": (9, 9), "epic": (1, 1), "charades": (8, 8), "ucf": (16, 8)}
 SIZES["hmdb"] = (14, 7)
 
 
@@ -31,8 +36,8 @@ SIZES["hmdb"] = (14, 7)
 def datasets(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("datasets")
     for name, (num_train, num_val) in SIZES.items():
-        planned = PLANS[name](num_train=num_train, num_val=num_val, seed=0)
-        write_dataset(root / f"{name}_mini", planned, workers=1)
+        plan = partial(plan_ava, num_shots=1) if name == "ava" else PLANS[name]
+        write_mini(root / f"{name}_mini", plan(num_train, num_val, seed=0), num_rendered=3)
     return root
 
 

@@ -12,6 +12,7 @@ from detectron2.utils.events import EventStorage
 
 from avsf_det import add_avsf_config
 from avsf_det.layers import BatchNormBase
+from avsf_det.modeling.backbone.resnet3d import BLOCKS_PER_STAGE
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
@@ -53,8 +54,14 @@ STEPPED = [path for path in LEAVES if not path.stem.endswith("_audio")]
 
 
 @pytest.mark.parametrize("path", STEPPED, ids=config_id)
-def test_config_builds_and_trains_one_step(path):
+def test_config_builds_and_trains_one_step(path, monkeypatch):
+    """With one block in each stage, behind which a non-local block stands if the config has any."""
+    for depth in BLOCKS_PER_STAGE:
+        monkeypatch.setitem(BLOCKS_PER_STAGE, depth, (1, 1, 1, 1))
     cfg = load(path, *TINY)
+    nonlocal_blocks = cfg.MODEL.SLOWFAST.NONLOCAL
+    for stage in ("RES3", "RES4"):
+        nonlocal_blocks[stage] = nonlocal_blocks[stage] and [0]
     torch.manual_seed(0)
     model = build_model(cfg).train()
     with EventStorage():

@@ -1,6 +1,7 @@
 """Modules that a new interpreter loads on import: heavy ones only where needed."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ OCCASIONAL = {
 }
 
 
-def test_help_of_every_tool_loads_neither_torch_nor_detectron2():
+def test_help_of_every_tool_shows_an_example_and_loads_neither_torch_nor_detectron2():
     """One process asks all tools for help, those that need the least first."""
     tools = [f"ava_tools/{path.name}" for path in (ROOT / "ava_tools").glob("[a-z]*.py")]
     code = (
@@ -35,9 +36,12 @@ def test_help_of_every_tool_loads_neither_torch_nor_detectron2():
     done = subprocess.run(
         [sys.executable, "-c", code, *scripts], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    lines = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("LOADED")]
+    *texts, end = re.split(r"^LOADED (.*)\n", done.stdout, flags=re.M)
+    helps, lines = texts[::2], [line.split() for line in texts[1::2]]
     loaded = {script: set(modules) for script, *modules in lines}
-    assert loaded.keys() == set(scripts) and len(scripts) > 20
+    assert loaded.keys() == set(scripts) and len(scripts) > 20 and not end
+    for script, text in zip(scripts, helps, strict=True):
+        assert Path(script).name in text.split("xample")[-1], script
     for script in scripts:
         assert not loaded[script] & (OCCASIONAL | {"torch", "detectron2", "av"}), script
     assert {"numpy", "pyarrow"} < loaded["ava_tools/get_ava_performance.py"]

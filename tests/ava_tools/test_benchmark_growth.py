@@ -1,11 +1,13 @@
 """The benchmark of long videos makes them by copying packets, and measures processes."""
 
+from multiprocessing import get_context
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
+from ava_tools.benchmarks import growth
 from ava_tools.benchmarks.growth import read_keyframes
 from avsf_det.data import VideoReader
 from avsf_det.data.video.cut import repeat_video
@@ -42,7 +44,9 @@ def test_repeated_video(video: Path):
 
 
 @pytest.mark.skipif(not LINUX, reason="only Linux shows the peak memory of a process")
-def test_videos_are_shared_by_processes(video: Path):
+def test_videos_are_shared_by_processes(video: Path, monkeypatch: pytest.MonkeyPatch):
+    # New interpreters would import torch again, which takes seconds.
+    monkeypatch.setattr(growth, "get_context", lambda method: get_context("fork"))
     rate, peak = read_keyframes([video, video.with_name("part.mp4")], seconds=2, processes=2)
     assert rate > 0
     assert 50 < peak < 10000

@@ -1,30 +1,33 @@
 """Interleaved timing, tables and plots."""
 
-import time
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from ava_tools.benchmarks import measure
 from ava_tools.benchmarks.display import Panel, format_table, plot_growth
 from ava_tools.benchmarks.measure import describe_hardware, read_peak_memory, time_interleaved
 
 LINUX = Path("/proc/self/status").exists()
 
 
-def test_rounds_are_interleaved_and_warm_ups_do_not_count():
+def test_rounds_are_interleaved_and_warm_ups_do_not_count(monkeypatch):
     calls = []
-    pauses = {"a": iter([0.05, 0.0, 0.0, 0.0]), "b": iter([0.0, 0.03, 0.0, 0.03])}
+    durations = {"a": iter([5.0, 1.0, 1.0, 1.0]), "b": iter([0.0, 3.0, 0.0, 3.0])}
+    now = 0.0
 
     def call(name):
+        nonlocal now
         calls.append(name)
-        time.sleep(next(pauses[name]))
+        now += next(durations[name])
 
-    seconds = time_interleaved({name: lambda name=name: call(name) for name in "ab"}, repeats=3)
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: now)
+    seconds = time_interleaved({name: partial(call, name) for name in "ab"}, repeats=3)
 
     assert calls == ["a", "b"] * 4
-    assert seconds["a"] < 0.05  # its warm-up alone was slow
-    assert seconds["b"] >= 0.03  # the median of three
+    assert seconds == {"a": 1, "b": 3}  # medians without the warm-up
 
 
 def test_hardware_names_cores_and_versions():

@@ -6,16 +6,45 @@ from detectron2.config import get_cfg
 
 from ava_tools.benchmark import main
 from ava_tools.benchmarks import model, model_variants
-from ava_tools.benchmarks.model_variants import PEER, Bench
+from ava_tools.benchmarks.model_variants import (
+    MATRIX,
+    PEER,
+    SMALL_MATRIX,
+    Bench,
+    _matmul_rate,
+    matmul_rates,
+)
 from avsf_det import add_avsf_config
-from avsf_det.modeling.backbone.resnet3d import BLOCKS_PER_STAGE
 
+pytestmark = pytest.mark.usefixtures("few_blocks")
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 @pytest.fixture(autouse=True)
-def small_matrix(monkeypatch):
-    monkeypatch.setattr(model_variants, "MATRIX", 512)
+def rates(monkeypatch):
+    """Number formats, which the tools choose by measured speed, are the same on all machines."""
+    rates = {torch.float32: 1e9}
+    monkeypatch.setattr(model_variants, "matmul_rates", lambda device: rates)
+    return rates
+
+
+@pytest.mark.parametrize("half_rate", [0.5, 2.0])
+def test_bfloat16_is_measured_where_it_is_faster_in_small_products(monkeypatch, half_rate):
+    def rate(dtype, size, device):
+        sizes.append((dtype, size))
+        return 1.0 if dtype == torch.float32 else half_rate
+
+    sizes = []
+    monkeypatch.setattr(model_variants, "_matmul_rate", rate)
+    found = matmul_rates.__wrapped__(torch.device("cpu"))
+    dtypes = [torch.float32, torch.bfloat16]
+    expected = dtypes[: 2 if half_rate > 1 else 1]
+    assert list(found) == expected
+    assert sizes == [(x, SMALL_MATRIX) for x in dtypes] + [(x, MATRIX) for x in expected]
+
+
+def test_rate_of_matrix_products():
+    assert _matmul_rate(torch.float32, 64, torch.device("cpu")) > 0
 
 
 def read_config(name: str):
@@ -66,15 +95,18 @@ def test_every_variant_has_the_same_weights():
     assert len(plain.output()) == 2
 
 
-def test_table_of_a_gpu_on_a_cpu(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(BLOCKS_PER_STAGE, 50, (1, 1, 1, 1))
+def test_table_of_a_gpu_on_a_cpu(tmp_path, capsys, rates):
+    rates[torch.bfloat16] = 2e9
     table = tmp_path / "table.md"
     sizes = ("--crop", "32", "--clips", "1", "--repeats", "1", "--output", str(table))
+    sizes += ("--seconds", "100000")
     assert main(["cuda", "--configs", "mini/avsf_mini.yaml", *sizes]) == 0
     text = table.read_text()
     assert text in capsys.readouterr().out
     rows = [line.split("|") for line in text.splitlines() if "mini/avsf_mini" in line]
-    assert [row[2].strip() for row in rows[:2]] == ["float32", "float32, channels last"]
+    names = [row[2].strip() for row in rows]
+    assert names[:2] == ["float32", "float32, channels last"]
+    assert {"bfloat16", "bfloat16, channels last"} <= set(names)
     assert all(float(row[3]) > 0 and float(row[6]) > 0 for row in rows)
 
 

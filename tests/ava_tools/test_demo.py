@@ -15,6 +15,7 @@ from avsf_det.engine import Trainer, predictor
 from ..engine import actions
 from .action_demo.test_camera import Camera
 
+pytestmark = pytest.mark.usefixtures("few_blocks")
 PERSON = np.array([[0.25, 0.25, 0.75, 0.75, 0.9]], np.float32)
 
 LIMIT = ("--score-threshold", "0.8")  # as DATASETS.PROPOSAL_MIN_SCORE_TEST

@@ -5,7 +5,6 @@ from detectron2.modeling import build_model
 
 from ava_tools import export_model as tool
 from ava_tools.inference import checked_export
-from avsf_det.modeling.backbone.resnet3d import BLOCKS_PER_STAGE
 
 CONFIG = "configs/mini/avsf_kinetics_mini.yaml"
 # The Audio pathway alone, which is quick to export.
@@ -13,8 +12,7 @@ TINY = ("MODEL.SLOWFAST.WIDTH", "8", "MODEL.BACKBONE.NAME", "build_audio_backbon
 
 
 @pytest.fixture
-def arguments(tmp_path, monkeypatch):
-    monkeypatch.setitem(BLOCKS_PER_STAGE, 50, (1, 1, 1, 1))
+def arguments(tmp_path, few_blocks):
     weights = ["MODEL.WEIGHTS", str(tmp_path / "weights.pth")]
     cfg = tool.load_config(CONFIG, [*TINY, *weights])
     torch.save({"model": build_model(cfg).state_dict()}, weights[1])

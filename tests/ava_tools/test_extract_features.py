@@ -4,7 +4,6 @@ import torch
 from detectron2.modeling import build_model
 
 from ava_tools import extract_features as tool
-from avsf_det.modeling.backbone.resnet3d import BLOCKS_PER_STAGE
 
 from ..media import tone, write_video
 
@@ -12,9 +11,8 @@ TINY = ("MODEL.SLOWFAST.WIDTH", "8", "INPUT.MIN_SIZE_TEST", "32", "MODEL.DEVICE"
 
 
 @pytest.fixture
-def arguments(tmp_path, monkeypatch):
+def arguments(tmp_path, few_blocks):
     """Arguments: a detector with random weights; videos a, with audio, and b; a broken one."""
-    monkeypatch.setitem(BLOCKS_PER_STAGE, 50, (1, 1, 1, 1))
     (tmp_path / "in" / "more").mkdir(parents=True)
     write_video(tmp_path / "in" / "a.mp4", num_frames=40, fps=10, sound=tone(500, 4, 48000))
     write_video(tmp_path / "in" / "more" / "b.mp4", num_frames=30, fps=10)

@@ -2,8 +2,10 @@
 
 import csv
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import av
@@ -57,7 +59,11 @@ def solo(modes: PairModes, actions: tuple[str, str], arms: str) -> VideoPlan:
 @pytest.fixture(scope="module")
 def mini(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     output = tmp_path_factory.mktemp("datasets") / "ava_mini"
-    return output, write_dataset(output, plan_ava(2, 1, num_shots=2), workers=2)
+    arguments = ["--num-train", "2", "--num-val", "1", "--workers", "2", "--output", str(output)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PLANS, "ava", partial(plan_ava, num_shots=2))
+        assert main(arguments) == 0
+    return output, json.loads((output / "manifest.json").read_text())["annotations_sha256"]
 
 
 def test_writes_the_files_of_an_ava_data_set(mini: tuple[Path, dict[str, str]]):

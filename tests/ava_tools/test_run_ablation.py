@@ -38,7 +38,8 @@ class ServedTraining:
 
     def __init__(self, command: list, stdout: IO[str], **_) -> None:
         script = str(Path(command[1]).relative_to(ROOT))
-        done = run_script(script, *map(str, command[2:]), environment=os.environ)
+        arguments = map(str, command[2:])
+        done = run_script(script, *arguments, environment=os.environ, few_blocks=True)
         stdout.write(done.stdout + done.stderr)
         self.returncode = done.returncode
 
@@ -247,13 +248,17 @@ def write_clips(folder: Path) -> None:
             write_video(path, num_frames=75, sound=tone(440, 2.5, 48000))
 
 
-def test_trains_for_real(tmp_path, monkeypatch):
-    """Two iterations of the Audio pathway."""
+@pytest.fixture
+def served(tmp_path, monkeypatch) -> None:
     served = SimpleNamespace(Popen=ServedTraining, STDOUT=subprocess.STDOUT)
     monkeypatch.setattr(training_runs, "subprocess", served)
-    write_clips(tmp_path / "kinetics_mini")
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def test_trains_for_real(tmp_path, monkeypatch, served):
+    """Two iterations of the Audio pathway."""
+    write_clips(tmp_path / "kinetics_mini")
     audio = {"audio": ablation.ABLATIONS["fusion"][0]["audio"]}
     monkeypatch.setitem(ablation.ABLATIONS, "drop_pathway", (audio, {}))
     options = ("SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "2", "DATALOADER.NUM_WORKERS", "0")
@@ -263,11 +268,9 @@ def test_trains_for_real(tmp_path, monkeypatch):
     assert result["iterations"] == [2]
 
 
-def test_pretrains_for_real(tmp_path, monkeypatch):
+def test_pretrains_for_real(tmp_path, monkeypatch, served):
     """Training and evaluation write into one metrics file."""
     write_clips(tmp_path / "places_mini")
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setitem(ablation.ABLATIONS, "curriculum", ({"easy_first": ()}, {}))
     options = ("SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "2", "DATALOADER.NUM_WORKERS", "0")
     width = ("MODEL.SLOWFAST.WIDTH", "8", "TEST.PRECISE_BN.NUM_ITER", "2")

@@ -21,6 +21,7 @@ from avsf_det.data import ClipReader
 
 from ..media import read_number, tone, write_video
 
+pytestmark = pytest.mark.usefixtures("few_blocks")
 MINI = Path(__file__).resolve().parents[2] / "configs" / "mini" / "avsf_ssl_mini.yaml"
 FPS, RATE = 20, 16000
 SECONDS, CLIP_SEC = 4, 0.8

@@ -12,6 +12,10 @@ from pathlib import Path
 import torch
 from detectron2.utils.env import setup_custom_environment
 
+from ava_tools.mini.annotations import plan_ava
+from avsf_det.modeling.backbone.resnet3d import BLOCKS_PER_STAGE
+
+from ..mini import write_mini
 from .blocks import blocks_of, commands_of, files_of
 
 DEMO = Path("output/demo/avsf")
@@ -20,8 +24,12 @@ FEW = ("SOLVER.BASE_LR", "1e-9", "SOLVER.IMS_PER_BATCH", "2", "DATASETS.TEST", "
 
 
 def prepare() -> None:
-    """Make the files of `make demo` and of a person detector, with a few videos and steps."""
-    run(["ava_tools/make_mini_dataset.py", "--num-train", "1", "--num-val", "2", "--workers", "1"])
+    """Make the files of `make demo` and of a person detector, with a few videos and steps.
+
+    All action detectors of this process have few residual blocks.
+    """
+    BLOCKS_PER_STAGE[50] = (1, 1, 1, 1)
+    write_mini(Path("datasets/ava_mini"), plan_ava(1, 2, num_shots=1))
     for name in ("avsf_mini", "person_mini"):
         config = f"configs/mini/{name}.yaml"
         run(["train_net.py", "--config-file", config, "SOLVER.MAX_ITER", "1", *FEW])

@@ -12,6 +12,7 @@ from avsf_det.engine.defaults import load_config
 from avsf_det.structures import ConfigError
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+FILES = sorted(CONFIGS.rglob("*.yaml"))
 MINI = CONFIGS / "mini" / "avsf_mini.yaml"
 # Any text.
 FREE = {"MODEL.PERSON_DETECTOR.WEIGHTS", "MODEL.AUDIO.WEIGHTS"}
@@ -94,7 +95,7 @@ def test_a_value_out_of_its_range_is_named_with_the_range(key):
     assert key.rpartition(".")[2] in message and len(message) <= 300 and "\n" not in message
 
 
-@pytest.mark.parametrize("path", CONFIGS.rglob("*.yaml"), ids=lambda p: str(p.relative_to(CONFIGS)))
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONFIGS)))
 def test_shipped_configs_pass_and_are_read_as_detectron2_reads_them(path):
     notes = []
     theirs = get_cfg()

@@ -14,6 +14,7 @@ from avsf_det.engine import NegativeCurriculumHook, Trainer
 
 from ..modeling.builders import make_cfg, make_inputs
 
+pytestmark = pytest.mark.usefixtures("few_blocks")
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 NUM_CLIPS, SWITCH, MAX_ITER = 4, 3, 6
 

@@ -7,22 +7,17 @@ from detectron2.modeling import build_model
 
 from avsf_det.data import KeyframeMapper, SegmentMapper
 from avsf_det.engine.feature_extractor import FeatureError, FeatureExtractor, clip_middles
-from avsf_det.modeling.backbone.resnet3d import BLOCKS_PER_STAGE
 from avsf_det.structures import AVSFError
 
 from ..media import tone, write_video
 from ..modeling.builders import make_cfg, randomize
 
+pytestmark = pytest.mark.usefixtures("few_blocks")
 PERSONS = {
     1.0: np.array([[0.1, 0.1, 0.6, 0.9, 0.9], [0.5, 0.2, 1.0, 1.0, 0.8]], np.float32),
     1.5: np.zeros((0, 5), np.float32),
     0.5: np.array([[0, 0, 0.5, 1, 1]], np.float32),
 }
-
-
-@pytest.fixture(autouse=True)
-def few_blocks(monkeypatch):
-    monkeypatch.setitem(BLOCKS_PER_STAGE, 50, (1, 1, 1, 1))
 
 
 @pytest.fixture(scope="module")

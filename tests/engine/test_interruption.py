@@ -91,6 +91,7 @@ class Start(HookBase):
 
 def test_a_second_interrupt_ends_the_process_at_once(monkeypatch):
     killed = []
+    monkeypatch.setattr(interruption, "SAME_SIGNAL_SEC", 1000)
     trainer = Steps(in_step={1: [signal.SIGINT] * 3})
     with pytest.raises(SystemExit):  # at once again: the same Ctrl-C
         trainer.train(0, 6)

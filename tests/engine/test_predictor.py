@@ -15,6 +15,7 @@ from avsf_det.structures import AVSFError
 from ..media import read_number, write_video
 from . import actions
 
+pytestmark = pytest.mark.usefixtures("few_blocks")
 PERSON = np.array([[0.1, 0.1, 0.5, 0.9, 0.9]], np.float32)
 FIELDS = ("scores", "pred_classes", "action_scores")
 

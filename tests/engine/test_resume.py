@@ -7,6 +7,8 @@ import pytest
 from . import actions
 from .training import MAX_ITER, RaiseAt, differences, make_training, read_state, run
 
+pytestmark = pytest.mark.usefixtures("few_blocks")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

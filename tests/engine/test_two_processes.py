@@ -17,6 +17,8 @@ from ..ranks import run_two
 from . import actions
 from .training import differences, make_training
 
+pytestmark = pytest.mark.usefixtures("few_blocks")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

@@ -3,6 +3,7 @@ import json
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -33,36 +34,44 @@ def files(tmp_path: Path) -> list[str]:
     return args
 
 
-def run(*args: str, cwd: Path) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, str(TOOL), *args], cwd=cwd, capture_output=True, text=True
-    )
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture) -> Callable[..., tuple[int, str, str]]:
+    """Return a function that runs the tool; -> exit code, stdout, stderr."""
+
+    def run_tool(*args: str) -> tuple[int, str, str]:
+        try:
+            code = get_ava_performance.main(list(args))
+        except SystemExit as end:
+            code = end.code
+        return code, *capsys.readouterr()
+
+    return run_tool
 
 
-def test_table_and_json(files: list[str], tmp_path: Path) -> None:
-    done = run(*files, cwd=tmp_path)
-    assert done.returncode == 0 and done.stderr == ""
+def test_table_and_json(files: list[str], run: Callable) -> None:
+    code, out, err = run(*files)
+    assert code == 0 and err == ""
     # "sit" has a detection on an unknown keyframe above the right one; "talk" is right.
-    assert "mAP@0.5 of 2 classes with ground truth, of 2: 0.750000" in done.stdout
-    assert "excluded keyframes: 1" in done.stdout
-    table = run(*files, "--intervals", cwd=tmp_path).stdout
+    assert "mAP@0.5 of 2 classes with ground truth, of 2: 0.750000" in out
+    assert "excluded keyframes: 1" in out
+    table = run(*files, "--intervals")[1]
     # Per sample, one keyframe each or one of both twice: AP of "talk" is 1 whenever it is drawn.
     assert "talk 1.000 to 1.000, 1 boxes: too few to say" in table
     assert "200 bootstrap samples of keyframes" in table
-    line = json.loads(run(*files, "--json", cwd=tmp_path).stdout)
+    line = json.loads(run(*files, "--json")[1])
     assert line["per_class"] == {"1": 0.5, "3": 1} and line["mAP"] == 0.75
     assert line["per_class_by_name"] == {"sit": 0.5, "talk": 1}
     assert line["protocol"] == "default" and line["counts"]["matched_boxes"] == 2
-    line = json.loads(run(*files, "--json", "--protocol", "activitynet", cwd=tmp_path).stdout)
+    line = json.loads(run(*files, "--json", "--protocol", "activitynet")[1])
     assert line["per_class"] == {"1": 1, "3": 0.5}
 
 
-def test_errors_are_one_line(files: list[str], tmp_path: Path) -> None:
+def test_errors_are_one_line(files: list[str], run: Callable) -> None:
     Path(files[5]).write_text("v,902,.1,.1,.5\n")
-    done = run(*files, cwd=tmp_path)
-    assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr.count("\n") == 1 and "det.csv:1: 5 columns" in done.stderr
-    assert run("-l", "x", cwd=tmp_path).returncode == 2
+    code, out, err = run(*files)
+    assert code == 1 and out == ""
+    assert err.count("\n") == 1 and "det.csv:1: 5 columns" in err
+    assert run("-l", "x")[0] == 2
 
 
 def test_needs_neither_torch_nor_detectron2(files: list[str], tmp_path: Path) -> None:
@@ -97,9 +106,9 @@ def test_scoring_of_arrays_needs_neither_torch_nor_detectron2(
     assert float(done.stdout) == 0.5  # 0.5 and 0.5: nothing is excluded here
 
 
-def test_help_shows_an_example(tmp_path: Path) -> None:
-    done = run("--help", cwd=tmp_path)
-    assert done.returncode == 0 and "examples:" in done.stdout
+def test_help_shows_an_example(run: Callable) -> None:
+    code, out, _ = run("--help")
+    assert code == 0 and "examples:" in out
 
 
 # Files of other projects ----------------------------------------------------

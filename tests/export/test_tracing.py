@@ -15,14 +15,10 @@ from avsf_det.export import (
     make_inputs,
 )
 from avsf_det.layers import fold_batch_norms
-from avsf_det.modeling.backbone.resnet3d import BLOCKS_PER_STAGE
 
 from ..modeling.builders import NUM_FRAMES, NUM_MELS, NUM_TIME_STEPS, SIZE, make_cfg, randomize
 
-
-@pytest.fixture(autouse=True)
-def few_blocks(monkeypatch):
-    monkeypatch.setitem(BLOCKS_PER_STAGE, 50, (1, 1, 1, 1))
+pytestmark = pytest.mark.usefixtures("few_blocks")
 
 
 def build(cfg) -> TensorModel:

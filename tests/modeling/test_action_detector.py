@@ -11,6 +11,8 @@ from detectron2.utils.events import EventStorage
 
 from .builders import SIZE, make_cfg, make_inputs, randomize
 
+pytestmark = pytest.mark.usefixtures("few_blocks")
+
 
 def make_heads(audio: bool = True, **options):
     """Heads without dropout; options are keys of MODEL.ROI_ACTION_HEAD."""

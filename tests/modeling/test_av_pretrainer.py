@@ -12,6 +12,7 @@ from avsf_det.modeling.meta_arch.av_pretrainer import rotate
 
 from .builders import make_cfg, make_inputs, randomize
 
+pytestmark = pytest.mark.usefixtures("few_blocks")
 LEVELS = ("res3", "res4", "res5")
 NAMES = ("visual", "audio", "audio_negative")
 

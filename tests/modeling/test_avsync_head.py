@@ -13,6 +13,7 @@ from avsf_det.modeling.backbone.fusion import SyncTap
 
 from .builders import make_cfg, make_inputs, randomize
 
+pytestmark = pytest.mark.usefixtures("few_blocks")
 LEVELS = ("res3", "res4", "res5")
 
 

@@ -12,6 +12,8 @@ from avsf_det.structures import AVSFError
 
 from .builders import make_cfg, make_inputs, randomize
 
+pytestmark = pytest.mark.usefixtures("few_blocks")
+
 
 def make_head(**kwargs) -> ClipHead:
     args = dict(in_channels=5, num_classes={"action": 3}, loss="softmax", dropout=0.0, window=2)

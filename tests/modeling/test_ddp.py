@@ -11,7 +11,10 @@ from detectron2.utils.events import EventStorage
 from .builders import make_cfg, randomize
 from .test_clip_classifier import make_clips
 
-pytestmark = pytest.mark.xdist_group("ddp")  # its processes are started once
+pytestmark = [
+    pytest.mark.xdist_group("ddp"),  # its processes are started once
+    pytest.mark.usefixtures("few_blocks"),
+]
 KEPT, DROPPED = 1, 0  # seeds whose first draw is above and below the rate
 CASES = ((KEPT, KEPT), (DROPPED, DROPPED), (DROPPED, KEPT))  # seeds of the two processes
 SETTINGS = (("a_fs",), ("a_f_s",), ("a_fs", True), ("a_fs", False, True))  # arguments of make_model
@@ -56,10 +59,11 @@ def run_rank(rank: int, folder: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory) -> dict[tuple, list[dict[str, torch.Tensor]]]:
+def results(tmp_path_factory, few_blocks) -> dict[tuple, list[dict[str, torch.Tensor]]]:
     """Gradients of two processes, which are started once: settings -> those of each case."""
     folder = tmp_path_factory.mktemp("ranks")
-    mp.spawn(run_rank, args=(str(folder),), nprocs=2)
+    # New interpreters would import torch again, which takes seconds.
+    mp.start_processes(run_rank, args=(str(folder),), nprocs=2, start_method="fork")
     return torch.load(folder / "gradients.pth")
 
 

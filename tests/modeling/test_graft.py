@@ -17,6 +17,7 @@ from avsf_det.layers import FrozenBatchNorm3d, fold_batch_norms
 from .builders import make_cfg, make_inputs, randomize
 from .test_clip_classifier import make_clips
 
+pytestmark = pytest.mark.usefixtures("few_blocks")
 STAGES = ["pool1", "res2", "res3", "res4"]
 VISUAL = ("slow.", "fast.", "f2s.")
 MODELS = ("ActionDetector", "ClipClassifier")

@@ -8,6 +8,8 @@ from avsf_det.layers import NonLocalBlock
 
 from .builders import add_negatives, make_cfg, make_features, randomize
 
+pytestmark = pytest.mark.usefixtures("few_blocks")
+
 
 @pytest.fixture
 def avslowfast():

@@ -10,10 +10,9 @@ from torch import distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from avsf_det.modeling.backbone.resnet3d import BLOCKS_PER_STAGE
-
 from .builders import SIZE, add_negatives, make_cfg, make_features, make_inputs, randomize
 
+pytestmark = pytest.mark.usefixtures("few_blocks")
 ARCHITECTURES = ("ActionDetector", "ClipClassifier", "AVPretrainer")
 
 
@@ -158,7 +157,6 @@ def test_the_backbone_compiles_to_one_graph(compile_eagerly, training):
 
 def test_compiled_models_train_distributed(compile_eagerly, monkeypatch, tmp_path):
     """DistributedDataParallel makes dynamo split the graph by the buckets of gradients."""
-    monkeypatch.setitem(BLOCKS_PER_STAGE, 50, (1, 1, 1, 1))
     monkeypatch.setattr(dist, "_DEFAULT_FIRST_BUCKET_BYTES", 1000)
     options = ("MODEL.AVSYNC.ENABLED", False, "MODEL.BACKBONE.NAME", "build_slow_backbone")
     backbone = make_model("ClipClassifier", *options, "MODEL.COMPILE", True).backbone.train()

@@ -183,7 +183,7 @@ class ClipModel(nn.Module):
         if name not in batched_inputs[0]:
             return {name: None, f"has_{name}": None}
         audio = self._stack([x[name] for x in batched_inputs])
-        has = self._stack([torch.tensor(x[f"has_{name}"]) for x in batched_inputs])
+        has = self._stack([torch.as_tensor(x[f"has_{name}"]) for x in batched_inputs])
         return {name: (audio - self.audio_mean) / self.audio_std, f"has_{name}": has}
 
     def _normalize_frames(self, frames: torch.Tensor) -> torch.Tensor:

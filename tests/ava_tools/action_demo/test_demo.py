@@ -15,6 +15,7 @@ from ...engine import actions
 from ...media import tone, write_video
 from .test_camera import Camera
 
+pytestmark = pytest.mark.usefixtures("few_blocks")
 PERSON = np.array([[0.25, 0.25, 0.75, 0.75, 0.9]], np.float32)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 
-from avsf_det.checkpoint.safe_checkpointer import FINAL, TAG
+from avsf_det.checkpoint.checkpointer import FINAL, TAG
 from avsf_det.structures import ConfigError
 
 from .config_file import read_options

@@ -34,7 +34,8 @@ def link_persons(seconds: Sequence[float], boxes: Sequence[np.ndarray]) -> list[
         from trackers import ByteTrackTracker
     except ImportError as error:
         raise AVSFError(
-            f"ids of persons need the library 'trackers' ({error}): pip install trackers"
+            f"ids of persons need the library 'trackers' ({error}): pip install --no-deps trackers "
+            "supervision, and pip install 'avsf_det[timeline]'"
         ) from None
     tracker = ByteTrackTracker(
         lost_track_buffer=round(30 * LOST_SEC),  # at the library's 30 frames per second

@@ -2,16 +2,17 @@
 
 import csv
 import json
+import sys
 
 import numpy as np
 import pytest
 
-pytest.importorskip("trackers", reason="needs pip install --no-deps trackers supervision")
-
 from ava_tools import timeline as tool
+from ava_tools.timelines import pipeline
 from ava_tools.timelines.exchange import read_boris
 from ava_tools.timelines.tracking import link_persons
 from avsf_det.engine import predictor
+from avsf_det.structures import AVSFError
 
 from ..engine import actions
 
@@ -24,6 +25,7 @@ def walking(second: float) -> np.ndarray:
 
 
 def test_ids_along_a_video():
+    pytest.importorskip("trackers", reason="needs pip install --no-deps trackers supervision")
     seconds = [k / 5 for k in range(20)]
     ids = link_persons(seconds, [walking(s).astype(float) for s in seconds])
     assert all(found[0] == 0 for found in ids)
@@ -36,8 +38,18 @@ def test_ids_along_a_video():
     assert link_persons([], []) == []
 
 
+def test_a_missing_tracker_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "trackers", None)
+    with pytest.raises(AVSFError, match="pip install --no-deps trackers"):
+        link_persons([], [])
+
+
 @pytest.fixture
 def run(tmp_path, monkeypatch):
+    # The walker is always the first box. The tracker itself is tested above.
+    monkeypatch.setattr(
+        pipeline, "link_persons", lambda seconds, boxes: [np.arange(len(b)) for b in boxes]
+    )
     actions.make_dataset(tmp_path)
     cfg = actions.make_model(tmp_path)
     cfg.OUTPUT_DIR = str(tmp_path)

@@ -13,7 +13,7 @@ from avsf_det.data import VideoDecodeError, VideoReader
 from avsf_det.data.datasets.ava import register_ava_csv
 from avsf_det.data.datasets.clip_csv import load_clip_csv
 from avsf_det.data.datasets.kinetics import load_kinetics, load_kinetics_classes
-from avsf_det.data.video import formats
+from avsf_det.data.video import open_file
 from avsf_det.engine import predictor
 from avsf_det.engine.config_file import read_config_file
 from avsf_det.engine.defaults import load_config, load_weights
@@ -66,7 +66,7 @@ def test_a_video_of_http_is_read_by_ranges(tmp_path):
 
 
 def test_a_server_that_does_not_answer_ends_in_an_error(monkeypatch):
-    monkeypatch.setattr(formats, "TIMEOUT_SEC", 0.3)
+    monkeypatch.setattr(open_file, "TIMEOUT_SEC", 0.3)
     monkeypatch.setattr(addresses, "TIMEOUT_SEC", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/a"

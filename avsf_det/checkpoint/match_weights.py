@@ -25,7 +25,10 @@ UNCOUNTED = "num_batches_tracked"  # not in all formats and without effect
 
 @dataclass(frozen=True)
 class LoadReport:
-    """Result of loading the weights of a file, by names of the model's tensors."""
+    """Result of loading the weights of a file, by names of the model's tensors.
+
+    Its checks raise a CheckpointError.
+    """
 
     matched: tuple[str, ...]  # loaded unchanged
     adapted: Mapping[str, str]  # loaded after a change, to the change
@@ -37,9 +40,6 @@ class LoadReport:
         """Check that the fraction ``min_matched`` of the backbone's tensors, 0..1, was loaded.
 
         Non-local blocks that the file (``source``) lacks do not count.
-
-        Raises:
-            CheckpointError: a smaller fraction was loaded.
         """
         missing = [name for name in self.missing if not re.match(NONLOCAL, name)]
         not_loaded = [n for n in (*missing, *self.misshaped) if n.startswith("backbone.")]
@@ -72,9 +72,6 @@ class LoadReport:
 
         ``part`` is "model", or "backbone" for results that no head takes part in. Names with the
         prefixes ``without`` do not count.
-
-        Raises:
-            CheckpointError: a tensor is missing or has another shape.
         """
         prefix = "" if part == "model" else f"{part}."
         # Two shapes say more than a missing name: they come first.

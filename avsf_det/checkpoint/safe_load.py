@@ -119,11 +119,8 @@ def _load_zip(file: BinaryIO, size: int) -> object:
     with zipfile.ZipFile(file) as archive:
         entries = _check_entries(archive.infolist(), size)
         (root,) = {n.partition("/")[0] for n in entries if re.fullmatch(r"[^/]+/data\.pkl", n)}
-        order = "little"  # of the bytes of a number; files before PyTorch 2.1 do not say
-        if f"{root}/byteorder" in entries:
-            order = archive.read(f"{root}/byteorder").decode()
-        if order not in ("little", "big"):
-            raise ValueError(f"bytes in the order {order[:20]!r}")
+        if f"{root}/byteorder" in entries:  # files before PyTorch 2.1 do not say
+            _check_byte_order(archive.read(f"{root}/byteorder").decode())
         storages: dict[str, torch.UntypedStorage] = {}
 
         def read_storage(key: str, dtype: torch.dtype, nbytes: int) -> torch.UntypedStorage:
@@ -132,8 +129,6 @@ def _load_zip(file: BinaryIO, size: int) -> object:
                 with archive.open(f"{root}/data/{key}") as entry:
                     _read_into(storage, entry)  # its end compares the checksum
                     entry.read(1)
-                if order != sys.byteorder:
-                    storage.byteswap(dtype)
                 storages[key] = storage
             if storages[key].nbytes() != nbytes:
                 raise ValueError(f"storage {key} of {storages[key].nbytes()} bytes, not {nbytes}")
@@ -171,7 +166,7 @@ def _load_legacy(file: BinaryIO, size: int) -> object:
 
     if load_next() != torch.serialization.MAGIC_NUMBER or load_next() != LEGACY_PROTOCOL:
         raise ValueError("another protocol")
-    order = "little" if load_next().get("little_endian", True) else "big"
+    _check_byte_order("little" if load_next().get("little_endian", True) else "big")
     storages: dict[str, torch.UntypedStorage] = {}
     dtypes: dict[str, torch.dtype] = {}
 
@@ -188,12 +183,15 @@ def _load_legacy(file: BinaryIO, size: int) -> object:
         if count * dtypes[key].itemsize != storages[key].nbytes():
             raise ValueError(f"storage {key[:20]} of {count} elements has another size")
         _read_into(storages[key], file)
-        if order != sys.byteorder:
-            storages[key].byteswap(dtypes[key])
         del dtypes[key]
     if dtypes:
         raise EOFError(f"{len(dtypes)} storages are missing")
     return data
+
+
+def _check_byte_order(order: str) -> None:
+    if order != sys.byteorder:
+        raise ValueError(f"bytes in the order {order[:20]!r}, unlike those of this machine")
 
 
 def _read_into(storage: torch.UntypedStorage, file: Any) -> None:

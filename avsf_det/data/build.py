@@ -4,29 +4,31 @@ A dataset has keyframes with person boxes, or clips with classes. From either co
 (contract 1 of docs/design.md), and a mapper turns each into a model input (contract 2).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable
 from functools import partial
-from itertools import groupby, islice
 
 import numpy as np
 from detectron2.config import CfgNode
-from detectron2.data import (
-    DatasetCatalog,
-    DatasetFromList,
-    DatasetMapper,
-    build_detection_train_loader,
-)
+from detectron2.data import DatasetCatalog, DatasetFromList, DatasetMapper
 from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
-from torch.utils.data import Dataset, Sampler, get_worker_info
+from torch.utils.data import Dataset
 
 from ..structures import AVSFError, ConfigError
 from ..structures.ava_csv import read_person_boxes
 from .checks import check_not_empty, check_num_classes, check_tasks, has_keyframes
+from .clip_reader import BadClipReplacer
 from .datasets.annotation_files import without_garbage_collection
 from .keyframe_images import register_keyframe_images
-from .keyframe_mapper import KeyframeMapper
-from .loader import BadClipReplacer, ClipItems, ClipLoader, ClipStream, TrainLoader, WorkerBoard
+from .keyframe_mapper import KeyframeMapper, VideoOrderSampler
+from .loader import (
+    ClipItems,
+    ClipLoader,
+    ClipStream,
+    TrainLoader,
+    WorkerBoard,
+    build_training_sampler,
+)
 from .proposals import attach_person_boxes, attach_test_boxes
 from .segment_mapper import SegmentMapper
 from .transforms import SequentialReader, build_clip_augmentations
@@ -95,34 +97,13 @@ def _build_train_loader(
     workers = cfg.DATALOADER.NUM_WORKERS
     return TrainLoader(
         ClipItems(dataset, mapper, WorkerBoard(workers)),
-        partial(_build_sampler, cfg, dataset),
+        partial(build_training_sampler, cfg, dataset),
         seed=cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed(),
         batch_size=batch_size,
         num_workers=workers,
         timeout=cfg.DATALOADER.TIMEOUT_SEC,
         groups=groups,
     )
-
-
-def _build_sampler(cfg: CfgNode, dataset: DatasetFromList, seed: int) -> Iterable[int]:
-    """Build the sampler DATALOADER.SAMPLER_TRAIN of Detectron2 with a seed."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    # Releases of Detectron2 after 0.6 seed some samplers with SEED, 0.6 and the other samplers
-    # with a draw of NumPy.
-    cfg.SEED, cfg.DATALOADER.ASPECT_RATIO_GROUPING, cfg.DATALOADER.NUM_WORKERS = seed, False, 0
-    state = np.random.get_state()
-    np.random.seed(seed)
-    try:
-        loader = build_detection_train_loader(cfg, dataset=dataset, mapper=dict)
-    except (ValueError, KeyError, AssertionError) as error:
-        name = cfg.DATALOADER.SAMPLER_TRAIN
-        raise AVSFError(
-            f"DATALOADER.SAMPLER_TRAIN '{name}' cannot be used with this dataset: {error!r}"
-        ) from None
-    finally:
-        np.random.set_state(state)
-    return loader.dataset.sampler
 
 
 def _training_keyframes(cfg: CfgNode) -> list[dict]:
@@ -223,11 +204,7 @@ def keyframes_to_test(cfg: CfgNode, dataset_name: str) -> list[dict]:
 
 
 def swap_audio(dataset: list[dict]) -> None:
-    """Give each dict an ``audio_from``: the clip half a dataset away, of another video.
-
-    Raises:
-        ConfigError: all clips are of one video.
-    """
+    """Give each dict an ``audio_from``: the clip half a dataset away, of another video."""
     if len({d["video_id"] for d in dataset}) < 2:
         raise ConfigError("TEST.AUDIO_MODE swap needs at least two videos")
     keys = ("file_name", "source", "image_id", "timestamp", "offset", "start_sec", "end_sec")
@@ -237,40 +214,3 @@ def swap_audio(dataset: list[dict]) -> None:
         while dataset[j]["video_id"] == d["video_id"]:
             j = (j + 1) % len(dataset)
         d["audio_from"] = sources[j]
-
-
-class VideoOrderSampler(Sampler[list[int]]):
-    """Sampler of batches of keyframe indices, one video after the other, each in time order.
-
-    A batch is of one video, so its frames have one size: padding would change the scores. Every
-    process, and every loader worker of a process, gets a contiguous part of the batches, equal but
-    for one. Over all of them each index occurs once.
-
-    The sampler distributes batches over workers itself, since a torch ``DataLoader`` would deal
-    them out one by one. Iterate it in the workers, as :class:`.loader.ClipStream` does.
-    """
-
-    def __init__(self, dicts: Sequence[dict], batch_size: int = 1) -> None:
-        order = sorted(
-            range(len(dicts)), key=lambda i: (dicts[i]["file_name"], dicts[i]["timestamp"])
-        )
-        batches: list[list[int]] = []
-        for _, indices in groupby(order, key=lambda i: dicts[i]["file_name"]):
-            video = iter(indices)
-            while batch := [*islice(video, batch_size)]:
-                batches.append(batch)
-        self._batches = _part(batches, comm.get_rank(), comm.get_world_size())
-
-    def __iter__(self) -> Iterator[list[int]]:
-        worker = get_worker_info()  # None in the process that has no workers
-        part = (worker.id, worker.num_workers) if worker else (0, 1)
-        return iter(_part(self._batches, *part))
-
-    def __len__(self) -> int:
-        """Return the number of batches of this process, over all its workers."""
-        return len(self._batches)
-
-
-def _part(items: list[list[int]], i: int, n: int) -> list[list[int]]:
-    """Return the i-th of n contiguous parts; their lengths differ by one at most."""
-    return items[len(items) * i // n : len(items) * (i + 1) // n]

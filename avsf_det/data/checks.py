@@ -1,4 +1,4 @@
-"""Whether a dataset and a model fit, asked before the first clip is read."""
+"""Whether a dataset and a model fit, asked before the first clip is read; else a ConfigError."""
 
 import difflib
 import logging
@@ -16,11 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_datasets(names: Sequence[str], key: str, *, needed: bool = False) -> None:
-    """Check that the datasets that ``key`` gives are registered; with ``needed``, one or more.
-
-    Raises:
-        ConfigError: one is not registered; with those that are, most similar name first.
-    """
+    """Check that the datasets that ``key`` gives are registered; with ``needed``, one or more."""
     known = DatasetCatalog.list()
     unknown = [name for name in names if name not in known]
     if not unknown and (names or not needed):
@@ -40,11 +36,7 @@ def check_datasets(names: Sequence[str], key: str, *, needed: bool = False) -> N
 
 
 def has_keyframes(cfg: CfgNode, dataset_name: str) -> bool:
-    """Return whether a dataset has keyframes with person boxes; else it has clips with classes.
-
-    Raises:
-        ConfigError: the model takes the other kind, ``INPUT.KIND``.
-    """
+    """Return whether a dataset has keyframes with person boxes; else it has clips with classes."""
     check_datasets([dataset_name], "DATASETS")
     kind = cfg.INPUT.KIND  # "frames" are the images of keyframes, for a person detector
     if kind not in KINDS:
@@ -102,11 +94,7 @@ def check_tasks(cfg: CfgNode, dataset_name: str) -> None:
 
 
 def check_num_classes(cfg: CfgNode, dataset_name: str) -> None:
-    """Compare the numbers of actions of the model and of a dataset.
-
-    Raises:
-        ConfigError: the dataset has more actions than the model.
-    """
+    """Compare the numbers of actions of the model and of a dataset."""
     needed = len(MetadataCatalog.get(dataset_name).action_classes)
     given = cfg.MODEL.ROI_ACTION_HEAD.NUM_CLASSES
     if given < needed:

@@ -1,11 +1,12 @@
-"""Times of the frames and log-mel spectrogram of a time span of a video."""
+"""Times of the frames and log-mel spectrogram of a time span of a video; clips for bad ones."""
 
 import functools
 import logging
 import math
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
@@ -13,8 +14,10 @@ import torch
 from detectron2.config import CfgNode
 
 from ..structures import ConfigError
-from .video import VideoReader
+from .video import VideoDecodeError, VideoReader
 
+# Clips that a worker must have read before the fraction of bad ones is judged.
+MIN_CLIPS_TO_JUDGE = 100
 AUDIO_MODES = ("normal", "mute", "swap")
 # Added to the power before the logarithm: silence is ln(1e-8), as in the authors' code.
 LOG_OFFSET = 1e-8
@@ -23,7 +26,7 @@ SILENCE_PEAK = 1e-4
 
 
 class ClipReader:
-    """Number, times and spectrogram of the frames of a clip.
+    """Number, times and spectrogram of the frames of a clip; VideoDecodeError for bad audio.
 
     Raises:
         ConfigError: ``TEST.AUDIO_MODE`` has a value that is not supported.
@@ -60,23 +63,15 @@ class ClipReader:
         return frame_times(start, self.num_frames, self.stride, self.fps)
 
     def read_audio(self, video: VideoReader, start: float, end: float) -> dict:
-        """Read ``audio`` float32 (1, T_a, F) of a span, and ``has_audio``, False for silence.
-
-        Raises:
-            VideoDecodeError: the audio cannot be decoded.
-        """
+        """Read ``audio`` float32 (1, T_a, F) of a span, and ``has_audio``, False for silence."""
         audio, has_audio = self.spectrogram(self._read_samples(video, start, end))
         return {"audio": audio, "has_audio": has_audio}
 
     def read_negative(self, video: VideoReader, start: float) -> dict:
-        """Read the spectrogram of a hard negative of the clip at ``start`` seconds.
+        """Read ``audio_negative`` float32 (1, T_a, F), a hard negative of the clip at ``start`` s.
 
-        Returns:
-            ``audio_negative`` float32 (1, T_a, F), and ``has_audio_negative``, False for silence
-            and where the video is too short for a negative. Empty if none is to be read.
-
-        Raises:
-            VideoDecodeError: the audio cannot be decoded.
+        ``has_audio_negative`` is False for silence and where the video is too short for a negative.
+        The result is empty if none is to be read.
         """
         if self.negative_gap is None:
             return {}
@@ -107,6 +102,44 @@ class ClipReader:
             return None
         start, end = start + self.audio_offset, end + self.audio_offset
         return video.get_samples_played_in_range(start, end, self.log_mel.sample_rate)
+
+
+@dataclass
+class BadClipReplacer:
+    """Training mapper that replaces a clip that cannot be read by a random other one of a dataset.
+
+    Bad clips are logged and counted in each loader worker; above ``max_fraction``, 0..1, the run
+    stops. Detectron2's ``MapDataset`` would replace clips, too, but does it by ``random.sample`` of
+    a set, which Python 3.11 refuses.
+    """
+
+    mapper: Callable[[dict], dict]
+    dataset: Sequence[dict]
+    max_fraction: float
+    num_clips: int = 0
+    num_bad_clips: int = 0
+
+    def __call__(self, dataset_dict: dict) -> dict:
+        """Return the model input of a clip, or of its replacement.
+
+        Raises:
+            VideoDecodeError: too many clips could not be read.
+        """
+        while True:
+            self.num_clips += 1
+            try:
+                return self.mapper(dataset_dict)
+            except VideoDecodeError as error:
+                self.num_bad_clips += 1
+                counts = f"{self.num_bad_clips} of {self.num_clips}"
+                message = f"Bad clip {counts} in this worker, replaced: {error}"
+                logging.getLogger(__name__).warning(message)
+                if self.num_bad_clips > self.max_fraction * max(self.num_clips, MIN_CLIPS_TO_JUDGE):
+                    raise VideoDecodeError(
+                        f"{counts} clips could not be read, more than DATALOADER.MAX_BAD_CLIPS = "
+                        f"{self.max_fraction}. The last one: {error}"
+                    ) from error
+            dataset_dict = self.dataset[np.random.randint(len(self.dataset))]
 
 
 def frame_times(start: float, num_frames: int, stride: float, fps: float) -> list[float]:
@@ -190,10 +223,9 @@ class LogMel:
             )
 
     def __call__(self, waveform: torch.Tensor) -> torch.Tensor:
-        """Return the spectrogram float32 (time steps, F), natural logarithm of power.
+        """Return the spectrogram float32 (time steps, F), natural logarithm of power, of (L,).
 
-        Args:
-            waveform: float32 (L,) in [-1, 1]. If shorter than a window, it is padded with silence.
+        A waveform, float32 in [-1, 1], that is shorter than a window is padded with silence.
         """
         missing = max(self.window - len(waveform), 0)
         power = self._mel_power(torch.nn.functional.pad(waveform, (0, missing)))

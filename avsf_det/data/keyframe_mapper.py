@@ -1,10 +1,15 @@
 """From the dataset dict of a keyframe to a model input: clip, audio and boxes."""
 
+from collections.abc import Iterator, Sequence
+from itertools import groupby, islice
+
 import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
+from detectron2.utils import comm
+from torch.utils.data import Sampler, get_worker_info
 
 from .clip_reader import ClipReader
 from .transforms import FrameSource, ReaderPerClip, build_clip_augmentations, pack_frames
@@ -15,7 +20,7 @@ class KeyframeMapper:
     """Read the clip around a keyframe, and pack it with its person boxes.
 
     In training, annotations become ``instances``, and boxes outside the clip are dropped. The
-    source is by default a :class:`ReaderPerClip`.
+    source is by default a :class:`ReaderPerClip`. A clip that cannot be read is a VideoDecodeError.
     """
 
     def __init__(
@@ -27,11 +32,7 @@ class KeyframeMapper:
         self.num_classes = cfg.MODEL.ROI_ACTION_HEAD.NUM_CLASSES
 
     def __call__(self, dataset_dict: dict) -> dict:
-        """Return the model input (contract 2 of docs/design.md) of a dataset dict (contract 1).
-
-        Raises:
-            VideoDecodeError: the clip cannot be read.
-        """
+        """Return the model input (contract 2 of docs/design.md) of a dataset dict (contract 1)."""
         reader, other = self.clip_reader, dataset_dict.get("audio_from")
         with self.source.open(dataset_dict["file_name"]) as video:
             start, end = span_around(keyframe_second(dataset_dict, video), reader.clip_sec)
@@ -115,3 +116,40 @@ def keyframe_second(dataset_dict: dict, video: VideoReader) -> float:
             f"Check the timestamp and the dataset's offset ({dataset_dict['offset']:g} s)."
         )
     return second
+
+
+class VideoOrderSampler(Sampler[list[int]]):
+    """Sampler of batches of keyframe indices, one video after the other, each in time order.
+
+    A batch is of one video, so its frames have one size: padding would change the scores. Every
+    process, and every loader worker of a process, gets a contiguous part of the batches, equal but
+    for one. Over all of them each index occurs once.
+
+    The sampler distributes batches over workers itself, since a torch ``DataLoader`` would deal
+    them out one by one. Iterate it in the workers, as :class:`.loader.ClipStream` does.
+    """
+
+    def __init__(self, dicts: Sequence[dict], batch_size: int = 1) -> None:
+        order = sorted(
+            range(len(dicts)), key=lambda i: (dicts[i]["file_name"], dicts[i]["timestamp"])
+        )
+        batches: list[list[int]] = []
+        for _, indices in groupby(order, key=lambda i: dicts[i]["file_name"]):
+            video = iter(indices)
+            while batch := [*islice(video, batch_size)]:
+                batches.append(batch)
+        self._batches = _part(batches, comm.get_rank(), comm.get_world_size())
+
+    def __iter__(self) -> Iterator[list[int]]:
+        worker = get_worker_info()  # None in the process that has no workers
+        part = (worker.id, worker.num_workers) if worker else (0, 1)
+        return iter(_part(self._batches, *part))
+
+    def __len__(self) -> int:
+        """Return the number of batches of this process, over all its workers."""
+        return len(self._batches)
+
+
+def _part(items: list[list[int]], i: int, n: int) -> list[list[int]]:
+    """Return the i-th of n contiguous parts; their lengths differ by one at most."""
+    return items[len(items) * i // n : len(items) * (i + 1) // n]

@@ -1,7 +1,6 @@
 """Loaders that resume exactly, and whose workers end with their process and cannot hang unseen."""
 
 import ctypes
-import logging
 import os
 import random
 import re
@@ -9,7 +8,7 @@ import signal
 import sys
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import KW_ONLY, dataclass, field
 from itertools import islice
 from multiprocessing import active_children
@@ -18,14 +17,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetFromList, build_detection_train_loader
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
 from ..structures import AVSFError
-from .video import VideoDecodeError
 
-# Clips that a worker must have read before the fraction of bad ones is judged.
-MIN_CLIPS_TO_JUDGE = 100
 MAX_NAME_BYTES = 400
 # Columns of WorkerBoard.numbers.
 PID, READING, SINCE = range(3)
@@ -235,44 +233,6 @@ class ClipLoader(DataLoader):
             at_exit.cancel()
 
 
-@dataclass
-class BadClipReplacer:
-    """Training mapper that replaces a clip that cannot be read by a random other one of a dataset.
-
-    Bad clips are logged and counted in each loader worker; above ``max_fraction``, 0..1, the run
-    stops. Detectron2's ``MapDataset`` would replace clips, too, but does it by ``random.sample`` of
-    a set, which Python 3.11 refuses.
-    """
-
-    mapper: Callable[[dict], dict]
-    dataset: Sequence[dict]
-    max_fraction: float
-    num_clips: int = 0
-    num_bad_clips: int = 0
-
-    def __call__(self, dataset_dict: dict) -> dict:
-        """Return the model input of a clip, or of its replacement.
-
-        Raises:
-            VideoDecodeError: too many clips could not be read.
-        """
-        while True:
-            self.num_clips += 1
-            try:
-                return self.mapper(dataset_dict)
-            except VideoDecodeError as error:
-                self.num_bad_clips += 1
-                counts = f"{self.num_bad_clips} of {self.num_clips}"
-                message = f"Bad clip {counts} in this worker, replaced: {error}"
-                logging.getLogger(__name__).warning(message)
-                if self.num_bad_clips > self.max_fraction * max(self.num_clips, MIN_CLIPS_TO_JUDGE):
-                    raise VideoDecodeError(
-                        f"{counts} clips could not be read, more than DATALOADER.MAX_BAD_CLIPS = "
-                        f"{self.max_fraction}. The last one: {error}"
-                    ) from error
-            dataset_dict = self.dataset[np.random.randint(len(self.dataset))]
-
-
 @dataclass(eq=False)
 class TrainLoader(Iterable[list[dict]]):
     """Endless training batches that depend on the seed and the iteration only.
@@ -306,6 +266,27 @@ class TrainLoader(Iterable[list[dict]]):
             # After the batch is read: without workers this process has drawn for its clips.
             seed_draws(seed, MODEL_DRAWS, iteration, comm.get_rank())
             yield batch
+
+
+def build_training_sampler(cfg: CfgNode, dataset: DatasetFromList, seed: int) -> Iterable[int]:
+    """Build the sampler DATALOADER.SAMPLER_TRAIN of Detectron2 with a seed."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    # Releases of Detectron2 after 0.6 seed some samplers with SEED, 0.6 and the other samplers
+    # with a draw of NumPy.
+    cfg.SEED, cfg.DATALOADER.ASPECT_RATIO_GROUPING, cfg.DATALOADER.NUM_WORKERS = seed, False, 0
+    state = np.random.get_state()
+    np.random.seed(seed)
+    try:
+        loader = build_detection_train_loader(cfg, dataset=dataset, mapper=dict)
+    except (ValueError, KeyError, AssertionError) as error:
+        name = cfg.DATALOADER.SAMPLER_TRAIN
+        raise AVSFError(
+            f"DATALOADER.SAMPLER_TRAIN '{name}' cannot be used with this dataset: {error!r}"
+        ) from None
+    finally:
+        np.random.set_state(state)
+    return loader.dataset.sampler
 
 
 def training_batches(

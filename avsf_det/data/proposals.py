@@ -1,4 +1,7 @@
-"""Person boxes of keyframes: which file they come from, and how dataset dicts get them."""
+"""Person boxes of keyframes: which file they come from, and how dataset dicts get them.
+
+Without a file, or without a single box, there is a ConfigError.
+"""
 
 import logging
 from collections.abc import Mapping
@@ -18,11 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def person_box_file(cfg: CfgNode, dataset_name: str) -> str:
-    """Return the csv file of a test set's person boxes; "" if ground-truth boxes are to be used.
-
-    Raises:
-        ConfigError: neither the config nor the dataset names a file.
-    """
+    """Return the csv file of a test set's person boxes; "" if ground-truth boxes are to be used."""
     if not cfg.MODEL.LOAD_PROPOSALS:
         return ""
     files = cfg.DATASETS.PROPOSAL_FILES_TEST
@@ -46,9 +45,6 @@ def attach_test_boxes(cfg: CfgNode, dataset: list[dict], dataset_name: str) -> l
     The boxes come from ``DATASETS.PROPOSAL_FILES_TEST``, else from the file that the dataset was
     registered with. Keyframes that have only detected boxes are added, as the official protocol
     demands. With ``MODEL.LOAD_PROPOSALS False`` they are the ground-truth boxes.
-
-    Raises:
-        ConfigError: there is no file of boxes, or no keyframe has one.
     """
     file, metadata = person_box_file(cfg, dataset_name), MetadataCatalog.get(dataset_name)
     if file:

@@ -19,7 +19,8 @@ class SegmentMapper:
     """Read a clip of a video or of a segment, and pack it with its classes.
 
     In training it is a random clip. At test it is the view of the temporal x spatial views that the
-    dataset dict names. The source is by default a :class:`ReaderPerClip`.
+    dataset dict names. The source is by default a :class:`ReaderPerClip`. A clip that cannot be
+    read is a VideoDecodeError.
     """
 
     def __init__(
@@ -36,11 +37,7 @@ class SegmentMapper:
         self.need_frames = cfg.INPUT.FRAMES  # False for the Audio pathway alone
 
     def __call__(self, dataset_dict: dict) -> dict:
-        """Return the model input (contract 2 of docs/design.md) of a dataset dict (contract 1).
-
-        Raises:
-            VideoDecodeError: the clip cannot be read.
-        """
+        """Return the model input (contract 2 of docs/design.md) of a dataset dict (contract 1)."""
         view = dataset_dict.get("view", 0)
         return self._pack(*self._read(dataset_dict, view // self.views[1]), view)
 
@@ -48,9 +45,6 @@ class SegmentMapper:
         """Return the model inputs of all crops at one time of a test clip, which is decoded once.
 
         The ``view`` of the dataset dict is the first at that time.
-
-        Raises:
-            VideoDecodeError: the clip cannot be read.
         """
         view, crops = dataset_dict["view"], self.views[1]
         clip, shared = self._read(dataset_dict, view // crops)

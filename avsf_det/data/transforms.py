@@ -10,6 +10,7 @@ here. fvcore's crop and flip transforms handle four axes and are used as they ar
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import cv2
@@ -37,6 +38,7 @@ class ClipInput(T.AugInput):
         self.image, self.boxes, self.sem_seg = clip, boxes, None
 
 
+@dataclass(eq=False, repr=False)
 class ResizeClipTransform(Transform):
     """Resize every frame (bilinear) and scale the boxes."""
 
@@ -44,10 +46,6 @@ class ResizeClipTransform(Transform):
     w: int
     new_h: int  # of the result, in pixels
     new_w: int
-
-    def __init__(self, h: int, w: int, new_h: int, new_w: int) -> None:
-        super().__init__()
-        self._set_attributes(locals())
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
         """Resize a clip (T, h, w, C) to (T, new_h, new_w, C)."""
@@ -67,16 +65,13 @@ class ResizeClipTransform(Transform):
         return ResizeClipTransform(self.new_h, self.new_w, self.h, self.w)
 
 
+@dataclass(eq=False, repr=False)
 class ResizeClipShortestEdge(T.Augmentation):
     """Resize the short side to a size drawn uniformly from [low, high]; the aspect ratio stays."""
 
     low: int  # in pixels, like high
     high: int
     max_size: int  # largest long side in pixels
-
-    def __init__(self, low: int, high: int, max_size: int) -> None:
-        super().__init__()
-        self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> ResizeClipTransform:
         """Draw the size for a clip (T, H, W, C)."""
@@ -86,6 +81,7 @@ class ResizeClipShortestEdge(T.Augmentation):
         return ResizeClipTransform(h, w, *shape)
 
 
+@dataclass(eq=False, repr=False)
 class RandomScaledCropClip(T.Augmentation):
     """``ResizeClipShortestEdge``, then a window of fixed size at a uniformly drawn position.
 
@@ -98,10 +94,6 @@ class RandomScaledCropClip(T.Augmentation):
     max_size: int
     height: int  # of the window in the resized clip, in pixels; a lower clip keeps all rows
     width: int
-
-    def __init__(self, low: int, high: int, max_size: int, height: int, width: int) -> None:
-        super().__init__()
-        self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> T.TransformList:
         """Draw size and window for a clip (T, H, W, C)."""
@@ -123,6 +115,7 @@ def _random_window(length: int, new_length: int, size: int) -> tuple[int, int, i
     return first, last, size
 
 
+@dataclass(eq=False, repr=False)
 class CropClipView(T.Augmentation):
     """Crop the j-th of ``num_views`` square windows along the longer side.
 
@@ -131,12 +124,8 @@ class CropClipView(T.Augmentation):
     """
 
     size: int  # side of the window in pixels; a smaller clip keeps its side
-    view: int  # index j of the window, 0..num_views - 1
-    num_views: int
-
-    def __init__(self, size: int, view: int = 0, num_views: int = 1) -> None:
-        super().__init__()
-        self._init(locals())
+    view: int = 0  # index j of the window, 0..num_views - 1
+    num_views: int = 1
 
     def get_transform(self, image: np.ndarray) -> CropTransform:
         """Return the crop of a clip (T, H, W, C)."""
@@ -148,14 +137,11 @@ class CropClipView(T.Augmentation):
         return CropTransform(x, y, crop_w, crop_h, orig_w=w, orig_h=h)
 
 
+@dataclass(eq=False, repr=False)
 class RandomFlipClip(T.Augmentation):
     """Mirror the clip left to right with a given probability, 0..1."""
 
-    prob: float
-
-    def __init__(self, prob: float = 0.5) -> None:
-        super().__init__()
-        self._init(locals())
+    prob: float = 0.5
 
     def get_transform(self, image: np.ndarray) -> Transform:
         """Draw whether a clip (T, H, W, C) is mirrored."""
@@ -164,6 +150,7 @@ class RandomFlipClip(T.Augmentation):
         return NoOpTransform()
 
 
+@dataclass(eq=False, repr=False)
 class ColorJitterClip(T.Augmentation):
     """Change brightness, contrast and saturation in random order, then add PCA lighting noise.
 
@@ -179,10 +166,6 @@ class ColorJitterClip(T.Augmentation):
 
     strength: float  # factors are uniform in 1 - strength .. 1 + strength
     pca_std: float  # std of the normal lighting noise along the colour axes of ImageNet
-
-    def __init__(self, strength: float, pca_std: float) -> None:
-        super().__init__()
-        self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> T.ColorTransform:
         """Draw factors, their order and the noise."""

@@ -1,4 +1,7 @@
-"""Ranges of config keys: all of ours, and those of Detectron2 that this project reads."""
+"""Ranges of config keys: all of ours, and those of Detectron2 that this project reads.
+
+Every check raises a ConfigError with key, value and range.
+"""
 
 import math
 from collections.abc import Callable, Collection, Iterator
@@ -203,9 +206,6 @@ def check_config(cfg: CfgNode, places: dict[str, str] | None = None) -> None:
     """Check the range of each key, and keys that depend on each other.
 
     ``places`` says where keys were set, "file:line", for the error message.
-
-    Raises:
-        ConfigError: a value is out of its range; with key, value and range.
     """
     for key, rule in RULES.items():
         if not rule.holds(_value(cfg, key)):
@@ -261,11 +261,7 @@ def _check_pairs(cfg: CfgNode) -> Iterator[tuple[str, bool, str]]:
 
 
 def check_clip(cfg: CfgNode) -> None:
-    """Check that clips are what the backbone takes, for training and inference.
-
-    Raises:
-        ConfigError: the backbone needs frames, or another number of audio time steps.
-    """
+    """Check that clips are what the backbone takes, for training and inference."""
     name, audio = cfg.MODEL.BACKBONE.NAME, cfg.MODEL.AUDIO
     if name in VISUAL and not cfg.INPUT.FRAMES:
         _refuse(cfg, "INPUT.FRAMES", f"True for {name}")
@@ -276,11 +272,7 @@ def check_clip(cfg: CfgNode) -> None:
 
 
 def check_training(cfg: CfgNode, num_processes: int) -> None:
-    """Check what only a training needs.
-
-    Raises:
-        ConfigError: the batch cannot be dealt to the processes, or into groups of batch norm.
-    """
+    """Check what only a training needs."""
     batch, clips = cfg.SOLVER.IMS_PER_BATCH, cfg.MODEL.SLOWFAST.SUBBN_CLIPS
     if batch % num_processes:
         raise ConfigError(

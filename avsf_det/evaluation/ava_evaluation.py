@@ -39,7 +39,8 @@ class AVAEvaluator(DatasetEvaluator):
     * ``ava_results.json``, mAP, AP per class and counts;
     * ``per_class_ap.csv``, rows ``id,class,AP,ground_truth,detections``.
 
-    The figures are **fractions in 0..1**.
+    The figures are **fractions in 0..1**. A keyframe that comes twice, too few actions and NaN are
+    an AVAEvaluationError.
     """
 
     def __init__(
@@ -79,9 +80,6 @@ class AVAEvaluator(DatasetEvaluator):
         """Keep the predictions of some keyframes: model inputs and outputs (contracts 2 and 3).
 
         The dataset's actions are the first columns of ``action_scores`` (N, K).
-
-        Raises:
-            AVAEvaluationError: the model scores too few actions, or gives NaN or infinity.
         """
         for input_, output in zip(inputs, outputs, strict=True):
             instances = output["instances"].to("cpu")
@@ -107,9 +105,6 @@ class AVAEvaluator(DatasetEvaluator):
         Returns:
             On the main process ``{"ava": {"mAP": x, "AP-<class name>": x, ...}}``, fractions in
             0..1, nan for a class without ground truth; None on the others.
-
-        Raises:
-            AVAEvaluationError: a keyframe was predicted twice, or nothing can be scored.
         """
         gathered = comm.gather(self._predictions, dst=0)
         if not comm.is_main_process():

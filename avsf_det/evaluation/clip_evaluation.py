@@ -86,11 +86,7 @@ class ViewMerger:
             clip.views = {}
 
     def finish(self) -> list[ClipViews]:
-        """Return all clips, sorted by id.
-
-        Raises:
-            ClipEvaluationError: a clip lacks a view, or there is no clip.
-        """
+        """Return all clips, sorted by id."""
         if not self.clips:
             raise ClipEvaluationError("no clip was evaluated; is the test set empty?")
         clips = [clip for _, clip in sorted(self.clips.items())]
@@ -113,7 +109,8 @@ class ClipEvaluator(DatasetEvaluator):
       ``ava_tools/evaluate_scores.py`` computes the same figures from it, fuses and compares runs;
     * ``per_class_<task>.csv``, rows ``index,class,clips,top1,top5``.
 
-    The figures are **percent**. All ranks must call :meth:`evaluate`.
+    The figures are **percent**. All ranks must call :meth:`evaluate`. A ClipEvaluationError tells
+    of views that are missing or come twice, other tasks, too few classes, and NaN.
     """
 
     def __init__(
@@ -146,9 +143,6 @@ class ClipEvaluator(DatasetEvaluator):
         """Add the views of a batch: model inputs and outputs (contracts 2 and 3).
 
         The dataset's classes are the first scores of a task, and the model may lack tasks.
-
-        Raises:
-            ClipEvaluationError: an unknown task, too few classes, NaN, or inconsistent views.
         """
         for input_, output in zip(inputs, outputs, strict=True):
             clip_id = input_["clip_id"]
@@ -201,9 +195,6 @@ class ClipEvaluator(DatasetEvaluator):
         Returns:
             ``{task: {"top1": x, "top5": x}}`` in percent on the main process, ``{}`` for a test set
             without labels; None on other processes.
-
-        Raises:
-            ClipEvaluationError: a view is missing or came twice.
         """
         # A clip may have views on several processes: merge only after gathering.
         gathered = comm.gather(self._views.clips, dst=0)

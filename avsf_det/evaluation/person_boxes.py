@@ -15,9 +15,8 @@ def evaluate_persons(
 
     Only annotated keyframes count: which persons the others show is unknown.
 
-    Args:
-        found: for each keyframe boxes (N, 5): x1, y1, x2, y2 in 0..1, score.
-        annotated: for each keyframe boxes (N, 4).
+    ``found`` has for each keyframe boxes (N, 5): x1, y1, x2, y2 in 0..1, score; ``annotated`` boxes
+    (N, 4).
 
     Raises:
         AVAEvaluationError: nothing is annotated, or no keyframe of ``found`` is.

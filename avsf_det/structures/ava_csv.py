@@ -12,6 +12,9 @@ Annotations of two columns (AVA-Kinetics) are keyframes without persons: trainin
 learn from them, in evaluation every detection on them is wrong. Boxes of annotations and persons
 that overshoot the frame by up to 1 % are clipped and counted in the log.
 
+Every reader raises an AnnotationError, with file, line, value and remedy, for a bad row. Ground
+truth and person boxes may not be empty.
+
 pyarrow parses whole files in C++. Where it refuses a file, or a value is out of range, the file is
 read again row by row. That pass defines what is valid, and its errors name the line. It gives the
 same values: both parsers round a decimal to the nearest float64.
@@ -55,11 +58,7 @@ DETECTION_DIGITS = 5  # decimals of the coordinates of detections
 
 
 def read_action_boxes(path: str | Path, rules: RowRules = ANNOTATIONS) -> ActionBoxes:
-    """Read boxes with actions from csv or csv.gz; an empty file holds no row.
-
-    Raises:
-        AnnotationError: with file, line, value and remedy.
-    """
+    """Read boxes with actions from csv or csv.gz; an empty file holds no row."""
     with reading(path):
         check_file(path)
     rows = _parse_table(path, rules)
@@ -67,11 +66,7 @@ def read_action_boxes(path: str | Path, rules: RowRules = ANNOTATIONS) -> Action
 
 
 def read_ground_truth(path: str | Path) -> ActionBoxes:
-    """Read annotations that are scored only: they need no video, and boxes may have no area.
-
-    Raises:
-        AnnotationError: a bad row, or an empty file.
-    """
+    """Read annotations that are scored only: they need no video, and boxes may have no area."""
     rows = read_action_boxes(path, GROUND_TRUTH)
     if not len(rows):
         raise AnnotationError(
@@ -84,9 +79,6 @@ def read_detections(path: str | Path) -> ActionBoxes:
     """Read detections. The score is 1 if the file has no such column.
 
     Boxes may overshoot the frame or have no area, since detectors produce such boxes.
-
-    Raises:
-        AnnotationError: a bad row.
     """
     return read_action_boxes(path, DETECTIONS)
 
@@ -116,9 +108,6 @@ def read_person_boxes(
     Returns:
         For each keyframe boxes (N, 4), x1 y1 x2 y2 in 0..1, and scores (N,), both float32, in
         order of first appearance.
-
-    Raises:
-        AnnotationError: a bad row, or an empty file.
     """
     is_annotated = has_annotations(path)
     if is_annotated and not take_annotations:
@@ -147,11 +136,7 @@ def read_person_boxes(
 
 
 def read_excluded_keyframes(path: str | Path) -> frozenset[Keyframe]:
-    """Read the keyframes that are left out of training and evaluation; the file may be empty.
-
-    Raises:
-        AnnotationError: a bad row.
-    """
+    """Read the keyframes that are left out of training and evaluation; the file may be empty."""
     keyframes = []
     for place, row in read_rows(path, comments=True):
         if len(row) != 2:

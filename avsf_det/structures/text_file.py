@@ -49,11 +49,7 @@ def reading(path: str | Path) -> Iterator[None]:
 
 @contextmanager
 def open_text(path: str | Path) -> Iterator[TextIO]:
-    """Open a UTF-8 file, or that of an address, for reading. ``.gz`` is unpacked.
-
-    Raises:
-        AnnotationError: the file cannot be read, at opening or later.
-    """
+    """Open a UTF-8 file, or that of an address, for reading. ``.gz`` is unpacked."""
     with reading(path):
         check_file(path)
         with _open_binary(path) as file:
@@ -119,9 +115,6 @@ def read_rows(
 
     ``comments`` says that rows that start with "#" are skipped. A blank line that is not skipped
     is a row without fields.
-
-    Raises:
-        AnnotationError: the file cannot be read, or is not csv.
     """
     with open_text(path) as file:
         reader = csv.reader(bounded_lines(file, path), delimiter=delimiter)

@@ -9,8 +9,8 @@ from detectron2.structures import BoxMode
 
 from avsf_det import add_avsf_config
 from avsf_det.data import KeyframeMapper, VideoDecodeError, VideoReader
-from avsf_det.data import loader as module
-from avsf_det.data.loader import BadClipReplacer
+from avsf_det.data import clip_reader as module
+from avsf_det.data.clip_reader import BadClipReplacer
 
 from ..media import clicks, read_number, tone, write_video
 

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 import pytest
 from detectron2.utils import comm
 
-from avsf_det.data import build as samplers
-from avsf_det.data.build import VideoOrderSampler
+from avsf_det.data import keyframe_mapper as samplers
+from avsf_det.data.keyframe_mapper import VideoOrderSampler
 
 # Five movies of unequal length, their keyframes mixed up.
 DICTS = [

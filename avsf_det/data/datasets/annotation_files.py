@@ -117,10 +117,8 @@ def read_path_list(path: str) -> list[tuple[str, str, str]]:
     """Read lines ``path label``, separated by blanks, a comma or a semicolon.
 
     Path and label may contain blanks if the path ends in a video extension. A line without label
-    is a path with such an ending; then no line may have a label, as in lists of test videos.
-
-    Returns:
-        ("file:line", path, label) for each line; the labels are "" if there are none.
+    is a path with such an ending; then no line may have a label, as in lists of test videos. Return
+    ("file:line", path, label) of each line; the labels are "" if there are none.
     """
     rows: list[tuple[str, str, str]] = []
     for place, line in read_lines(path):
@@ -192,16 +190,10 @@ def first_few(items: Sequence) -> str:
 
 
 def find_videos(video_dir: str, patterns: Sequence[str], stems: Iterable[str]) -> dict[str, str]:
-    """Find videos by name without extension (stem), listing each folder once.
+    """Find the files of videos by name without extension (stem), listing each folder once.
 
-    Args:
-        video_dir: folder to search.
-        patterns: glob patterns relative to ``video_dir``: "*" for the folder itself, "*/*" for its
-            sub-folders.
-        stems: file names without extension.
-
-    Returns:
-        stem -> file for those that were found.
+    Patterns are those of glob, relative to ``video_dir``: "*" for the folder itself, "*/*" for its
+    sub-folders.
 
     Raises:
         AnnotationError: the folder is missing, or a stem has several files.

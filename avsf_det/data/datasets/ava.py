@@ -113,9 +113,6 @@ def load_ava_csv(
 
     Returns:
         One dict per keyframe (contract 1 of docs/design.md), ordered by video and time.
-
-    Raises:
-        AnnotationError: a bad row, an id that is not in ``action_csv_ids``, a missing video.
     """
     rows = read_action_boxes(csv_file)
     # Index of each row's action; -1 where its id is unknown.

@@ -1,51 +1,8 @@
-"""The built-in datasets, at fixed paths.
+"""The built-in datasets, at fixed paths under ``$DETECTRON2_DATASETS`` (default ``datasets``).
 
-Under ``$DETECTRON2_DATASETS`` (default ``datasets``)::
-
-    ava/
-      annotations/             the official zip, and the published person boxes:
-        ava_{train,val}_v2.{1,2}.csv
-        ava_{train,val}_excluded_timestamps_v2.{1,2}.csv
-        ava_action_list_v2.1_for_activitynet_2018.pbtxt
-        ava_action_list_v2.2_for_activitynet_2019.pbtxt
-        ava_{train,val}_predicted_boxes.csv                              (v2.1)
-        person_box_67091280_iou90/                                       (v2.2)
-          ava_detection_train_boxes_and_labels_include_negative_v2.2.csv
-          ava_detection_val_boxes_and_labels.csv
-      videos_15min/            videos cut at second 900: ava_v2.x_{train,val}
-      videos/                  whole videos: ava_v2.x_{train,val}_movies
-    ava_mini/                  written by ava_tools/make_mini_dataset.py
-      annotations/
-        ava_mini_action_list.pbtxt
-        ava_mini_{train,val}.csv
-        ava_mini_{train,val}_boxes.csv
-        ava_mini_val_excluded_timestamps.csv
-      videos/{train,val}/
-    kinetics{400,600,700}/     kinetics<n>_{train,val}; kinetics400: kinetics_sounds_{train,val} too
-      annotations/             the official csv files, or "path label" lists:
-        {train,val}.csv
-        label_map.txt          optional: one class name per line
-      videos/{train,val}/      <id>_<start>_<end>.mp4, with or without class folders
-    epic55/                    epic55_{train,val}, divided by participant; epic55_test_{seen,unseen}
-      annotations/EPIC_{train_action_labels,verb_classes,noun_classes}.csv
-      annotations/EPIC_test_{s1,s2}_timestamps.csv
-      videos/                  <video_id>.MP4, or <participant>/videos/<video_id>.MP4
-    epic100/                   epic100_{train,val,test}
-      annotations/EPIC_100_{train,validation,test_timestamps,verb_classes,noun_classes}.csv
-      videos/
-    charades/                  charades_{train,val}
-      annotations/Charades_v1_{train,test}.csv, Charades_v1_classes.txt
-      videos/<id>.mp4
-    ucf101/                    ucf101_split{1,2,3}_{train,test}
-      ucfTrainTestlist/{classInd,trainlist0{1,2,3},testlist0{1,2,3}}.txt
-      videos/<Class>/v_*.avi
-    hmdb51/                    hmdb51_split{1,2,3}_{train,test}
-      testTrainMulti_7030_splits/<class>_test_split{1,2,3}.txt
-      videos/<class>/*.avi
-    {kinetics,places,epic,charades,ucf,hmdb}_mini/   generated, same form; epic_mini as epic100
-
-``DATASETS.PROPOSAL_FILES_TRAIN`` and ``_TEST`` name person boxes elsewhere. Registration reads no
-file.
+docs/data_sets.md shows the folders. Those whose name ends in ``_mini`` are generated, by
+ava_tools/make_mini_dataset.py. ``DATASETS.PROPOSAL_FILES_TRAIN`` and ``_TEST`` name person boxes
+elsewhere. Registration reads no file.
 """
 
 import os

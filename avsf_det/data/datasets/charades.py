@@ -16,6 +16,7 @@ from .clips import (
     Loaded,
     class_names_or_ids,
     find_and_attach,
+    make_clip,
     parse_class_id,
     parse_seconds,
     register_clips,
@@ -38,16 +39,10 @@ def register_charades(
     allow_missing: bool = False,
     source: str = "",
 ) -> None:
-    """Register videos with action segments; see :func:`register_clips`.
+    """Register videos ``<id>.mp4`` with action segments; see :func:`register_clips`.
 
-    Args:
-        name: name in the catalogs.
-        csv_file: official annotations.
-        video_dir: folder of ``<id>.mp4``.
-        num_classes: number of classes; None: the number of names in ``class_file``.
-        class_file: class names; if the file does not exist, the ids are the names.
-        allow_missing: leave out videos that are missing and log how many.
-        source: where to get the files; shown if one is missing.
+    If ``class_file`` does not exist, the ids are the names of the classes. ``num_classes`` is by
+    default the number of its names.
     """
 
     def load() -> Loaded:
@@ -66,9 +61,6 @@ def load_charades(
 
     ``labels`` holds the classes of the whole video, ``segments`` dicts of "label", "start_sec" and
     "end_sec". A segment that ends before it starts counts in ``labels`` only, with a warning.
-
-    Raises:
-        AnnotationError: a bad row, a class out of range, a video that occurs twice or is missing.
     """
     clips: list[dict] = []
     reversed_at: list[str] = []  # "file:line" of each segment that ends before it starts
@@ -79,15 +71,8 @@ def load_charades(
         # A reversed segment has no span to train on, but its class still holds for the video.
         kept = [s for s in segments if s["start_sec"] <= s["end_sec"]]
         reversed_at += [place] * (len(segments) - len(kept))
-        clips.append(
-            {
-                "video_id": video_id,
-                "clip_id": video_id,
-                "labels": {ACTION_TASK: sorted({segment["label"] for segment in segments})},
-                "segments": kept,
-                "source": place,
-            }
-        )
+        labels = {ACTION_TASK: sorted({segment["label"] for segment in segments})}
+        clips.append(make_clip(place, video_id, labels, segments=kept))
     if reversed_at:
         logger.warning(
             f"{len(reversed_at)} segments end before they start, and count for the whole video "
@@ -97,11 +82,7 @@ def load_charades(
 
 
 def load_charades_classes(path: str) -> list[str]:
-    """Read the class names in the order of their ids; an empty list if there is no file.
-
-    Raises:
-        AnnotationError: a line is not "c<number> <name>", or the ids are not 0, 1, 2, ...
-    """
+    """Read the class names in the order of their ids; an empty list if there is no file."""
     names: list[str] = []
     if not (path and exists(path)):
         return names

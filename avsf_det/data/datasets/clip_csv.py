@@ -17,6 +17,7 @@ from .clips import (
     attach_files,
     index_labels,
     load_class_names,
+    make_clip,
     parse_seconds,
     register_clips,
 )
@@ -76,9 +77,6 @@ def load_clip_csv(
     Returns:
         Dataset dicts in the order of the file, and the class names. The ``clip_id`` is the path
         without extension, followed by "_start_end" for a segment.
-
-    Raises:
-        AnnotationError: a bad row, an unknown label, a clip that occurs twice, a missing video.
     """
     rows = _read_rows(csv_file)
     labels = [
@@ -104,16 +102,9 @@ def load_clip_csv(
     clips = []
     for (place, _, _, segment), path, target in zip(rows, paths, targets, strict=True):
         video_id = strip_extension(path)
-        clips.append(
-            {
-                "video_id": video_id,
-                # "walk/0001", or "walk/0001_1.5_4" for a segment of a video with several.
-                "clip_id": "_".join([video_id, *(f"{second:.15g}" for second in segment.values())]),
-                **segment,
-                "labels": target,
-                "source": place,
-            }
-        )
+        # "walk/0001", or "walk/0001_1.5_4" for a segment of a video with several.
+        clip_id = "_".join([video_id, *(f"{second:.15g}" for second in segment.values())])
+        clips.append(make_clip(place, clip_id, target, video_id=video_id, **segment))
     files = present_files(video_dir, paths)
     return attach_files(clips, files, video_dir, csv_file, _NAMING, allow_missing), class_names
 

@@ -4,6 +4,9 @@ Dataset dict of a clip: ``file_name``; ``video_id``; ``clip_id``, unique in the 
 ``start_sec`` and ``end_sec`` in seconds of the file if the annotation gives a segment, else the
 clip is the whole file; ``labels``, task -> class index or sorted list of class indices;
 ``source``, "file:line" of the annotation.
+
+Every reader raises an AnnotationError for a bad row, an unknown class or one out of range, a clip
+that occurs twice, and a missing video (with ``allow_missing``, if there is none at all).
 """
 
 import difflib
@@ -48,6 +51,9 @@ def register_clips(
     **metadata: Any,
 ) -> None:
     """Register a dataset of clips. Files are read by ``DatasetCatalog.get(name)`` only.
+
+    The register functions of the formats take ``name`` and ``source``, too, and ``allow_missing``:
+    whether clips whose video is missing are left out and logged, else they are an error.
 
     Args:
         name: name in the catalogs.
@@ -116,6 +122,19 @@ def _parse_index(place: str, label: str) -> int:
             f"{_MAX_CLASSES}."
         )
     return index
+
+
+def make_clip(
+    place: str,
+    clip_id: str,
+    labels: Mapping[str, int | list[int]],
+    *,
+    video_id: str = "",
+    **more: Any,
+) -> dict:
+    """Return a dataset dict without ``file_name``; ``video_id`` is by default the clip's id."""
+    ids = {"video_id": video_id or clip_id, "clip_id": clip_id}
+    return {**ids, **more, "labels": labels, "source": place}
 
 
 # Class names --------------------------------------------------------------------------------------

@@ -14,7 +14,14 @@ from datetime import timedelta
 from ...structures import AnnotationError
 from ...structures.addresses import exists
 from .annotation_files import read_header, read_table
-from .clips import Loaded, class_names_or_ids, find_and_attach, parse_class_id, register_clips
+from .clips import (
+    Loaded,
+    class_names_or_ids,
+    find_and_attach,
+    make_clip,
+    parse_class_id,
+    register_clips,
+)
 
 _NAMING = "<participant>/videos/<video_id>.MP4, <participant>/<video_id>.MP4 or <video_id>.MP4"
 _TIMESTAMP = re.compile(r"(\d{1,5}):([0-5]?\d):([0-5]?\d(?:\.\d*)?)")
@@ -75,12 +82,7 @@ def load_epic_kitchens(
     participants: Container[int] | None = None,
     allow_missing: bool = False,
 ) -> list[dict]:
-    """Read the segments in the order of the file; see :func:`register_epic_kitchens`.
-
-    Raises:
-        AnnotationError: a bad row, a class out of range, a segment that occurs twice, a missing
-            video.
-    """
+    """Read the segments in the order of the file; see :func:`register_epic_kitchens`."""
     clips: list[dict] = []
     for place, clip_id, video_id, start, stop, *classes in _read_segments(csv_file, participants):
         start_sec = _parse_timestamp(place, "start_timestamp", start)
@@ -90,33 +92,21 @@ def load_epic_kitchens(
                 f"{place}: the segment stops at {stop}, before it starts at {start}. Correct the "
                 "row."
             )
-        clips.append(
-            {
-                "video_id": video_id,
-                "clip_id": clip_id,
-                "start_sec": start_sec,
-                "end_sec": end_sec,
-                # A test list has no classes: its labels are empty.
-                "labels": {
-                    task: parse_class_id(place, f"{task}_class", text, num_classes)
-                    for task, text, num_classes in zip(
-                        ("verb", "noun"), classes, (num_verbs, num_nouns), strict=False
-                    )
-                },
-                "source": place,
-            }
-        )
+        sizes = {"verb": num_verbs, "noun": num_nouns}
+        # A test list has no classes: its labels are empty.
+        labels = {
+            task: parse_class_id(place, f"{task}_class", text, sizes[task])
+            for task, text in zip(sizes, classes, strict=False)
+        }
+        span = {"start_sec": start_sec, "end_sec": end_sec}
+        clips.append(make_clip(place, clip_id, labels, video_id=video_id, **span))
     # <participant>/videos is the layout of the official download.
     patterns = ("*", "*/*", "*/videos/*")
     return find_and_attach(clips, video_dir, patterns, csv_file, _NAMING, allow_missing)
 
 
 def load_epic_classes(csv_file: str) -> list[str]:
-    """Read the class names in the order of their ids; an empty list if there is no file.
-
-    Raises:
-        AnnotationError: the ids are not 0, 1, 2, ... each once.
-    """
+    """Read the class names in the order of their ids; an empty list if there is no file."""
     if not (csv_file and exists(csv_file)):
         return []
     header = read_header(csv_file)

@@ -37,6 +37,7 @@ from .clips import (
     class_names_from,
     index_labels,
     load_class_names,
+    make_clip,
     register_clips,
 )
 
@@ -98,11 +99,7 @@ def load_kinetics(
     keep_classes: Collection[str] = (),
     allow_missing: bool = True,
 ) -> list[dict]:
-    """Read the clips, with the arguments of :func:`register_kinetics`, in the order of the file.
-
-    Raises:
-        AnnotationError: a bad row, an unknown class, a clip that occurs twice, no video at all.
-    """
+    """Read the clips, with the arguments of :func:`register_kinetics`, in the order of the file."""
     unknown = sorted(set(keep_classes) - set(class_names))
     if unknown:
         raise AnnotationError(
@@ -117,8 +114,8 @@ def load_kinetics(
     clips, files = [], []
     for row, index, file in zip(rows, indices, found, strict=True):
         if not keep_classes or any(class_names[i] in keep_classes for i in index):
-            clip = {"video_id": row.video_id, "clip_id": row.clip_id, "source": row.place}
-            clips.append({**clip, "labels": {ACTION_TASK: index[0]} if index else {}})
+            labels = {ACTION_TASK: index[0]} if index else {}
+            clips.append(make_clip(row.place, row.clip_id, labels, video_id=row.video_id))
             files.append(file)
     folder = video_dir or annotations
     return attach_files(clips, files, folder, annotations, _NAMING, allow_missing)

@@ -18,7 +18,7 @@ from functools import partial
 from ...structures import AnnotationError
 from ...structures.addresses import is_folder, join, list_folder
 from .annotation_files import read_lines
-from .clips import ACTION_TASK, Loaded, find_and_attach, register_clips
+from .clips import ACTION_TASK, Loaded, find_and_attach, make_clip, register_clips
 
 _UCF_NAMING, _HMDB_NAMING = "<Class>/v_<Class>_g01_c01.avi", "<class>/<name>.avi"
 _SUBSET_OF_FLAG = {"0": None, "1": "train", "2": "test"}
@@ -33,15 +33,9 @@ def register_ucf101(
     allow_missing: bool = False,
     source: str = "",
 ) -> None:
-    """Register one list of UCF101; see :func:`register_clips`.
+    """Register one list, ``trainlist0<n>.txt`` or ``testlist0<n>.txt``; see :func:`register_clips`.
 
-    Args:
-        name: name in the catalogs.
-        list_file: ``trainlist0<n>.txt`` or ``testlist0<n>.txt``.
-        class_file: ``classInd.txt``.
-        video_dir: folder of ``<Class>/v_*.avi`` or ``v_*.avi``.
-        allow_missing: leave out clips whose video is missing and log how many.
-        source: where to get the files; shown if one is missing.
+    ``class_file`` is ``classInd.txt``, ``video_dir`` has ``<Class>/v_*.avi`` or ``v_*.avi``.
     """
 
     def load() -> Loaded:
@@ -56,12 +50,7 @@ def register_ucf101(
 def load_ucf101(
     list_file: str, video_dir: str, class_names: Sequence[str], *, allow_missing: bool = False
 ) -> list[dict]:
-    """Read the clips in the order of the list; the class of a clip is the folder in its path.
-
-    Raises:
-        AnnotationError: a bad line, an unknown class, a class id (from 1) that is not the one of
-            the class, a clip that occurs twice, a missing video.
-    """
+    """Read the clips in the order of the list; the class of a clip is the folder in its path."""
     index_of = {name: index for index, name in enumerate(class_names)}
     clips = []
     # "ApplyEyeMakeup/v_x.avi 1": class, file, class id.
@@ -109,17 +98,10 @@ def register_hmdb51(
     allow_missing: bool = False,
     source: str = "",
 ) -> None:
-    """Register one subset of a split of HMDB51; see :func:`register_clips`.
+    """Register a subset, "train" or "test", of a split of HMDB51; see :func:`register_clips`.
 
-    Args:
-        name: name in the catalogs.
-        split_dir: folder of ``<class>_test_split<n>.txt``.
-        split: number n of the split, from 1.
-        subset: "train" or "test".
-        video_dir: folder of ``<class>/<name>.avi`` or ``<name>.avi``.
-        num_classes: expected number of class files; None: any.
-        allow_missing: leave out clips whose video is missing and log how many.
-        source: where to get the files; shown if one is missing.
+    ``split_dir`` has ``<class>_test_split<n>.txt``, ``num_classes`` in number (None: any), and
+    ``video_dir`` has ``<class>/<name>.avi`` or ``<name>.avi``. Splits count from 1.
     """
     options: dict = {"num_classes": num_classes, "allow_missing": allow_missing}
     load = partial(load_hmdb51, split_dir, split, subset, video_dir, **options)
@@ -137,12 +119,7 @@ def load_hmdb51(
     num_classes: int | None = None,
     allow_missing: bool = False,
 ) -> tuple[list[dict], list[str]]:
-    """Read the clips of one subset of a split, and the sorted class names.
-
-    Raises:
-        AnnotationError: not ``num_classes`` files, a bad line, a clip that occurs twice, a missing
-            video.
-    """
+    """Read the clips of one subset of a split, and the sorted class names."""
     # Hidden files, such as those of macOS archives, are not class files.
     pattern = re.compile(rf"(?P<name>[^.].*)_test_split{split}\.txt")
     names = (list_folder(split_dir) or ()) if is_folder(split_dir) else ()
@@ -174,4 +151,4 @@ def load_hmdb51(
 
 def _clip(file: str, index: int, place: str) -> dict:
     stem = os.path.splitext(file)[0]  # the file may have been re-encoded to .mp4
-    return {"video_id": stem, "clip_id": stem, "labels": {ACTION_TASK: index}, "source": place}
+    return make_clip(place, stem, {ACTION_TASK: index})

@@ -64,16 +64,6 @@ _MAX_FACTS = 4096
 class MediaFile(OpenFile, AbstractContextManager["MediaFile"]):
     """An open video file that decodes by time.
 
-    Attributes:
-        first_frame: facts about the first frame.
-        fps: average frames per second.
-        clock: relates seconds, pts of the video stream and the container's clock.
-        zero: second 0 on the container's clock, in seconds.
-
-    Args:
-        path: path of the file.
-        threads: number of decoding threads; 1 is best where several workers read.
-
     Raises:
         VideoDecodeError: there is no such file, it is no video, or no frame can be decoded.
     """
@@ -89,7 +79,7 @@ class MediaFile(OpenFile, AbstractContextManager["MediaFile"]):
         guess = self.video.guessed_rate or self.video.average_rate or Fraction(25)
         rate = self.video.average_rate or guess
         rate = guess if rate > 2 * guess else rate  # that of DV counts ticks
-        self.fps = float(rate)
+        self.fps = float(rate)  # the average
         start: Any = self.container.start_time
         if facts.timeline is not None and facts.timeline.num_parts > 1:
             start = facts.timeline.start * self.time_base("video") * av.time_base
@@ -99,7 +89,7 @@ class MediaFile(OpenFile, AbstractContextManager["MediaFile"]):
             frame_rate=Fraction(guess),
             container_start=None if start is None else Fraction(start, av.time_base),
         )
-        self.zero = self.clock.zero
+        self.zero = self.clock.zero  # second 0 on the container's clock, in seconds
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
@@ -143,10 +133,9 @@ class MediaFile(OpenFile, AbstractContextManager["MediaFile"]):
         return float(end * self.time_base("video") - self.zero)
 
     def check_not_truncated(self, second: Fraction) -> None:
-        """Raise VideoDecodeError if the file stops long before its declared end and a time.
+        """Raise VideoDecodeError if the file stops long before its declared end and a second.
 
-        Args:
-            second: time on the container's clock, in seconds, at which no more packet was found.
+        The second, at which no more packet was found, is one of the container's clock.
         """
         end, reached = self.declared_end, self.end_reached
         if self.times.timeline is not None or end is None:

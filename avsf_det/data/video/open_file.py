@@ -47,28 +47,20 @@ class OpenFile:
 
     Among several streams, the default one with the most pixels (or channels) is used, as in ffmpeg.
 
-    Attributes:
-        container: PyAV's container; like ``video`` and ``audio``, replaced by ``reopen``.
-        video: PyAV's video stream.
-        audio: PyAV's audio stream; None if there is none, or only declared ones without packets.
-        sample_rate: sample rate of the start of the audio stream, in Hz; 0 without audio.
-        empty_streams: indices of declared streams without packets, as far as known.
-        times: gives packets their times.
-        packet_ends: latest end of a packet that was read, in ticks, by stream index.
-        audio_decoder_is_new: whether the audio decoder has decoded nothing since it was opened.
-
-    Args:
-        path: path of the file.
-        threads: number of decoding threads.
+    PyAV's ``container`` and the streams ``video`` and ``audio`` are replaced by ``reopen``; audio
+    is None if there is none, or only declared ones without packets.
     """
 
     def __init__(self, path: str | os.PathLike, threads: int) -> None:
         self.path = str(path)
         self.threads = threads
         self.times = PacketTimes()
+        # Latest end of a packet that was read, in ticks, by stream index.
         self.packet_ends: dict[int, int] = {}
-        self.empty_streams: frozenset[int] = frozenset()
-        self.sample_rate = 0
+        self.empty_streams: frozenset[int] = (
+            frozenset()
+        )  # declared without packets, as far as known
+        self.sample_rate = 0  # of the start of the audio stream, in Hz; 0 without audio
         self.container: av.container.InputContainer | Any = None
         self.reopen()
 
@@ -85,7 +77,7 @@ class OpenFile:
         except (av.error.FFmpegError, OSError, ValueError) as error:
             problem = getattr(error, "strerror", None) or error
             raise self.error("file", f"cannot be opened ({problem})") from error
-        self.audio_decoder_is_new = True
+        self.audio_decoder_is_new = True  # it has decoded nothing
         # ffmpeg's choice of streams; an attached picture is the cover of an album.
         flags, streams = av.stream.Disposition, self.container.streams
 
@@ -164,10 +156,8 @@ class OpenFile:
     ) -> Iterator[DecodedItem]:
         """Decode a stream from the current position on, as (pts, frame) or (pts, error).
 
-        Args:
-            kind: stream to decode.
-            after_seek: whether the decoder must wait for an I-frame.
-            select: given the packets of all streams, yields those to decode.
+        ``after_seek`` makes the decoder wait for an I-frame. ``select`` is given the packets of all
+        streams and yields those to decode.
         """
         packets, index = self.packets(kind), self.stream(kind).index
         if kind == "video":

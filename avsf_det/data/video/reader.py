@@ -39,20 +39,10 @@ class VideoReader:
     Seconds count from the start of the earliest stream, as ffmpeg shows it: the first frame lies a
     whole number of frame periods after second 0 (see :class:`.times.Clock`).
 
-    Attributes:
-        path: path of the file.
-        width: width of frames as shown, in square pixels: after the rotation and mirroring, and
-            with the shape of pixels, that the file asks for. If the size changes on the way, that
-            of the first frame, to which all others are scaled.
-        height: height of frames as shown, in square pixels.
-        fps: average frames per second.
-        has_audio: whether the file has an audio stream.
-        file: the open file.
-        make_converter: makes the function that converts decoded frames, :func:`make_converter`.
-
-    Args:
-        path: path of the file.
-        threads: number of decoding threads; 1 is best where several workers read.
+    ``width`` and ``height`` are those of frames as shown, in square pixels: after the rotation and
+    mirroring, and with the shape of pixels, that the file asks for. If the size changes on the way,
+    they are those of the first frame, to which all others are scaled. ``fps`` is the average. One
+    thread is best where several workers read.
 
     Raises:
         VideoDecodeError: there is no such file, it is no video, or no frame can be decoded.
@@ -63,7 +53,7 @@ class VideoReader:
         self.path, self.fps = self.file.path, self.file.fps
         self.width, self.height = self.file.first_frame.width, self.file.first_frame.height
         self.has_audio = self.file.audio is not None
-        self.make_converter = make_converter
+        self.make_converter = make_converter  # makes the function that converts decoded frames
 
     def __enter__(self: Reader) -> Reader:
         return self
@@ -236,15 +226,8 @@ class FrameConverter:
     A stream may change the size or the pixel format of its frames on the way. All are scaled to the
     one size, so that a window is the same part of each.
 
-    Args:
-        file: the file whose frames are converted.
-        height: height of the converted frame, before cropping, in pixels.
-        width: width of the converted frame, before cropping, in pixels.
-        pix_fmt: libav's name of the pixel format of the converted frame.
-        window: the only part to convert, which requires the file's own size; default all.
-
-    Attributes:
-        origin: (x, y) in the whole, in pixels, of what is converted: somewhat more than a window.
+    Height and width are those of the converted frame before cropping, in pixels. ``window`` is the
+    only part to convert, which requires the file's own size. ``pix_fmt`` is libav's name.
     """
 
     def __init__(
@@ -255,6 +238,7 @@ class FrameConverter:
         pix_fmt: str = "rgb24",
         window: Window | None = None,
     ) -> None:
+        # (x, y) in the whole of what is converted: somewhat more than a window.
         self.origin = 0, 0
         self._file, self._size, self._pix_fmt, self._window = file, (width, height), pix_fmt, window
         self._source: tuple[int, int, str] | None = None  # width, height, format of frames

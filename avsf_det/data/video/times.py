@@ -39,14 +39,8 @@ class Clock:
                                   ^
                                   zero = 1.49 - 7 * 0.04 = 1.21: whole frame periods before #0
 
-    Attributes:
-        zero: second 0 on the container's clock, in seconds.
-
-    Args:
-        first_pts: pts of the first frame.
-        tick: time base of the video stream, in seconds.
-        frame_rate: frames per second.
-        container_start: start of the earliest stream on that clock, in seconds; None if unknown.
+    A tick is the time base of the video stream, in seconds. ``container_start`` is the start of the
+    earliest stream, in seconds of the container's clock; None if unknown.
     """
 
     def __init__(
@@ -79,17 +73,12 @@ class FrameTimes:
     ascend together. Without that too (the last frames in the decoder, raw streams), it follows the
     frame before it.
 
-    Attributes:
-        contradicted: whether the first stated time lies before those counted up to it.
-
-    Args:
-        first: time of the first frame if nothing states it; None if unknown, then frames have no
-            time before the first that states one.
-        length_of: returns the usual length of a frame, in ticks.
+    ``first`` is the time of the first frame if nothing states it; None if unknown, then frames have
+    no time before the first that states one. ``length_of`` returns the usual length of a frame.
     """
 
     def __init__(self, first: int | None, length_of: Callable[[Any], int]) -> None:
-        self.contradicted = False
+        self.contradicted = False  # the first stated time lies before those counted up to it
         self._first, self._length_of = first, length_of
         self._last: tuple[int, Any] | None = None  # time and frame
         self._is_counting = True  # nothing has been stated
@@ -109,26 +98,22 @@ class FrameTimes:
 
 
 class PacketTimes:
-    """Gives the packets of an open file their times.
-
-    Attributes:
-        timeline: times of all packets, for formats whose clock may jump; else None.
-        delay: ticks that frames wait in the decoder, where the pts of packets are unusable: they
-            are removed then, and frames are timed by dts. None where pts are right.
-        states_decoding_times: whether the container holds no pts of the video stream.
-        ticks_per_sec: ticks in a second of the streams in use, by stream index.
-        first: pts and dts of the first video packets since the file was opened, as stated.
-    """
+    """Gives the packets of an open file their times."""
 
     def __init__(self) -> None:
+        # Times of all packets, for formats whose clock may jump.
         self.timeline: Timeline | None = None
+        # Ticks that frames wait in the decoder, where the pts of packets are unusable: they are
+        # removed then, and frames are timed by dts. None where pts are right.
         self.delay: int | None = None
 
     def start(self, format_name: str, video: av.VideoStream, audio: av.AudioStream | None) -> None:
         """Start again with the streams of a file that has just been opened."""
+        # Whether the container holds no pts of the video stream.
         self.states_decoding_times = format_name in _DECODING_TIMES or (
             format_name.startswith("matroska") and bool(video.codec_context.codec_tag.strip("\0"))
         )
+        # pts and dts of the first video packets, as stated.
         self.first: list[tuple[Any, Any]] = []
         self._video = video
         self.ticks_per_sec = {
@@ -202,18 +187,11 @@ class Timeline:
     these formats have the same tick. In program streams, where video packets share a PES packet,
     libav misses their times after seeking: they are then counted from an I-frame on.
 
-    Attributes:
-        num_parts: number of parts.
-        start: earliest pts in the first part.
-        end: latest end of a packet.
-        video_end: latest end of a video packet.
-        counts: whether video packets are counted.
+    ``start`` is the earliest pts in the first part, ``end`` the latest end of a packet; ``counts``
+    tells whether video packets are counted.
 
-    Args:
-        packets: all packets of the streams in use, from the start of the file on.
-        video: index of the video stream.
-        tick: time base of the streams, in seconds.
-        period: time between frames, in ticks.
+    It is made of all packets of the streams in use, from the start of the file on, the index of the
+    video stream, the time base of the streams in seconds, and the time between frames in ticks.
     """
 
     def __init__(

@@ -2,8 +2,8 @@
 """Convert weights of any known format to ours, or to PySlowFast's.
 
 The format is recognised by the content: PySlowFast and its AVSlowFast fork, Caffe2 blobs,
-PyTorchVideo, torchvision's 2-D ResNets, ours. With a config, the weights are also adapted to its
-model (kernels inflated and so on), and weights that the model lacks are left out.
+PyTorchVideo, MMAction2, torchvision's 2-D ResNets, ours. With a config, the weights are adapted to
+its model (kernels inflated and so on), and weights that the model lacks are left out.
 """
 
 from __future__ import annotations

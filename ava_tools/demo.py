@@ -28,8 +28,8 @@ from avsf_det.engine.defaults import (
 from avsf_det.structures.addresses import is_folder
 
 EXAMPLES = """examples:
-  python ava_tools/demo.py --config-file configs/AVA/avsf_r101_8x8.yaml \\
-      --input video.mp4 --output out.mp4 MODEL.WEIGHTS model_final.pth
+  python ava_tools/demo.py --config-file zoo/AVA/slowfast_r101_8x8_k600.yaml \\
+      --input video.mp4 --output out.mp4
   python ava_tools/demo.py --config-file configs/mini/avsf_mini.yaml --input in/ \\
       --output out/ --boxes boxes.csv --no-video MODEL.WEIGHTS output/demo/avsf/model_final.pth"""
 

@@ -5,6 +5,7 @@ as iopath's own for ``s3://``. Detectron2 is imported only when there is an addr
 also take local paths. A local file that is named like an address wins over the address.
 """
 
+import logging
 import os
 import re
 import socket
@@ -21,6 +22,8 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://")
 _DETECTRON2_FILES = "https://dl.fbaipublicfiles.com/"
 # Address to local file: handlers may ask the server again each time.
 _FETCHED: dict[str, str] = {}
+# Python prints what no handler takes: iopath logs each download that fails, which is our error.
+logging.getLogger("iopath.common.download").addHandler(logging.NullHandler())
 _LOCK = threading.Lock()  # the default timeout of sockets belongs to the process
 
 

@@ -116,6 +116,16 @@ def test_each_config_names_publisher_figure_and_address(row):
     assert load_config(row).OUTPUT_DIR == f"./output/{row.removesuffix('.yaml')}"
 
 
+@pytest.mark.parametrize("row", ROWS)
+def test_the_page_lists_each_config_with_its_figure(row):
+    publisher, figure = re.search(
+        r"^# (\w+), .*; published: (.*); not", (CONFIGS / row).read_text(), re.M
+    ).groups()
+    page = (CONFIGS.parent / "docs" / "weights.md").read_text()
+    (line,) = [line for line in page.splitlines() if line.startswith(f"| `{row}` |")]
+    assert line.endswith(f"| {publisher} | {figure} |")
+
+
 ORACLE_OPTIONS = ["MODEL.SLOWFAST.WIDTH", 16, "MODEL.DEVICE", "cpu"]
 
 

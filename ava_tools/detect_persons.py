@@ -1,10 +1,12 @@
 #!/usr/bin/env python
 """Detect the persons at the keyframes of a dataset or of videos, and write their boxes as a csv.
 
-The detector is MODEL.PERSON_DETECTOR of the config: any of Detectron2's; by default one of its
-model zoo, downloaded when first used. The csv is for DATASETS.PROPOSAL_FILES_TEST and _TRAIN, and
-for demo.py. A killed run resumes when it is started again; the csv is written at the end. For a
-dataset, the boxes are also scored against its annotated ones.
+The detector is MODEL.PERSON_DETECTOR of the config: any of Detectron2's or torchvision's; by
+default one of Detectron2's model zoo, downloaded when first used. Lighter ones, --min-size and
+MODEL.AUTOCAST_DTYPE bfloat16 take a fraction of its time (docs/own_videos.md). The csv is for
+DATASETS.PROPOSAL_FILES_TEST and _TRAIN, and for demo.py. A killed run resumes when it is started
+again; the csv is written at the end. For a dataset, the boxes are also scored against its
+annotated ones.
 """
 
 import argparse
@@ -22,7 +24,7 @@ from avsf_det.engine.defaults import (
 )
 
 EXAMPLES = """examples:
-  python ava_tools/detect_persons.py --input videos/ --output boxes.csv
+  python ava_tools/detect_persons.py --input videos/ --output boxes.csv --min-size 480
   python ava_tools/detect_persons.py --dataset ava_mini_val --output boxes.csv \\
       MODEL.PERSON_DETECTOR.CONFIG_FILE configs/mini/person_mini.yaml \\
       MODEL.PERSON_DETECTOR.WEIGHTS output/mini/person_mini/model_final.pth"""
@@ -32,6 +34,7 @@ EXAMPLES = """examples:
 def run(args: argparse.Namespace) -> int:
     """Return 1 if a video is bad; the boxes of the others are written all the same."""
     from ava_tools.inference.person_boxes import (
+        describe_absence,
         describe_quality,
         videos_of_dataset,
         videos_of_path,
@@ -42,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
     from avsf_det.engine.person_detector import PersonDetector
 
     set_up_loggers()
-    cfg = load_config(args.config_file, args.opts)
+    size = ["MODEL.PERSON_DETECTOR.MIN_SIZE", args.min_size] if args.min_size else []
+    cfg = load_config(args.config_file, [*args.opts, *size])
     check_datasets([args.dataset] if args.dataset else [], "--dataset")
     videos = videos_of_dataset(args.dataset) if args.dataset else videos_of_path(args.input)
     detector = PersonDetector(cfg)
@@ -51,10 +55,14 @@ def run(args: argparse.Namespace) -> int:
         "detector": cfg.MODEL.PERSON_DETECTOR.CONFIG_FILE,
         "weights": detector.weights,
         "score_thresh": cfg.MODEL.PERSON_DETECTOR.SCORE_THRESH,
+        "min_size": cfg.MODEL.PERSON_DETECTOR.MIN_SIZE,
+        "dtype": cfg.MODEL.AUTOCAST_DTYPE,
     }
     sizes = {"rate": args.rate, "batch_size": args.batch_size}
     found, bad = write_person_boxes(detector, videos, args.output, settings=settings, **sizes)
     print_once(f"{args.output}: {sum(map(len, found.values()))} persons in {len(found)} keyframes")
+    for line in describe_absence(found, settings["score_thresh"]):
+        print_once(line, file=sys.stderr)
     if args.dataset:
         print_once(describe_quality(found, args.dataset))
     if bad:
@@ -74,6 +82,8 @@ def main(argv: list[str] | None = None) -> int:
     add("--output", required=True, metavar="FILE.csv", help="csv of the boxes")
     add("--rate", type=positive, default=1.0, metavar="HZ", help="keyframes/s of --input (1.0)")
     add("--batch-size", type=at_least(1), default=4, metavar="N", help="frames at once (4)")
+    size = "short side of the frames in pixels, which sets the time (the detector's, 800)"
+    add("--min-size", type=at_least(32), metavar="PIXELS", help=size)
     add_config_arguments(parser, help="config of an action model")
     return run_command(run, parser.parse_args(argv))
 

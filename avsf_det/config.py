@@ -139,11 +139,15 @@ def _add_heads(cfg: CfgNode) -> None:
     cfg.MODEL.ROI_ACTION_HEAD.KEEP_UNMATCHED = False
 
     # Person detector for videos without boxes: any of Detectron2's detectors whose category 0 is
-    # the person. CONFIG_FILE is a path, or a name in Detectron2's model zoo.
+    # the person. CONFIG_FILE is a path, a name in Detectron2's model zoo, or one of torchvision's
+    # detectors, such as "torchvision/fasterrcnn_mobilenet_v3_large_320_fpn".
     cfg.MODEL.PERSON_DETECTOR = CfgNode()
     cfg.MODEL.PERSON_DETECTOR.CONFIG_FILE = "COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml"
     cfg.MODEL.PERSON_DETECTOR.WEIGHTS = ""  # path or URL; "": those of the model zoo
     cfg.MODEL.PERSON_DETECTOR.SCORE_THRESH = 0.8  # boxes with a lower score are dropped, 0..1
+    # Short side in pixels to which frames are resized; 0: that of the detector's config (800 in
+    # Detectron2's zoo). Time falls with its square, and small persons are missed.
+    cfg.MODEL.PERSON_DETECTOR.MIN_SIZE = 0
 
     # Classification of whole clips, with one classifier for each task.
     cfg.MODEL.CLIP_HEAD = CfgNode()

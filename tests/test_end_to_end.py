@@ -114,12 +114,12 @@ def test_eval_only_gives_the_figures_of_training_and_the_tool_the_same(trained, 
     assert abs(json.loads(scored.stdout)["mAP"] - first["mAP"]) < 1e-9
 
 
-def test_the_demo_draws_predictions_in_a_process_that_has_read_no_dataset(trained, datasets):
+def test_the_demo_draws_a_comparison_in_a_process_that_has_read_no_dataset(trained, datasets):
     video, script = datasets / "actions.mp4", datasets / "draw.py"
     script.write_text(
         "import sys; from pathlib import Path\n"
         f"sys.path.insert(0, {str(ROOT)!r})\n"
-        "from ava_tools.experiments.mini_demo_results import draw_video\n"
+        "from ava_tools.experiments.mini_demo_video import draw_video\n"
         "draw_video(Path(sys.argv[1]), Path(sys.argv[2]), num_videos=1)"
     )
     run(str(script), str(trained), str(video), datasets=datasets)

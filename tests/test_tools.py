@@ -4,7 +4,6 @@ import argparse
 import importlib
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from ava_tools.experiments import mini_demo_results as demo
@@ -23,13 +22,6 @@ def test_summary_separates_audio_actions_from_the_rest():
     ap |= {"sing": 0.2, "talk": 0.4, "hit": 0.6, "push": 0.8}
     summary = demo.summarize(ap)
     assert summary == pytest.approx({"mAP": 6.5 / 9, "AP_sound": 0.5, "AP_rest": 0.9})
-
-
-def test_predictions_are_grouped_by_keyframe_and_box(tmp_path):
-    path = tmp_path / "p.csv"
-    path.write_text("a,0002,0,0,0.5,1,1,0.25\na,0002,0,0,0.5,1,3,0.75\na,0002,0.5,0,1,1,1,0.5\n")
-    (array,) = demo.read_predictions(path, 3).values()
-    np.testing.assert_array_equal(array, [[0, 0, 0.5, 1, 0.25, 0, 0.75], [0.5, 0, 1, 1, 0.5, 0, 0]])
 
 
 class ParserError(Exception):

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from ava_tools.experiments.mini_demo_results import (
     draw_chart,
-    draw_video,
     format_table,
     summarize,
 )
+from ava_tools.experiments.mini_demo_video import draw_video
 from ava_tools.experiments.training_runs import TrainingRunError, read_metrics
 from avsf_det.utils.atomic import atomic_path, write_atomic
 
@@ -86,7 +86,7 @@ def run_mini_demo(
     print(
         f"\nDone in {time.monotonic() - started:.0f} s, on a small generated dataset. Look at\n"
         f"  {output / 'per_class_ap.png'}\n"
-        f"  {output / 'actions.mp4'} (with audio)\n"
+        f"  {output / 'actions.mp4'} (annotation, model, muted model; with audio)\n"
         f"  {output / 'summary.json'}\n"
         "Next, on real AVA (README.md says which files go where):\n"
         "  .venv/bin/python train_net.py --config-file configs/AVA/avsf_r101_8x8.yaml"

@@ -16,6 +16,7 @@ from ava_tools.preparation.video_lists import videos_in
 from ava_tools.support.json_lines import JsonLinesLog
 from ava_tools.support.ranks import all_logs, file_size, gather, own_log, take_share
 from avsf_det.data import AnnotationError, VideoDecodeError
+from avsf_det.data.datasets.annotation_files import first_few
 from avsf_det.data.video import SequentialVideoReader
 from avsf_det.engine.predictor import FindPersons, keyframe_seconds
 from avsf_det.evaluation.person_boxes import evaluate_persons
@@ -182,14 +183,24 @@ def write_person_boxes(
     partial = PartialResults(partial_file, {**settings, "rate": rate, "batch_size": batch_size})
     found: dict[Keyframe, np.ndarray] = {}
     bad: list[VideoDecodeError] = []
-    mine = take_share(videos, lambda video: file_size(video.path))
-    for video in tqdm(mine, "videos", mininterval=2):
+    keyframes: dict[Video, list[float]] = {}  # before the end of the file
+    for video in take_share(videos, lambda video: file_size(video.path)):
         try:
-            for second, boxes in _detect(detector, video, partial, rate, batch_size):
-                found[video.video_id, second] = np.array(boxes, np.float32).reshape(-1, 5)
+            with SequentialVideoReader(video.path) as reader:
+                keyframes[video] = _keyframes(video, reader, rate)
         except VideoDecodeError as error:
             logger.error(error)
             bad.append(error)
+    total = sum(map(len, keyframes.values()))
+    with tqdm(desc="keyframes", total=total, unit="keyframe", mininterval=2) as progress:
+        for video, seconds in keyframes.items():
+            try:
+                for second, boxes in _detect(detector, video, seconds, partial, batch_size):
+                    found[video.video_id, second] = np.array(boxes, np.float32).reshape(-1, 5)
+                    progress.update()
+            except VideoDecodeError as error:
+                logger.error(error)
+                bad.append(error)
     partial.close()
     order = {video.video_id: i for i, video in enumerate(videos)}
     found = dict(sorted(gather([*found.items()]), key=lambda item: order[item[0][0]]))
@@ -203,14 +214,16 @@ def write_person_boxes(
 
 
 def _detect(
-    detector: FindPersons, video: Video, partial: PartialResults, rate: float, batch_size: int
+    detector: FindPersons,
+    video: Video,
+    seconds: Sequence[float],
+    partial: PartialResults,
+    batch_size: int,
 ) -> Iterator[tuple[float, list]]:
     """Yield second and rounded boxes of each keyframe; finished batches come from the log."""
     with SequentialVideoReader(video.path) as reader:
-        seconds = _keyframes(video, reader, rate)
-        starts = range(0, len(seconds), batch_size)
-        for k, start in enumerate(tqdm(starts, video.video_id, leave=False, mininterval=2)):
-            batch = seconds[start : start + batch_size]
+        for k, start in enumerate(range(0, len(seconds), batch_size)):
+            batch = [*seconds[start : start + batch_size]]
             found = partial.batches.get((video.video_id, k), [])
             if [second for second, _ in found] != batch:
                 times = [second - video.offset for second in batch]
@@ -238,6 +251,20 @@ def _round(boxes: np.ndarray) -> list[list[float]]:
     """Round to the csv's four digits, and leave out boxes without area, which readers refuse."""
     rows = [[round(x, 4) for x in box] for box in boxes.tolist()]
     return [row for row in rows if row[0] < row[2] and row[1] < row[3]]
+
+
+def describe_absence(found: dict[Keyframe, np.ndarray], score_thresh: float) -> list[str]:
+    """Return a line that names the videos in which nobody was found, or none."""
+    counts: dict[str, int] = {}
+    for (video_id, _), boxes in found.items():
+        counts[video_id] = counts.get(video_id, 0) + len(boxes)
+    if not (empty := [video_id for video_id, count in counts.items() if not count]):
+        return []
+    which = "any video" if len(empty) == len(counts) else f"{len(empty)} videos, {first_few(empty)}"
+    return [
+        f"warning: nobody was found in {which}, with a score of {score_thresh:g} or more. Look at "
+        "a video, and lower MODEL.PERSON_DETECTOR.SCORE_THRESH or take another detector"
+    ]
 
 
 def describe_quality(found: dict[Keyframe, np.ndarray], dataset_name: str) -> str:

@@ -153,6 +153,26 @@ def test_what_was_found_of_other_videos_or_keyframes_is_not_used(videos, tmp_pat
     assert list(found) == [("b", 0.0), ("b", 2.0)]
 
 
+@pytest.mark.parametrize(
+    "seen, words", [((), "in any video"), (("a",), "in 1 videos, b,"), (("a", "b"), "")]
+)
+def test_videos_without_a_person_are_named(videos, tmp_path, monkeypatch, capsys, seen, words):
+    class Finder(NumberReader):
+        def __call__(self, frames):
+            # Frame 40 is of video a alone, frame 0 of both.
+            person = np.array([[0, 0, 1, 1, 0.9]], np.float32)
+            first = {"a": 40, "b": 0}
+            return [person[: read_number(f) in [first[x] for x in seen]] for f in frames]
+
+    monkeypatch.setattr(person_detector, "PersonDetector", Finder)
+    output = tmp_path / "boxes.csv"
+    assert tool.main(["--input", str(tmp_path / "videos"), "--output", str(output)]) == 0
+    shown = capsys.readouterr()
+    assert f"{len(seen) + (seen == ('a', 'b'))} persons in 8 keyframes" in shown.out
+    assert (f"nobody was found {words}" in shown.err) if words else "nobody" not in shown.err
+    assert "keyframes: 100%" in shown.err and "8/8" in shown.err
+
+
 def test_bad_videos_are_named_and_the_others_done(videos, tmp_path, monkeypatch, capsys):
     (tmp_path / "videos" / "aa.mp4").write_bytes(b"broken")
     whole = (tmp_path / "videos" / "more" / "b.mp4").read_bytes()

@@ -3,6 +3,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+import torchvision
 from detectron2.config import get_cfg
 from detectron2.modeling import META_ARCH_REGISTRY, build_model
 from detectron2.structures import Boxes, Instances
@@ -85,6 +86,42 @@ def test_red_is_where_the_detector_expects_it_and_boxes_are_fractions_by_score(
         expected = [[0, 0, 0.5, 1, 0.9], [0.25, 0.5, 0.75, 1, 0.75]]
         np.testing.assert_allclose(found, expected, atol=0.02)
     assert detector([]) == []
+
+
+def test_the_size_of_the_config_replaces_that_of_the_detector(tmp_path):
+    cfg = write_finder(tmp_path, "RGB")
+    cfg.MODEL.PERSON_DETECTOR.MIN_SIZE = 60
+    detector = PersonDetector(cfg)
+    detector._model.size = 60  # RedBoxFinder checks it
+    assert len(detector([frame_with_box(colour=0)])[0]) == 2
+
+
+def test_detectors_of_torchvision_have_their_persons(tmp_path):
+    name = "ssdlite320_mobilenet_v3_large"
+    torch.manual_seed(0)
+    model = torchvision.models.get_model(name, weights=None, weights_backbone=None).eval()
+    for scorer in model.head.classification_head.module_list:
+        scorer[1].bias.data.view(-1, 91)[:, 1] += 0.3  # persons are likelier than other things
+    torch.save(model.state_dict(), tmp_path / "w.pth")
+    cfg = build_cfg(f"torchvision/{name}", tmp_path / "w.pth")
+    cfg.MODEL.PERSON_DETECTOR.SCORE_THRESH = model.score_thresh = 0.005
+    frame = frame_with_box(colour=0)
+    with torch.no_grad():
+        (expected,) = model([torch.from_numpy(frame).permute(2, 0, 1) / 255])
+    persons = expected["labels"] == 1
+    assert 5 < persons.sum() < len(persons)
+    (found,) = PersonDetector(cfg)([frame])
+    boxes = expected["boxes"][persons] / torch.tensor([160, 80, 160, 80])
+    np.testing.assert_allclose(found[:, :4], boxes.clamp(0, 1), atol=1e-4)
+    np.testing.assert_allclose(found[:, 4], expected["scores"][persons], atol=1e-5)
+
+    cfg.MODEL.PERSON_DETECTOR.MIN_SIZE = 320
+    with pytest.raises(PersonDetectorError, match=r"MIN_SIZE: torchvision/ssdlite.* takes none"):
+        PersonDetector(cfg)
+    with pytest.raises(PersonDetectorError, match="torchvision has no detector 'yolo'; it has"):
+        find_detector("torchvision/yolo", "")
+    name = "fasterrcnn_mobilenet_v3_large_320_fpn"
+    assert find_detector(f"torchvision/{name}", "")[1].endswith(".pth")
 
 
 def test_other_channel_orders_are_refused(tmp_path):

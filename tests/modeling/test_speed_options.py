@@ -139,10 +139,10 @@ def test_models_are_one_graph(compile_eagerly, architecture):
         assert torch.allclose(ours, theirs, atol=1e-5)
 
 
-@pytest.mark.parametrize("training", [False, True])
-def test_the_backbone_compiles_to_one_graph(compile_eagerly, training):
-    plain = make_model("ActionDetector").backbone.train(training)
-    compiled = make_model("ActionDetector", "MODEL.COMPILE", True).backbone.train(training)
+def test_the_backbone_compiles_to_one_graph_for_training(compile_eagerly):
+    """The graphs of the models above contain that of inference."""
+    plain = make_model("ActionDetector").backbone.train()
+    compiled = make_model("ActionDetector", "MODEL.COMPILE", True).backbone.train()
     assert compiled._compiled_call_impl is not None
     assert torch._dynamo.config.recompile_limit > 100  # by default, a ninth size raises
     x = add_negatives(make_features())
@@ -151,7 +151,7 @@ def test_the_backbone_compiles_to_one_graph(compile_eagerly, training):
     torch.manual_seed(0)
     found, taps = compiled(x, with_taps=True)
     for name in ("slow_res5", "fast_res5"):
-        assert torch.allclose(found[name], expected[name], atol=1e-2 if training else 1e-4)
+        assert torch.allclose(found[name], expected[name], atol=1e-2)
     assert taps.keys() == expected_taps.keys()
 
 

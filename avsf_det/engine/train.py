@@ -38,6 +38,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     from detectron2.utils.logger import setup_logger
 
     from avsf_det.data.checks import check_datasets
+    from avsf_det.model_zoo import find_config_file
 
     from .config_checks import check_clip, check_training
     from .machine import check_shared_memory
@@ -56,6 +57,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
         check_training(cfg, processes)
         notes += check_shared_memory(cfg, comm.get_local_size())
     cfg.freeze()
+    if args.config_file:  # Detectron2 logs the text of the file, and knows no names
+        args.config_file = find_config_file(args.config_file)
     default_setup(cfg, args)
     logger = setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="avsf_det")
     for name in ("avsf_det", "detectron2", "fvcore"):  # Detectron2 opens log.txt as the locale says

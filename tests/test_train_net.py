@@ -29,6 +29,14 @@ def test_recipe_is_scaled_linearly_to_the_processes(tmp_path, processes, batch, 
     assert (solver.IMS_PER_BATCH, solver.BASE_LR, solver.MAX_ITER) == (batch, rate, steps)
 
 
+def test_a_config_may_be_a_name_in_the_zoo(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--config-file", "AVA/avsf_r50_4x16.yaml", "OUTPUT_DIR", "x"]
+    cfg = train.setup(default_argument_parser().parse_args(arguments))
+    assert cfg == build_cfg(tmp_path / "x", "OUTPUT_DIR", "x")
+    assert (tmp_path / "x" / "config.yaml").is_file()
+
+
 def test_a_batch_size_given_by_hand_is_used_as_it_is(tmp_path):
     cfg = build_cfg(tmp_path, "SOLVER.IMS_PER_BATCH", "1", "SOLVER.MAX_ITER", "2")
     scaled = DefaultTrainer.auto_scale_workers(cfg, 1)

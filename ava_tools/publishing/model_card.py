@@ -40,7 +40,7 @@ tags: [action-detection, audio-visual, slowfast]
 ## Use
 
 ```bash
-python ava_tools/demo.py --config-file FOLDER --input my.mp4 --output out.mp4{label_map}
+{command}
 ```
 
 ```python
@@ -103,7 +103,7 @@ def format_card(
         what=f"{cfg.MODEL.META_ARCHITECTURE} on {pathways} features",
         project=PROJECT,
         fill_in=FILL_IN,
-        label_map=" \\\n    --label-map FOLDER/label_map.pbtxt" if has_label_map else "",
+        command=_command(cfg, has_label_map=has_label_map),
         data=_describe_data(cfg),
         initial_weights=f"`{initial_weights}`" if initial_weights else "random",
         recipe=tabulate(keys, ["key", "value"], tablefmt="pipe", disable_numparse=True),
@@ -114,6 +114,14 @@ def format_card(
         detectron2=version("detectron2"),
         python=platform.python_version(),
     )
+
+
+def _command(cfg: CfgNode, *, has_label_map: bool) -> str:
+    """Return a command that uses the model on a reader's own videos."""
+    if cfg.MODEL.META_ARCHITECTURE != "ActionDetector":
+        return "python ava_tools/extract_features.py --config-file FOLDER --input my.mp4 --output x"
+    command = "python ava_tools/demo.py --config-file FOLDER --input my.mp4 --output out.mp4"
+    return command + " \\\n    --label-map FOLDER/label_map.pbtxt" * has_label_map
 
 
 def _value(cfg: CfgNode, key: str) -> object:

@@ -193,12 +193,13 @@ class ClipLoader(DataLoader):
         )
 
     def __iter__(self) -> Any:
-        """Yield lists of model inputs.
+        """Start the workers, and return an iterator over lists of model inputs.
 
-        Raises:
-            LoaderError: a worker hangs or has died; or other errors, which the mapper raised.
+        It raises a LoaderError if a worker hangs or has died, and the errors of the mapper.
         """
-        iterator: Any = super().__iter__()
+        return self._watch(super().__iter__())
+
+    def _watch(self, iterator: Any) -> Iterator[list]:
         self.board.closing.fill_(False)
         # Spawned processes run these functions at their exit, but none of atexit.
         at_exit = Finalize(None, self.board.end_workers, exitpriority=1)

@@ -40,6 +40,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     from detectron2.utils import comm
 
     from avsf_det.data.checks import check_datasets
+    from avsf_det.model_zoo import find_config_file
 
     from .config_checks import check_clip, check_training
     from .machine import check_shared_memory
@@ -63,6 +64,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
             check_output_folder(cfg.OUTPUT_DIR)
         notes += check_shared_memory(cfg, comm.get_local_size())
     cfg.freeze()
+    if args.config_file:  # Detectron2 logs the text of the file, and knows no names
+        args.config_file = find_config_file(args.config_file)
     logger = set_up_training_log(cfg.OUTPUT_DIR, comm.get_rank(), cfg.SOLVER.MAX_ITER)
     default_setup(cfg, args)
     for note in (*notes, f"All settings and the whole log are in {cfg.OUTPUT_DIR}"):

@@ -184,6 +184,7 @@ def test_the_card_has_the_measured_figures_and_the_hashes(run, folder):
         digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
         assert f"| `{name}`" in card and digest in card
     assert "Initial weights: `kinetics.pyth`." in card
+    assert "out.mp4 \\\n    --label-map FOLDER/label_map.pbtxt\n" in card
     assert torch.__version__ in card and card.startswith("---\nlibrary_name: avsf_det\n")
     # A description of generated data says so.
     assert "generated" not in card
@@ -213,6 +214,7 @@ def test_figures_of_clips_and_of_pretraining(tmp_path):
     card = format_card("a", cfg, [figures], {}, initial_weights="", has_label_map=False)
     assert "66.6667" in card and "Mini datasets are generated" in card
     assert "Initial weights: random." in card and "--label-map" not in card
+    assert "extract_features.py --config-file FOLDER" in card
 
 
 def error_of(capsys, *arguments: object) -> str:

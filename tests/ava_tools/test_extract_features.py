@@ -50,11 +50,11 @@ def test_list_with_boxes(arguments, tmp_path, capsys):
     (tmp_path / "in" / "list.csv").write_text("video,label\nmore/b.mp4,1\nmore/b.mp4,2\n")
     rows = ["b,0902,0.1,0.2,0.5,0.9,,0.95", "b,0901.5,0,0,0.5,1,,0.9", "b,0901.5,0.5,0,1,1,,0.2"]
     (tmp_path / "boxes.csv").write_text("\n".join(rows))
-    boxes = ["--boxes", str(tmp_path / "boxes.csv"), "--offset", "900"]
+    boxes = ["--boxes", str(tmp_path / "boxes.csv"), "--offset", "900", "--score-threshold", "0.8"]
     assert tool.main(arguments(*boxes, source="in/list.csv")) == 0
     with np.load(tmp_path / "out" / "more" / "b.npz") as b:
         np.testing.assert_allclose(b["times"], [1.5, 2])
-        np.testing.assert_allclose(b["boxes"][:, 4], [0.9, 0.95])  # 0.2 is below the test's score
+        np.testing.assert_allclose(b["boxes"][:, 4], [0.9, 0.95])  # 0.2 is below the limit
         assert b["head"].shape == (2, b["head_channels"].sum()) and (b["box_clip"] == [0, 1]).all()
     assert tool.main(arguments(*boxes, source="in/a.mp4")) == 1
     assert "boxes of b" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from avsf_det.structures.label_map import read_label_map
 from ..ava_tools.annotation_import.conftest import KnownVideos
 from ..ava_tools.annotation_import.test_cvat import XML, box, track, with_meta
 from ..ava_tools.annotation_import.test_label_studio import choice, keyframe, region, task
-from ..ava_tools.annotation_import.test_table import HEADER, PIXELS
+from ..ava_tools.annotation_import.test_table import TABLES
 from ..ava_tools.annotation_import.test_via import CSV, PROJECT, SIZES
 from ..ava_tools.annotation_import.test_via_csv import ROWS, save
 from .mutate import check_reader, mutated_json_files, mutations
@@ -32,7 +32,7 @@ PROJECT_OF_TWO = with_meta(
     *(track(box(i, 0), label="sit", more=f' task_id="{i}"') for i in (1, 2)),
 )
 LABEL_STUDIO = [task(region("a", keyframe(1, 0), keyframe(30, 9, False)), choice("a", "sit"))]
-TABLE = HEADER + PIXELS.replace("62", "2")
+TABLE = TABLES["named"].replace("62", "2")
 EXPORTS = {
     "via.json": json.dumps(PROJECT).encode(),
     "via.csv": CSV.encode(),

@@ -1,8 +1,9 @@
 #!/usr/bin/env python
-"""Write one HTML file about an AVA evaluation.
+"""Write one HTML file about an AVA evaluation, or about runs of classifiers.
 
 It shows AP by class, precision-recall curves, errors, confusions, and examples that play with their
-audio; with several runs, the differences between the first and the others. The file is
+audio; with several runs, the differences between the first and the others. Of classifiers (runs
+with a scores.npz) it shows figures by task and class, confusions, config and command. The file is
 self-contained: it opens from disk, without a server or a network.
 """
 
@@ -28,18 +29,25 @@ EXAMPLE = """example:
       --run "audio swapped=output/demo/avsf_swap" --output report.html
 or, for any csv in AVA's format:
   python ava_tools/report.py -l labels.pbtxt -g val.csv --videos videos/ \\
-      --run mine=detections.csv --output report.html"""
+      --run mine=detections.csv --output report.html
+or, for classifiers:
+  python ava_tools/report.py --run mine=output/my_classifier --output report.html"""
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the report; return 1 if a clip cannot be read."""
+    from ava_tools.report_page.clip_page import build_clip_report, find_scores
     from ava_tools.report_page.page import build_report
     from ava_tools.report_page.training import read_training
 
     if args.max_clips < 0:
         raise ReportError(f"--max-clips is {args.max_clips}; it must be 0 or more")
-    evaluated = evaluated_dataset_of_arguments(args)
     paths = join_runs(args.run)
+    if files := find_scores(paths):
+        write_atomic(args.output, build_clip_report(files, args.title or ""))
+        print(f"{args.output}: {len(files)} runs of classifiers")
+        return 0
+    evaluated = evaluated_dataset_of_arguments(args)
     detections = {name: read_run(path, evaluated.name) for name, path in paths.items()}
     trainings = {name: read_training(path) for name, path in paths.items()}
     report = build_report(

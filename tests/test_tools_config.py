@@ -14,6 +14,7 @@ TOOLS = {
     "ava_tools.benchmark clips": "clips --videos d --folder d",
     "ava_tools.benchmark model": "model",
     "ava_tools.check_videos": "--videos d --output o.csv",
+    "ava_tools.classify": "--input v.mp4 --output o.csv",
     "ava_tools.convert_checkpoint": "c.pth o.pth",
     "ava_tools.demo": "--input v.mp4 --output o.mp4",
     "ava_tools.detect_persons": "--input v.mp4 --output o.csv",

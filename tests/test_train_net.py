@@ -32,7 +32,7 @@ def test_recipe_is_scaled_linearly_to_the_processes(tmp_path, processes, batch, 
 def test_a_config_may_be_a_name_in_the_zoo(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arguments = ["--config-file", "AVA/avsf_r50_4x16.yaml", "OUTPUT_DIR", "x"]
-    cfg = train.setup(default_argument_parser().parse_args(arguments))
+    cfg = train.setup(train.build_parser().parse_args(arguments))
     assert cfg == build_cfg(tmp_path / "x", "OUTPUT_DIR", "x")
     assert (tmp_path / "x" / "config.yaml").is_file()
 

@@ -86,7 +86,7 @@ def test_scores_alone_are_those_of_the_drawn_video(run, folder, tmp_path, capsys
     source = ("--input", folder / "videos" / "a.mp4", "--boxes", folder / "boxes.csv")
     assert run(*source, "--output", tmp_path / "drawn.mp4", "--json") == 0
     assert run(*source, "--output", tmp_path / "a.csv", "--no-video") == 0
-    assert "a.csv: keyframes: 2, persons: 3" in capsys.readouterr().out
+    assert "a.csv: keyframes: 2, persons: 4" in capsys.readouterr().out
     for suffix in ("jsonl", "csv"):
         drawn, alone = (tmp_path / f"{name}.{suffix}" for name in ("drawn", "a"))
         assert drawn.read_bytes() == alone.read_bytes()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ..media import tone, write_video
-from .blocks import PAGES, ROOT
+from .blocks import NOTEBOOK, PAGES, ROOT
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +27,7 @@ def reader(tmp_path_factory) -> Path:
         "OMP_NUM_THREADS": "1",
     }
     done = subprocess.run(
-        [sys.executable, "-m", "tests.docs.reader", *map(str, PAGES)],
+        [sys.executable, "-m", "tests.docs.reader", *map(str, [*PAGES, NOTEBOOK])],
         cwd=folder,
         env=environment,
         capture_output=True,

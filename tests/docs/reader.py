@@ -4,6 +4,7 @@
 as its file: importing what they need again would cost seconds for each.
 """
 
+import json
 import runpy
 import shutil
 import sys
@@ -60,6 +61,18 @@ def follow(page: Path) -> None:
             run([*arguments, *block.options])
 
 
+def follow_notebook(page: Path) -> None:
+    """Run the cells of a notebook, with few iterations."""
+    names: dict = {}
+    for cell in json.loads(page.read_text())["cells"]:
+        if cell["cell_type"] != "code":
+            continue
+        source = "".join(cell["source"])
+        if "parameters" in cell["metadata"].get("tags", ()):
+            source = "ITERATIONS, OUTPUT = 2, 'output/quickstart'"
+        exec(compile(source, page.name, "exec"), names)
+
+
 def run(arguments: list[str]) -> None:
     """``python ARGUMENTS``; ends this process with an exit code that is not 0."""
     print(">>>", *arguments, flush=True)
@@ -76,4 +89,4 @@ if __name__ == "__main__":
     pages = [Path(name) for name in sys.argv[1:]]
     prepare()
     for page in pages:
-        follow(page)
+        (follow_notebook if page.suffix == ".ipynb" else follow)(page)

@@ -107,6 +107,11 @@ def test_a_reader_gets_what_the_pages_promise(reader):
         assert len(list((reader / "output/drawn").glob(f"*.{suffix}"))) == 2
 
 
+def test_the_notebook_trains_and_evaluates(reader):
+    results = json.loads((reader / "output/quickstart/inference/ava_results.json").read_text())
+    assert len(results["per_class_by_name"]) == 9
+
+
 def test_commands_are_taken_apart_as_bash_does():
     text = 'for i in 1 2; do python a.py --x "$i b" {c,d}.npz  # no\ndone\npip install e\n'
     block = Block("", "bash", "export DETECTRON2_ENV_MODULE=m.py\n" + text)

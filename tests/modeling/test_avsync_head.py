@@ -230,6 +230,7 @@ def test_auxiliary_losses(architecture, muted):
     for i, clip in enumerate(clips):
         clip["labels"] = {"action": torch.tensor(i)}
         clip["has_audio"] = clip["has_audio_negative"] = i not in muted
+    cfg.freeze()  # as a training does
     model = make_model(cfg)
     losses = model(clips)
     assert losses.keys() == {"loss_action", *(f"loss_avs_{level}" for level in LEVELS)}

@@ -115,9 +115,9 @@ def build_sync_laterals(cfg: CfgNode) -> dict[str, Any]:
     """
     f2s = _make_fast_lateral(cfg, POOLED)
     channels = _stage_channels(cfg, "slow")[POOLED] + f2s.out_channels
-    cfg = cfg.clone()
-    cfg.MODEL.AUDIO.LATERAL_GAIN = False  # nothing is fused, so nothing is to start at zero
-    return {"f2s": f2s, "a2fs": _make_audio_lateral(cfg, POOLED, channels, "a_fs")}
+    # Nothing is fused, so nothing is to start at zero: no gain.
+    a2fs = _make_audio_lateral(cfg, POOLED, channels, "a_fs", has_gain=False)
+    return {"f2s": f2s, "a2fs": a2fs}
 
 
 def _make_fusion(
@@ -214,8 +214,13 @@ def _make_fast_lateral(cfg: CfgNode, name: str) -> FastToSlow:
     )
 
 
-def _make_audio_lateral(cfg: CfgNode, name: str, visual_channels: int, fusion_type: str) -> Any:
-    """Create the lateral at fusion stage ``name``; ``visual_channels`` are those of its result."""
+def _make_audio_lateral(
+    cfg: CfgNode, name: str, visual_channels: int, fusion_type: str, **options: bool
+) -> Any:
+    """Create the lateral at fusion stage ``name``; ``visual_channels`` are those of its result.
+
+    ``options`` are arguments of the lateral that replace those of the config.
+    """
     c, alpha = cfg.MODEL.AUDIO, cfg.MODEL.SLOWFAST.ALPHA
     target, lateral, keys, _, has_negatives = _get_fusion_type(fusion_type)
     reduction = math.prod(c.STRIDES[: list(FUSION_STAGES.values()).index(name)])
@@ -232,7 +237,7 @@ def _make_audio_lateral(cfg: CfgNode, name: str, visual_channels: int, fusion_ty
         inner_channels=c.FUSION_WIDTH,
         stride=c.ALPHA // reduction,
         norm=_audio_norm(cfg) if has_negatives else _norm(cfg),
-        **{name: c[key] for name, key in keys.items()},
+        **{name: c[key] for name, key in keys.items()} | options,
     )
 
 

@@ -21,6 +21,7 @@ from avsf_det.engine.defaults import add_config_arguments, at_least, load_config
 
 from .display import Panel, format_table, plot_growth
 from .exported_models import export_variants
+from .layers import measure_layers
 from .measure import describe_hardware, time_interleaved
 from .model_variants import PEER, Bench, Variant, autocast_options, name_of
 
@@ -31,6 +32,7 @@ GROWTH = {"frames": (16, 32, 48, 64), "crop": (112, 160, 224, 320), "boxes": (1,
 EXAMPLES = """examples:
   python ava_tools/benchmark.py model
   python ava_tools/benchmark.py model --export --compile
+  python ava_tools/benchmark.py model --layers
   python ava_tools/benchmark.py model --config-file configs/AVA/avsf_r50_4x16.yaml --crop 256
   python ava_tools/benchmark.py model --config-file configs/AVA/avsf_r50_4x16.yaml --plot x.svg"""
 
@@ -46,6 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=at_least(1), help="threads of PyTorch (all cores)")
     parser.add_argument("--compile", action="store_true", help="also compiled (minutes)")
     parser.add_argument("--export", action="store_true", help="also exported (minutes)")
+    parser.add_argument(
+        "--layers", action="store_true", help="instead, each convolution in its forms on a CPU"
+    )
     parser.add_argument("--plot", metavar="FILE", help="draw growth there instead of the tables")
     add_config_arguments(parser, help=f"config of the model ({CONFIG})")
 
@@ -71,6 +76,12 @@ def run(args: argparse.Namespace) -> int:
     print(f"Matrix products: {rates} GFLOP/s")
     if torch.bfloat16 not in bench.rates:
         print("bfloat16 is slower than float32 here (no instructions for it), and left out")
+    if args.layers:
+        for dtype in bench.rates:
+            for training, title in ((False, "Inference"), (True, "Training step")):
+                table = measure_layers(bench, dtype, training=training, repeats=args.repeats)
+                print(f"\n{title}, {name_of(dtype)}, ms\n{table}", flush=True)
+        return 0
     if not find_spec("pytorchvideo"):
         print(f"{PEER} is not installed: pip install -e '.[benchmark]'")
     variants = inference_variants(bench, args.compile)

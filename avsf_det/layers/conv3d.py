@@ -14,8 +14,8 @@ class Conv3d(nn.Conv3d):
     """3-D convolution followed by a norm and an activation, as Detectron2's ``Conv2d``.
 
     On a CPU, kernels over time alone, over space alone, and those with few outputs run as 2-D
-    convolutions (:mod:`avsf_det.layers.cpu_conv`), equal up to rounding. Under torch.compile and
-    torch.export they stay 3-D, because compilers choose a better form themselves.
+    convolutions or matrix products (:mod:`avsf_det.layers.cpu_conv`), equal up to rounding. Under
+    torch.compile and torch.export they stay 3-D: compilers choose a better form themselves.
 
     Args:
         *args: arguments of :class:`torch.nn.Conv3d`.
@@ -45,15 +45,10 @@ class Conv3d(nn.Conv3d):
 
     def _convolve(self, x: torch.Tensor) -> torch.Tensor:
         if cpu_conv.is_eager_cpu(x):
-            if cpu_conv.is_spatial(self):
-                return cpu_conv.conv_spatial(x, self)
-            if cpu_conv.is_temporal(self, x):
-                return cpu_conv.conv_temporal(x, self)
-            if cpu_conv.is_thin(self):
-                if torch.is_grad_enabled() and self.weight.requires_grad:
-                    return cpu_conv.conv_thin(x, self)
-                # Without a gradient, the 3-D form channels last is the fastest.
-                x = x.contiguous(memory_format=torch.channels_last_3d)
+            x = cpu_conv.lay_out(self, x)
+            form = cpu_conv.choose_form(self, x)
+            if form is not None:
+                return form(x, self)
         return self._convolve_padded(x)
 
     def _convolve_padded(self, x: torch.Tensor) -> torch.Tensor:

@@ -1,16 +1,21 @@
 """3-D convolution and pooling in forms that are faster on a CPU, equal up to rounding.
 
 Eager PyTorch runs many 3-D kernels slowly on a CPU; where the kernel has an axis of length 1 or few
-outputs, a 2-D convolution of a reshaped tensor is faster (docs/performance.md has the times).
-:class:`avsf_det.layers.Conv3d` chooses the form.
+outputs, a 2-D convolution or a matrix product of a reshaped tensor is faster (docs/performance.md
+has the times). :func:`choose_form` decides for :class:`avsf_det.layers.Conv3d`.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+Form = Callable[[torch.Tensor, nn.Conv3d], torch.Tensor]
+
+_MAX_FRAME_CHANNELS = 4  # of frames, as opposed to maps
+_MIN_WIDE_CHANNELS = 256
 # Output channels of a thin convolution, at most: one or two vector registers of the CPU's kernels.
 _MAX_THIN_CHANNELS = 16
 
@@ -25,10 +30,44 @@ def is_eager_cpu(x: torch.Tensor) -> bool:
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
-def is_spatial(conv: nn.Conv3d) -> bool:
-    """Return whether :func:`conv_spatial` computes ``conv``: a kernel of 1 x k x k, k > 1."""
-    taps, *window = conv.kernel_size
-    return taps == 1 and window != [1, 1] and conv.padding[0] == 0 and conv.stride[0] == 1
+def lay_out(conv: nn.Conv3d, x: torch.Tensor) -> torch.Tensor:
+    """Return ``x`` in the memory format that is best for ``conv`` and all layers after it.
+
+    Frames are copied channels last for inference and in 16 bits; later maps keep the format.
+    Float32 training stays contiguous: the gradients of wide t x 1 x 1 kernels are faster.
+    """
+    is_stem = conv.in_channels <= _MAX_FRAME_CHANNELS and conv.kernel_size[1:] != (1, 1)
+    if is_stem and (not torch.is_grad_enabled() or _is_half(x)):
+        return x.contiguous(memory_format=torch.channels_last_3d)
+    return x
+
+
+def choose_form(conv: nn.Conv3d, x: torch.Tensor) -> Form | None:
+    """Return the fastest form of ``conv`` for ``x`` (N, C_in, T, H, W); None for the 3-D form.
+
+    ``benchmark.py model --layers`` measures all forms. With AVX2 and AVX-512 the same ones win.
+    """
+    is_learned = torch.is_grad_enabled() and conv.weight.requires_grad
+    if is_temporal(conv):
+        if conv.kernel_size[0] > 1 and is_channels_last(x) and is_learned and not _is_half(x):
+            # The gradient of many channels is faster in 3-D.
+            return conv_temporal if conv.in_channels < _MIN_WIDE_CHANNELS else None
+        if conv.kernel_size[0] > 1 or not is_channels_last(x):
+            # In bfloat16 channels last the 3-D form is as fast, but with AMX (torch 2.11) it writes
+            # outside of its memory for some strides above the number of taps: 5 x 1 x 1, stride 8.
+            return conv_temporal
+        if conv.stride != (1, 1, 1):
+            return conv_spatial if is_spatial(conv) else None
+        # 1 x 1 x 1, channels last: in bfloat16 the 3-D form needs no copies.
+        return None if _is_half(x) or conv.groups > 1 else conv_pointwise
+    if is_spatial(conv):
+        return conv_spatial
+    return conv_thin if is_thin(conv) and is_learned else None
+
+
+def _is_half(x: torch.Tensor) -> bool:
+    """Return whether a convolution of ``x`` computes in 16 bits."""
+    return torch.is_autocast_enabled("cpu") or x.dtype in (torch.bfloat16, torch.float16)
 
 
 def conv_spatial(x: torch.Tensor, conv: nn.Conv3d) -> torch.Tensor:
@@ -40,21 +79,31 @@ def conv_spatial(x: torch.Tensor, conv: nn.Conv3d) -> torch.Tensor:
     return maps.unflatten(0, x.shape[:1] + x.shape[2:3]).transpose(1, 2)
 
 
-def is_temporal(conv: nn.Conv3d, x: torch.Tensor) -> bool:
-    """Return whether :func:`conv_temporal` is the faster form of ``conv``: t x 1 x 1.
+def is_spatial(conv: nn.Conv3d) -> bool:
+    """Return whether :func:`conv_spatial` computes ``conv``: a kernel of 1 x k x k."""
+    return conv.kernel_size[0] == 1 and conv.padding[0] == 0 and conv.stride[0] == 1
 
-    For ``x`` channels last in memory it is not: a reshape would copy the tensor.
-    """
-    window, padding = conv.kernel_size[1:], conv.padding[1:]
-    return window == (1, 1) and padding == (0, 0) and not is_channels_last(x)
+
+def is_temporal(conv: nn.Conv3d) -> bool:
+    """Return whether :func:`conv_temporal` computes ``conv``: t x 1 x 1."""
+    return conv.kernel_size[1:] == (1, 1) and conv.padding[1:] == (0, 0)
+
+
+def conv_pointwise(x: torch.Tensor, conv: nn.Conv3d) -> torch.Tensor:
+    """Convolve (N, C_in, T, H, W) by 1 x 1 x 1, as a product; copies none channels last."""
+    rows = F.linear(x.permute(0, 2, 3, 4, 1), conv.weight.flatten(1), conv.bias)
+    return rows.permute(0, 4, 1, 2, 3)
 
 
 def conv_temporal(x: torch.Tensor, conv: nn.Conv3d) -> torch.Tensor:
     """Convolve (N, C_in, T, H, W) by t x 1 x 1: a clip is an image of T rows and H * W columns."""
     x = x[..., :: conv.stride[1], :: conv.stride[2]]
+    # H and W are flattened with C behind them: otherwise, the strides of a single clip channels
+    # last become such that PyTorch takes it for contiguous.
+    image = x.permute(0, 2, 3, 4, 1).flatten(2, 3).permute(0, 3, 1, 2)  # (N, C_in, T, H * W)
     padding: Any = conv.padding
     maps = F.conv2d(
-        x.flatten(3),  # (N, C_in, T, H * W)
+        image,
         conv.weight[..., 0],
         conv.bias,
         stride=(conv.stride[0], 1),
@@ -62,7 +111,7 @@ def conv_temporal(x: torch.Tensor, conv: nn.Conv3d) -> torch.Tensor:
         dilation=(conv.dilation[0], 1),
         groups=conv.groups,
     )
-    return maps.unflatten(3, x.shape[3:])
+    return maps.permute(0, 2, 3, 1).unflatten(2, x.shape[3:]).permute(0, 4, 1, 2, 3)
 
 
 def is_thin(conv: nn.Conv3d) -> bool:

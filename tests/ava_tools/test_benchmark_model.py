@@ -70,6 +70,20 @@ def test_tables(capsys, name):
     assert PEER not in inference  # it has no such model
 
 
+def test_table_of_layers(capsys, monkeypatch):
+    monkeypatch.setitem(BLOCKS_PER_STAGE, 50, (1, 1, 1, 1))
+    config = str(CONFIGS / "mini/slowfast_kinetics_mini.yaml")
+    options = ("--crop", "32", "--repeats", "1", "--layers")
+    assert main(["model", "--config-file", config, *options]) == 0
+    tables = capsys.readouterr().out.split(", ms\n")[1:]
+    for table in tables:
+        lines = [line.split("|")[1:-1] for line in table.splitlines() if line.startswith("|")]
+        header, _, *rows = ([cell.strip() for cell in line] for line in lines)
+        assert len(rows) > 10
+        assert all(float(row[header.index(row[-1])]) > 0 for row in rows)
+    assert len(tables) in (2, 4)  # with bfloat16, where the CPU has instructions for it
+
+
 def test_growth_is_drawn(tmp_path, monkeypatch):
     monkeypatch.setattr(model, "GROWTH", {"frames": (8, 16), "boxes": (1, 2)})
     config, plot = str(CONFIGS / "mini/avsf_mini.yaml"), tmp_path / "growth.svg"

@@ -5,29 +5,31 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from avsf_det.layers import Conv3d, max_pool3d
+from avsf_det.layers import Conv3d, is_channels_last, max_pool3d
+from avsf_det.layers.cpu_conv import choose_form, conv_temporal
 
-CONVS = [  # and whether they run as 2-D: contiguous, and channels last
+CONVS = [  # and whether they run in another form than 3-D: contiguous, and channels last
     ({"kernel_size": (1, 3, 3), "padding": (0, 1, 1), "stride": (1, 2, 2)}, True, True),
     ({"kernel_size": (1, 3, 3), "padding": (0, 2, 2), "dilation": (1, 2, 2)}, True, True),
     ({"kernel_size": (1, 3, 3), "groups": 3, "out_channels": 6}, True, True),
-    ({"kernel_size": (3, 1, 1), "padding": (1, 0, 0), "bias": False}, True, False),
-    ({"kernel_size": (5, 1, 1), "padding": (2, 0, 0), "stride": (4, 1, 1)}, True, False),
-    ({"kernel_size": (3, 1, 1), "padding": (2, 0, 0), "dilation": (2, 1, 1)}, True, False),
-    ({"kernel_size": (1, 1, 1), "stride": (1, 2, 2), "out_channels": 40}, True, False),
+    ({"kernel_size": (3, 1, 1), "padding": (1, 0, 0), "bias": False}, True, True),
+    ({"kernel_size": (5, 1, 1), "padding": (2, 0, 0), "stride": (4, 1, 1)}, True, True),
+    ({"kernel_size": (3, 1, 1), "padding": (2, 0, 0), "dilation": (2, 1, 1)}, True, True),
+    ({"kernel_size": (1, 1, 1), "stride": (1, 2, 2), "out_channels": 40}, True, True),
     ({"kernel_size": (5, 7, 7), "padding": (2, 3, 3), "stride": (1, 2, 2)}, True, True),
     ({"kernel_size": (3, 3, 3), "padding": (1, 1, 1), "bias": False}, True, True),
     ({"kernel_size": (5, 7, 7), "padding": (2, 3, 3), "out_channels": 40}, False, False),
     ({"kernel_size": (3, 3, 3), "padding": (0, 1, 1)}, False, False),
     ({"kernel_size": (1, 3, 3), "padding": (0, 1, 1), "stride": (2, 1, 1)}, False, False),
-    ({"kernel_size": (1, 1, 1), "padding": (0, 1, 1)}, False, False),
+    ({"kernel_size": (1, 1, 1), "padding": (0, 1, 1)}, True, True),
+    ({"kernel_size": (1, 1, 1), "bias": False}, True, True),
 ]
 FORMATS = (torch.contiguous_format, torch.channels_last_3d)
 
 
 @pytest.mark.parametrize("memory_format", FORMATS)
 @pytest.mark.parametrize("options", CONVS)
-def test_two_dimensional_convolutions_give_the_same(monkeypatch, options, memory_format):
+def test_faster_forms_give_the_same(monkeypatch, options, memory_format):
     torch.manual_seed(0)
     options, *in_2d = options
     conv = Conv3d(3, **{"out_channels": 2, **options}).double()
@@ -50,6 +52,39 @@ def test_two_dimensional_convolutions_give_the_same(monkeypatch, options, memory
         torch.testing.assert_close(ours, theirs)
     with torch.no_grad():
         torch.testing.assert_close(conv(x), expected)
+
+
+def test_maps_of_one_clip_stay_channels_last():
+    """Frames become so in the stem, for inference; a copy in each layer would be slow."""
+    stem, *convs = (
+        Conv3d(3, 8, (5, 7, 7), stride=(1, 2, 2), padding=(2, 3, 3)),
+        Conv3d(8, 16, (3, 1, 1), padding=(1, 0, 0)),
+        Conv3d(16, 16, (1, 3, 3), padding=(0, 1, 1)),
+        Conv3d(16, 32, 1),
+        Conv3d(32, 32, 1, stride=(1, 2, 2)),
+        Conv3d(32, 64, (5, 1, 1), stride=(4, 1, 1), padding=(2, 0, 0)),
+    )
+    frames = torch.randn(1, 3, 8, 32, 32)
+    with torch.no_grad():
+        x = stem(frames)
+        for conv in convs:
+            assert is_channels_last(x)
+            x = conv(x)
+    assert is_channels_last(x)
+
+
+@pytest.mark.parametrize("memory_format", FORMATS)
+def test_strides_above_the_number_of_taps_stay_in_their_memory(memory_format):
+    """With AMX, the 3-D form of bfloat16 damages the heap here, which ends the process later."""
+    torch.manual_seed(0)
+    conv = Conv3d(128, 256, (5, 1, 1), stride=(8, 1, 1), padding=(2, 0, 0), bias=False)
+    conv = conv.to(torch.bfloat16, memory_format=memory_format)
+    x = torch.randn(1, 128, 32, 14, 14).to(torch.bfloat16, memory_format=memory_format)
+    expected = F.conv3d(x.double(), conv.weight.double(), None, conv.stride, conv.padding)
+    for learned in (True, False):
+        with torch.set_grad_enabled(learned):
+            assert choose_form(conv, x) is conv_temporal
+            torch.testing.assert_close(conv(x).double(), expected, rtol=0.02, atol=0.5)
 
 
 @pytest.mark.parametrize("memory_format", FORMATS)

@@ -70,8 +70,8 @@ def test_tables(capsys, name):
     assert PEER not in inference  # it has no such model
 
 
-def test_table_of_layers(capsys, monkeypatch):
-    monkeypatch.setitem(BLOCKS_PER_STAGE, 50, (1, 1, 1, 1))
+@pytest.mark.usefixtures("few_blocks")
+def test_table_of_layers(capsys):
     config = str(CONFIGS / "mini/slowfast_kinetics_mini.yaml")
     options = ("--crop", "32", "--repeats", "1", "--layers")
     assert main(["model", "--config-file", config, *options]) == 0

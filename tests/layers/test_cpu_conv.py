@@ -8,7 +8,8 @@ from torch import nn
 from avsf_det.layers import Conv3d, is_channels_last, max_pool3d
 from avsf_det.layers.cpu_conv import choose_form, conv_temporal
 
-CONVS = [  # and whether they run in another form than 3-D: contiguous, and channels last (with a gradient)
+# Options, and whether another form than 3-D runs: contiguous, and channels last (with a gradient).
+CONVS = [
     ({"kernel_size": (1, 3, 3), "padding": (0, 1, 1), "stride": (1, 2, 2)}, True, True),
     ({"kernel_size": (1, 3, 3), "padding": (0, 2, 2), "dilation": (1, 2, 2)}, True, True),
     ({"kernel_size": (1, 3, 3), "groups": 3, "out_channels": 6}, True, True),

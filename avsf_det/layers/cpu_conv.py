@@ -15,7 +15,6 @@ from torch import nn
 Form = Callable[[torch.Tensor, nn.Conv3d], torch.Tensor]
 
 _MAX_FRAME_CHANNELS = 4  # of frames, as opposed to maps
-_MIN_WIDE_CHANNELS = 256
 # Output channels of a thin convolution, at most: one or two vector registers of the CPU's kernels.
 _MAX_THIN_CHANNELS = 16
 
@@ -49,9 +48,8 @@ def choose_form(conv: nn.Conv3d, x: torch.Tensor) -> Form | None:
     """
     is_learned = torch.is_grad_enabled() and conv.weight.requires_grad
     if is_temporal(conv):
-        if conv.kernel_size[0] > 1 and is_channels_last(x) and is_learned and not _is_half(x):
-            # The gradient of many channels is faster in 3-D.
-            return conv_temporal if conv.in_channels < _MIN_WIDE_CHANNELS else None
+        if is_channels_last(x) and is_learned and not _is_half(x):
+            return None  # other forms round the float32 gradients of PySlowFast's models more
         if conv.kernel_size[0] > 1 or not is_channels_last(x):
             # In bfloat16 channels last the 3-D form is as fast, but with AMX (torch 2.11) it writes
             # outside of its memory for some strides above the number of taps: 5 x 1 x 1, stride 8.

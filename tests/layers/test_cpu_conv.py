@@ -8,21 +8,22 @@ from torch import nn
 from avsf_det.layers import Conv3d, is_channels_last, max_pool3d
 from avsf_det.layers.cpu_conv import choose_form, conv_temporal
 
-CONVS = [  # and whether they run in another form than 3-D: contiguous, and channels last
+# Options, and whether another form than 3-D runs: contiguous, and channels last (with a gradient).
+CONVS = [
     ({"kernel_size": (1, 3, 3), "padding": (0, 1, 1), "stride": (1, 2, 2)}, True, True),
     ({"kernel_size": (1, 3, 3), "padding": (0, 2, 2), "dilation": (1, 2, 2)}, True, True),
     ({"kernel_size": (1, 3, 3), "groups": 3, "out_channels": 6}, True, True),
-    ({"kernel_size": (3, 1, 1), "padding": (1, 0, 0), "bias": False}, True, True),
-    ({"kernel_size": (5, 1, 1), "padding": (2, 0, 0), "stride": (4, 1, 1)}, True, True),
-    ({"kernel_size": (3, 1, 1), "padding": (2, 0, 0), "dilation": (2, 1, 1)}, True, True),
-    ({"kernel_size": (1, 1, 1), "stride": (1, 2, 2), "out_channels": 40}, True, True),
+    ({"kernel_size": (3, 1, 1), "padding": (1, 0, 0), "bias": False}, True, False),
+    ({"kernel_size": (5, 1, 1), "padding": (2, 0, 0), "stride": (4, 1, 1)}, True, False),
+    ({"kernel_size": (3, 1, 1), "padding": (2, 0, 0), "dilation": (2, 1, 1)}, True, False),
+    ({"kernel_size": (1, 1, 1), "stride": (1, 2, 2), "out_channels": 40}, True, False),
     ({"kernel_size": (5, 7, 7), "padding": (2, 3, 3), "stride": (1, 2, 2)}, True, True),
     ({"kernel_size": (3, 3, 3), "padding": (1, 1, 1), "bias": False}, True, True),
     ({"kernel_size": (5, 7, 7), "padding": (2, 3, 3), "out_channels": 40}, False, False),
     ({"kernel_size": (3, 3, 3), "padding": (0, 1, 1)}, False, False),
     ({"kernel_size": (1, 3, 3), "padding": (0, 1, 1), "stride": (2, 1, 1)}, False, False),
     ({"kernel_size": (1, 1, 1), "padding": (0, 1, 1)}, True, True),
-    ({"kernel_size": (1, 1, 1), "bias": False}, True, True),
+    ({"kernel_size": (1, 1, 1), "bias": False}, True, False),
 ]
 FORMATS = (torch.contiguous_format, torch.channels_last_3d)
 

@@ -11,6 +11,7 @@ import json
 import sys
 from pathlib import Path
 
+from ava_tools.support.arguments import list_of
 from ava_tools.support.group import in_ranks
 from avsf_det.engine.defaults import (
     add_config_arguments,
@@ -27,7 +28,7 @@ EXAMPLES = """examples:
   python ava_tools/timeline.py --config-file configs/mini/avsf_mini.yaml --input videos/ \\
       --output timelines/ --boxes boxes.csv MODEL.WEIGHTS output/demo/avsf/model_final.pth
   python ava_tools/timeline.py --config-file C --input videos/ --output timelines/ \\
-      --thresholds thresholds.json --export boris eaf MODEL.WEIGHTS W"""
+      --thresholds thresholds.json --export boris,eaf MODEL.WEIGHTS W"""
 
 
 @in_ranks
@@ -87,7 +88,8 @@ def main(argv: list[str] | None = None) -> int:
     add("--smoothing", type=at_least(1), default=1, metavar="N", help="keyframes of the mean (1)")
     add("--max-gap", type=seconds, default=0, metavar="S", help="join bouts this close (0)")
     add("--min-length", type=seconds, default=0, metavar="S", help="drop shorter bouts (0)")
-    add("--export", nargs="+", choices=FORMATS, default=[], help="also write these formats")
+    export = f"formats to write, too, as a list: {','.join(FORMATS)}"
+    add("--export", type=list_of(FORMATS), default=[], metavar="LIST", help=export)
     add_config_arguments(parser, required=True)
     return run_command(run, parser.parse_args(argv))
 

@@ -120,7 +120,7 @@ def test_the_demo_draws_a_comparison_in_a_process_that_has_read_no_dataset(train
         "import sys; from pathlib import Path\n"
         f"sys.path.insert(0, {str(ROOT)!r})\n"
         "from ava_tools.experiments.mini_demo_video import draw_video\n"
-        "draw_video(Path(sys.argv[1]), Path(sys.argv[2]), num_videos=1)"
+        "draw_video(Path(sys.argv[1]), Path(sys.argv[2]), num_videos=1, num_shots=1)"
     )
     run(str(script), str(trained), str(video), datasets=datasets)
     with VideoReader(str(video)) as drawn:

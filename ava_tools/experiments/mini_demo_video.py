@@ -28,7 +28,7 @@ TITLE_HEIGHT = 28  # pixels
 LOG_MEL = LogMel(sample_rate=16000, window_sec=0.032, hop_sec=0.016, num_mels=80)
 
 
-def draw_video(run_dir: Path, path: Path, num_videos: int) -> None:
+def draw_video(run_dir: Path, path: Path, num_videos: int, num_shots: int = 3) -> None:
     """Draw the first validation videos, joined into one video with their audio.
 
     The models score every whole second of the video, at the true boxes of the generator.
@@ -37,11 +37,12 @@ def draw_video(run_dir: Path, path: Path, num_videos: int) -> None:
         run_dir: OUTPUT_DIR of a training.
         path: video to write.
         num_videos: number of validation videos.
+        num_shots: shots of each video of the dataset.
     """
     files = dict.fromkeys((d["video_id"], d["file_name"]) for d in DatasetCatalog.get(DATASET))
-    # The plans of the default dataset, which the demo makes; they tell where persons are at seconds
+    # The plans of the dataset, which is made with seed 0. They tell where persons are at seconds
     # that the csv leaves out.
-    plans = {plan.video_id: plan for plan in plan_split("val", len(files), num_shots=3, seed=0)}
+    plans = {plan.video_id: plan for plan in plan_split("val", len(files), num_shots, seed=0)}
     weights = [
         "MODEL.WEIGHTS",
         str(run_dir / "model_final.pth"),

@@ -72,6 +72,7 @@ def analyze_model(cfg: CfgNode, crop_size: tuple[int, int] | None = None) -> dic
         visual = cfg.clone()
         visual.defrost()
         visual.MODEL.BACKBONE.NAME = "build_slowfast_backbone"
+        visual.MODEL.AVSYNC.ENABLED = False  # has no audio to compare with
         without = analyze_model(visual, crop_size)
         result["added_by_audio"] = {key: result[key] - without[key] for key in TOTALS}
     return result

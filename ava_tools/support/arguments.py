@@ -1,7 +1,7 @@
 """Values of command-line options that several tools take."""
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from avsf_det.engine.defaults import at_least
 from avsf_det.structures import AVSFError
@@ -16,6 +16,17 @@ def add_box_arguments(parser: argparse.ArgumentParser) -> None:
     add("--score-threshold", type=at_least(0.0), default=0.0, metavar="P", help=threshold)
     offset = "second of the csv's clock at which videos start: 900 for AVA's cut videos (0)"
     add("--offset", type=float, default=0.0, metavar="S", help=offset)
+
+
+def list_of(choices: Sequence[str]) -> Callable[[str], list[str]]:
+    """Return a type for argparse: a list of some of the choices, such as "boris,eaf"."""
+
+    def parse(text: str) -> list[str]:
+        if unknown := [name for name in text.split(",") if name not in choices]:
+            raise argparse.ArgumentTypeError(f"'{unknown[0]}' is none of {', '.join(choices)}")
+        return text.split(",")
+
+    return parse
 
 
 def named_path(text: str) -> tuple[str, str]:

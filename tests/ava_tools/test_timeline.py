@@ -76,7 +76,7 @@ def test_table_page_and_exports(run, tmp_path, capsys):
     run_tool, searched = run
     output = tmp_path / "out"
     arguments = ["--input", tmp_path / "videos" / "a.mp4", "--output", output]
-    arguments += ["--threshold", "0.0001", "--export", "boris", "tsv", "vtt"]
+    arguments += ["--threshold", "0.0001", "--export", "boris,tsv,vtt"]
     assert run_tool(*arguments) == 0
     with open(output / "bouts.csv", newline="") as file:
         rows = list(csv.DictReader(file))

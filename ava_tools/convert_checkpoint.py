@@ -84,12 +84,11 @@ def main(argv: list[str] | None = None) -> int:
     """Return the exit code: 1 after one line on stderr if the input is bad."""
     parser = make_parser(__doc__, EXAMPLES)
     add = parser.add_argument
-    fraction = "of the backbone's tensors, 0..1 (the config's MODEL.WEIGHTS_MIN_MATCHED)"
     add("input", help="path or URL")
     add("output", help="file to write (.pth, .pyth)")
     add("--to", choices=("avsf", "pyslowfast"), default="avsf", help="new names (avsf)")
     add("--config-file", metavar="FILE", help="adapt the weights to its model")
-    add("--min-matched", type=at_least(0.0), metavar="FRACTION", help=fraction)
+    add("--min-matched", type=at_least(0.0), metavar="F", help="fraction that must match, 0..1")
     add_config_options(parser)
     args = parser.parse_args(argv)
     if args.config_file is None and (args.opts or args.min_matched is not None):

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import jinja2
 import numpy as np
 
+from ava_tools.support.html import load_template
 from avsf_det.evaluation import ClipEvaluationError, ClipScores, score_clips
 from avsf_det.evaluation.clip_scores import read_scores
 from avsf_det.structures.addresses import is_folder, join
@@ -52,14 +52,7 @@ def build_clip_report(files: Mapping[str, str], title: str = "") -> str:
     results = {name: score_clips(scores) for name, scores in runs.items()}
     if not all(results.values()):
         raise ClipEvaluationError(f"{first.source}: no clip has a label, nothing can be reported")
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    html = environment.get_template("clip_page.html").render(
+    html = load_template(Path(__file__).with_name("clip_page.html")).render(
         title=title or next(iter(files)),
         runs=list(runs),
         results=results,

@@ -1,14 +1,10 @@
 """Clip around a keyframe as data URIs: video with audio, keyframe, spectrogram."""
 
-import base64
-import io
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
+from ava_tools.support.html import data_uri, image_uri
 from ava_tools.support.visualizer import draw_logmel
 from avsf_det.data import VideoDecodeError, VideoReader
 from avsf_det.data.clip_reader import LogMel
@@ -87,23 +83,12 @@ def encode_clip(path: str, second: float) -> EncodedClip:
             video_options=_VIDEO_OPTIONS,
             audio_options=_AUDIO_OPTIONS,
         )
-        video = _data_uri("video/mp4", file.read_bytes())
+        video = data_uri("video/mp4", file.read_bytes())
     return EncodedClip(
         video,
-        _image_uri(frames[-1], "JPEG"),
-        "" if logmel is None else _image_uri(draw_logmel(logmel, *LOGMEL_SIZE), "JPEG"),
+        image_uri(frames[-1]),
+        "" if logmel is None else image_uri(draw_logmel(logmel, *LOGMEL_SIZE)),
         (width, height),
         seconds,
         second - start,
     )
-
-
-def _image_uri(image: np.ndarray, image_format: str) -> str:
-    """Return an image, (H, W, 3) uint8 RGB, as a data URI."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, image_format, quality=85)
-    return _data_uri(f"image/{image_format.lower()}", buffer.getvalue())
-
-
-def _data_uri(mime: str, data: bytes) -> str:
-    return f"data:{mime};base64,{base64.b64encode(data).decode()}"

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import jinja2
 import numpy as np
 from tqdm import tqdm
 
@@ -16,6 +15,7 @@ from ava_tools.measurement.intervals import (
     best_operating_point,
     bootstrap_ap,
 )
+from ava_tools.support.html import load_template
 from avsf_det.data import VideoDecodeError
 from avsf_det.evaluation.ava_map import (
     PROTOCOLS,
@@ -126,47 +126,31 @@ def build_report(
     clips, problems = _encode(examples, evaluated)
     names = list(evaluated.label_map.values())
     first = next(iter(detections.values()))
-    html = (
-        _environment()
-        .get_template("page.html")
-        .render(
-            title=title,
-            dataset=evaluated.name,
-            protocol=f"{protocol}: {PROTOCOLS[protocol]}",
-            runs=runs,
-            counts=runs[0].counts,
-            names=names,
-            classes=[_class_row(i, name, runs) for i, name in enumerate(names)],
-            differences=[_differences(runs[0], other, names) for other in runs[1:]],
-            first_class=_first_class(runs, worst_first[0]),
-            kinds=KINDS,
-            confused=[_confused(run.errors, names) for run in runs],
-            examples=list(zip(examples, clips, strict=True)),
-            places=[_place_in_video(x, evaluated) for x in examples],
-            plot=PLOT,
-            few=FEW_BOXES,
-            videos=count_by_video(runs[0].errors, first, evaluated.ground_truth),
-            thresholds=[
-                _counts_by_threshold(c.ranked, first.scores) for c in runs[0].errors.classes
-            ],
-            trainings=trainings or {},
-        )
+    html = load_template(Path(__file__).with_name("page.html")).render(
+        title=title,
+        dataset=evaluated.name,
+        protocol=f"{protocol}: {PROTOCOLS[protocol]}",
+        runs=runs,
+        counts=runs[0].counts,
+        names=names,
+        classes=[_class_row(i, name, runs) for i, name in enumerate(names)],
+        differences=[_differences(runs[0], other, names) for other in runs[1:]],
+        first_class=_first_class(runs, worst_first[0]),
+        kinds=KINDS,
+        confused=[_confused(run.errors, names) for run in runs],
+        examples=list(zip(examples, clips, strict=True)),
+        places=[_place_in_video(x, evaluated) for x in examples],
+        plot=PLOT,
+        few=FEW_BOXES,
+        videos=count_by_video(runs[0].errors, first, evaluated.ground_truth),
+        thresholds=[_counts_by_threshold(c.ranked, first.scores) for c in runs[0].errors.classes],
+        trainings=trainings or {},
     )
     # A file name whose bytes are not UTF-8 has lone surrogates, which no file can hold.
     return Report(
         html.encode(errors="replace").decode(),
         problems,
         list(list_errors(runs[0].errors, first, evaluated.ground_truth, names)),
-    )
-
-
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
     )
 
 

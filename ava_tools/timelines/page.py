@@ -1,7 +1,5 @@
 """Page about one video: the video with its boxes, a lane per person with bouts, the spectrogram."""
 
-import base64
-import io
 import json
 import math
 import os
@@ -9,10 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 import numpy as np
-from PIL import Image
 
+from ava_tools.support.html import data_uri, image_uri, load_template
 from ava_tools.support.visualizer import draw_logmel
 from avsf_det.data.clip_reader import LogMel
 from avsf_det.data.video import SequentialVideoReader
@@ -78,7 +75,7 @@ def write_page(
         write_video(preview, frames, fps, audio_of=video, video_options=_VIDEO_OPTIONS)
     source = os.path.relpath(preview, path.parent)
     if preview.stat().st_size <= MAX_EMBEDDED:
-        source = _data_uri("video/mp4", preview.read_bytes())
+        source = data_uri("video/mp4", preview.read_bytes())
         preview.unlink()
     data = {
         "duration": duration,
@@ -93,21 +90,17 @@ def write_page(
         ],
         "bouts": [b._asdict() for b in bouts],
     }
-    html = (
-        _environment()
-        .get_template("page.html")
-        .render(
-            title=Path(video).name,
-            duration=duration,
-            size=(width, height),
-            source=source,
-            logmel=logmel,
-            lanes=_lanes([p.person for p in persons], bouts),
-            actions=sorted({b.action for b in bouts}),
-            facts=facts,
-            # "</script>" in a name must not end the script.
-            data=json.dumps(data, ensure_ascii=False).replace("<", "\\u003c"),
-        )
+    html = load_template(Path(__file__).with_name("page.html")).render(
+        title=Path(video).name,
+        duration=duration,
+        size=(width, height),
+        source=source,
+        logmel=logmel,
+        lanes=_lanes([p.person for p in persons], bouts),
+        actions=sorted({b.action for b in bouts}),
+        facts=facts,
+        # "</script>" in a name must not end the script.
+        data=json.dumps(data, ensure_ascii=False).replace("<", "\\u003c"),
     )
     with atomic_path(path) as temporary:
         Path(temporary).write_text(html.encode(errors="replace").decode(), encoding="utf-8")
@@ -147,21 +140,4 @@ def _whole_logmel(reader: SequentialVideoReader) -> str:
             share = max(1, round(per_chunk * (end - k * CHUNK_SEC) / CHUNK_SEC))
             parts = np.array_split(steps, min(share, len(steps)))
             columns.extend(part.mean(axis=0) for part in parts)
-    image = Image.fromarray(draw_logmel(np.stack(columns), *LOGMEL_SIZE))
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=85)
-    return _data_uri("image/jpeg", buffer.getvalue())
-
-
-def _data_uri(mime: str, data: bytes) -> str:
-    return f"data:{mime};base64,{base64.b64encode(data).decode()}"
-
-
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    return image_uri(draw_logmel(np.stack(columns), *LOGMEL_SIZE))

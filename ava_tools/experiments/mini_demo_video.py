@@ -53,7 +53,7 @@ def draw_video(run_dir: Path, path: Path, num_videos: int, num_shots: int = 3) -
         title: ClipPredictor(
             load_config(run_dir / "config.yaml", [*weights, "TEST.AUDIO_MODE", mode])
         )
-        for title, mode in (("hears", "normal"), ("muted", "mute"))
+        for title, mode in (("AVSlowFast", "normal"), ("AVSlowFast, muted", "mute"))
     }
     videos = [(file, plans[video_id]) for video_id, file in [*files][:num_videos]]
     draw_comparison(path, videos, predictors)

@@ -42,14 +42,14 @@ def test_panels_show_annotation_and_models_at_every_second(tmp_path, monkeypatch
         "_draw_panel",
         lambda title, frame, found: drawn.append((title, found)) or panel(title, frame, found),
     )
-    predictors = {"hears": Predictor("sing"), "muted": Predictor("talk")}
+    predictors = {"model": Predictor("sing"), "muted": Predictor("talk")}
     demo.draw_comparison(tmp_path / "out.mp4", [(str(path), plan)], predictors)
     for predictor in predictors.values():
         assert predictor.asked == [float(s) for s in range(int(plan.duration) + 1)]
-    assert [title for title, _ in drawn[:3]] == ["annotation", "hears", "muted"]
+    assert [title for title, _ in drawn[:3]] == ["annotation", "model", "muted"]
     truth = demo.annotate(plan, 2)
     at = {title: [f for t, f in drawn if t == title] for title in ("annotation", *predictors)}
-    for title, action in (("annotation", None), ("hears", "sing"), ("muted", "talk")):
+    for title, action in (("annotation", None), ("model", "sing"), ("muted", "talk")):
         for (_, _, actions), scores in zip(truth, at[title][2 * FPS].action_scores, strict=True):
             best = {ACTIONS[k] for k in torch.nonzero(scores)[:, 0].tolist()}
             assert best == ({action} if action else set(actions))

@@ -85,7 +85,7 @@ def read_label_studio(
         video, person = "", 0
         for item in result:
             if item.get("type") != "videorectangle":
-                if item.get("type") not in _LISTS:
+                if str(item.get("type")) not in _LISTS:
                     export.left_out[f"results of type {quote(item.get('type'))}"] += 1
                 continue
             video = video or _find_video(place, task, videos)

@@ -24,8 +24,8 @@ for axis in (1, 2):  # bilinear: rows, then columns
     frames = low + (high - low) * (place % 1).reshape(-1, *[1] * (3 - axis))
 sound = np.zeros(round(m["num_frames"] * step * rate), np.float32)  # of the span of the frames
 with av.open(video) as file:
-    heard = file.decode(audio=0) if file.streams.audio else ()
-    for x in (x for frame in heard for x in to_mono.resample(frame)):
+    decoded = file.decode(audio=0) if file.streams.audio else ()
+    for x in (x for frame in decoded for x in to_mono.resample(frame)):
         k = round((x.time - zero - times[0] - m["audio_offset_sec"]) * rate) + np.arange(x.samples)
         sound[k[(k >= 0) & (k < len(sound))]] = x.to_ndarray()[0, (k >= 0) & (k < len(sound))]
 sound *= (is_loud := np.abs(sound).max() >= m["silence_peak"])

@@ -71,8 +71,11 @@ def link_persons(seconds: Sequence[float], boxes: Sequence[np.ndarray]) -> list[
             f"ids of persons need the library 'trackers' ({error}): pip install --no-deps trackers "
             "supervision, and pip install 'avsf_det[timeline]'"
         ) from None
+    gaps = np.diff(seconds)
     tracker = ByteTrackTracker(
-        lost_track_buffer=round(30 * LOST_SEC),  # at the library's 30 frames per second
+        # Its motion model counts in frames, so that a wrong rate costs many ids.
+        frame_rate=1 / float(np.median(gaps)) if len(gaps) else 1.0,
+        lost_track_buffer=round(30 * LOST_SEC),  # always in frames of 1/30 s
         track_activation_threshold=MIN_SCORE,
         minimum_consecutive_frames=1,
         minimum_iou_threshold=MIN_IOU,

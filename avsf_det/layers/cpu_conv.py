@@ -51,8 +51,6 @@ def choose_form(conv: nn.Conv3d, x: torch.Tensor) -> Form | None:
         if is_channels_last(x) and is_learned and not _is_half(x):
             return None  # other forms round the float32 gradients of PySlowFast's models more
         if conv.kernel_size[0] > 1 or not is_channels_last(x):
-            # In bfloat16 channels last the 3-D form is as fast, but with AMX (torch 2.11) it writes
-            # outside of its memory for some strides above the number of taps: 5 x 1 x 1, stride 8.
             return conv_temporal
         if conv.stride != (1, 1, 1):
             return conv_spatial if is_spatial(conv) else None
@@ -66,6 +64,15 @@ def choose_form(conv: nn.Conv3d, x: torch.Tensor) -> Form | None:
 def _is_half(x: torch.Tensor) -> bool:
     """Return whether a convolution of ``x`` computes in 16 bits."""
     return torch.is_autocast_enabled("cpu") or x.dtype in (torch.bfloat16, torch.float16)
+
+
+def is_unsafe_in_3d(conv: nn.Conv3d) -> bool:
+    """Return whether the 3-D form of ``conv``, t x 1 x 1, may damage the heap.
+
+    With AMX, oneDNN (torch 2.11) writes outside of its memory in bfloat16 for some strides above
+    the number of taps, as the 5 x 1 x 1 with stride 8 of the 4x16 models.
+    """
+    return is_temporal(conv) and conv.stride[0] > conv.kernel_size[0] > 1
 
 
 def conv_spatial(x: torch.Tensor, conv: nn.Conv3d) -> torch.Tensor:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ava_tools.support.arguments import list_of
 from ava_tools.support.group import in_ranks
+from ava_tools.timelines import FORMATS
 from avsf_det.engine.defaults import (
     add_config_arguments,
     at_least,
@@ -23,7 +24,6 @@ from avsf_det.engine.defaults import (
     set_up_loggers,
 )
 
-FORMATS = ("boris", "tsv", "eaf", "vtt")
 EXAMPLES = """examples:
   python ava_tools/timeline.py --config-file configs/mini/avsf_mini.yaml --input videos/ \\
       --output timelines/ --boxes boxes.csv MODEL.WEIGHTS output/demo/avsf/model_final.pth

@@ -9,7 +9,6 @@ import pytest
 
 from ava_tools import timeline as tool
 from ava_tools.timelines import pipeline
-from ava_tools.timelines.exchange import read_boris
 from ava_tools.timelines.tracking import link_persons
 from avsf_det.engine import predictor
 from avsf_det.structures import AVSFError
@@ -76,7 +75,7 @@ def test_table_page_and_exports(run, tmp_path, capsys):
     run_tool, searched = run
     output = tmp_path / "out"
     arguments = ["--input", tmp_path / "videos" / "a.mp4", "--output", output]
-    arguments += ["--threshold", "0.0001", "--export", "boris,tsv,vtt"]
+    arguments += ["--threshold", "0.0001", "--export", "boris,cvat,vtt"]
     assert run_tool(*arguments) == 0
     with open(output / "bouts.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -92,9 +91,11 @@ def test_table_page_and_exports(run, tmp_path, capsys):
     (sit,) = (r for r in rows if (r["person"], r["action"]) == ("0", "sit"))
     assert float(sit["mean"]) == pytest.approx(np.mean(walker), abs=1e-4)
     assert {p.name for p in output.iterdir()} == {
-        *("bouts.csv", "bouts.boris", "a.tsv", "a.vtt", "a.html", "a.jsonl", "a.persons.jsonl")
+        *("bouts.csv", "bouts.boris", "a.cvat.xml", "cvat_labels.json", "a.vtt", "exports.json"),
+        *("a.html", "a.jsonl", "a.persons.jsonl"),
     }
-    assert len(read_boris(output / "bouts.boris")) == len(rows)
+    project = json.loads((output / "bouts.boris").read_text())
+    assert len(project["observations"]["a"]["events"]) == 2 * len(rows)
 
     # A second run repeats nothing, and ends the same.
     before, num = (output / "bouts.csv").read_text(), len(searched)

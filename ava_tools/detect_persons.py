@@ -4,9 +4,10 @@
 The detector is MODEL.PERSON_DETECTOR of the config: any of Detectron2's or torchvision's; by
 default one of Detectron2's model zoo, downloaded when first used. Lighter ones, --min-size and
 MODEL.AUTOCAST_DTYPE bfloat16 take a fraction of its time (docs/own_videos.md). The csv is for
-DATASETS.PROPOSAL_FILES_TEST and _TRAIN, and for demo.py. A killed run resumes when it is started
-again; the csv is written at the end. For a dataset, the boxes are also scored against its
-annotated ones.
+DATASETS.PROPOSAL_FILES_TEST and _TRAIN, and for demo.py. With --track, persons are searched
+--person-rate times a second and linked, and column 7 of the csv is the id of the person. A killed
+run resumes when it is started again; the csv is written at the end. For a dataset, the boxes are
+also scored against its annotated ones.
 """
 
 import argparse
@@ -58,8 +59,9 @@ def run(args: argparse.Namespace) -> int:
         "min_size": cfg.MODEL.PERSON_DETECTOR.MIN_SIZE,
         "dtype": cfg.MODEL.AUTOCAST_DTYPE,
     }
-    sizes = {"rate": args.rate, "batch_size": args.batch_size}
-    found, bad = write_person_boxes(detector, videos, args.output, settings=settings, **sizes)
+    rates = {"rate": args.rate, "person_rate": (args.person_rate or 5.0) if args.track else None}
+    options = {"settings": settings, "batch_size": args.batch_size, **rates}
+    found, bad = write_person_boxes(detector, videos, args.output, **options)
     print_once(f"{args.output}: {sum(map(len, found.values()))} persons in {len(found)} keyframes")
     for line in describe_absence(found, settings["score_thresh"]):
         print_once(line, file=sys.stderr)
@@ -81,11 +83,17 @@ def main(argv: list[str] | None = None) -> int:
     add = parser.add_argument
     add("--output", required=True, metavar="FILE.csv", help="csv of the boxes")
     add("--rate", type=positive, default=1.0, metavar="HZ", help="keyframes/s of --input (1.0)")
+    add("--track", action="store_true", help="link the persons: column 7 of the csv is an id")
+    rate = "searches/s of --track (5.0); --rate as high writes all boxes"
+    add("--person-rate", type=positive, metavar="HZ", help=rate)
     add("--batch-size", type=at_least(1), default=4, metavar="N", help="frames at once (4)")
     size = "short side of the frames in pixels, which sets the time (the detector's, 800)"
     add("--min-size", type=at_least(32), metavar="PIXELS", help=size)
     add_config_arguments(parser, help="config of an action model")
-    return run_command(run, parser.parse_args(argv))
+    args = parser.parse_args(argv)
+    if args.person_rate and not args.track:
+        parser.error("--person-rate is for --track")
+    return run_command(run, args)
 
 
 if __name__ == "__main__":

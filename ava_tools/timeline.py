@@ -3,7 +3,8 @@
 
 Persons are searched --person-rate times a second and linked, so that each has an id. The model
 scores them --rate times a second, and the scores become bouts with a start and an end. bouts.csv
-has all bouts; a page plays its video with boxes, bouts and spectrogram. A killed run resumes.
+has all bouts, persons.csv all boxes with the ids (column 7); a page plays its video with boxes,
+bouts and spectrogram. --boxes that have ids are used as they are. A killed run resumes.
 """
 
 import argparse
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from ava_tools.support.ranks import file_size, gather, take_share
     from ava_tools.timelines.bouts import BoutRules
     from ava_tools.timelines.exchange import write_results
-    from ava_tools.timelines.pipeline import TimelineMaker
+    from ava_tools.timelines.pipeline import TimelineMaker, write_persons
     from avsf_det.data import VideoDecodeError
     from avsf_det.engine.predictor import ClipPredictor, PredictorError, load_boxes
 
@@ -68,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
             failed.append(video.video_id)
     timelines = sorted(gather(made), key=lambda timeline: timeline.path)
     if comm.is_main_process():
+        write_persons(folder / "persons.csv", timelines)
         write_results(folder, timelines, predictor.class_names, args.export)
     return int(bool(gather(failed)))
 

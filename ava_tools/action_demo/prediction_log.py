@@ -65,13 +65,17 @@ class PredictionLog:
         size = np.array((width, height) * 2, np.float32)
         boxes = instances.pred_boxes.tensor.numpy() / size
         scores, actions = instances.scores.tolist(), instances.action_scores.tolist()
+        tracks = instances.track_ids if instances.has("track_ids") else [None] * len(scores)
         persons = [
             {
                 "box": _shorten(box),
                 "score": _shorten([score])[0],
+                **({} if track is None else {"track": track}),
                 "actions": dict(zip(self._class_names, _shorten(values), strict=True)),
             }
-            for box, score, values in zip(boxes.tolist(), scores, actions, strict=True)
+            for box, score, track, values in zip(
+                boxes.tolist(), scores, tracks, actions, strict=True
+            )
         ]
         self._log.append({**self._identity, "second": second, "persons": persons})
         self.last = second

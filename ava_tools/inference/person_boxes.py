@@ -2,9 +2,11 @@
 
 import json
 import logging
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils import comm
 from tqdm import tqdm
 
+from ava_tools.inference.tracking import track_persons
 from ava_tools.preparation.video_lists import videos_in
 from ava_tools.support.json_lines import JsonLinesLog
 from ava_tools.support.ranks import all_logs, file_size, gather, own_log, take_share
@@ -155,6 +158,7 @@ def write_person_boxes(
     *,
     settings: dict,
     rate: float = 1.0,
+    person_rate: float | None = None,
     batch_size: int = 4,
 ) -> tuple[dict[Keyframe, np.ndarray], list[VideoDecodeError]]:
     """Detect the persons at all keyframes, and write ``output`` at the end; processes share videos.
@@ -168,15 +172,22 @@ def write_person_boxes(
         output: csv to write.
         settings: everything that the boxes depend on; a log made with other settings is refused.
         rate: keyframes per second, for videos without ``seconds``.
+        person_rate: frames per second in which persons are searched, to link them through the
+            video; None: keyframes only, and persons have no ids.
         batch_size: number of frames that the detector gets at once, all of one video.
 
     Returns:
-        boxes float32 (N, 5) of each keyframe: x1, y1, x2, y2 in 0..1, score; and the errors of bad
-        videos, of which the csv has only the boxes before the damage.
+        boxes (N, 5) of each keyframe: x1, y1, x2, y2 in 0..1, score, and with ``person_rate`` the
+        id as a sixth column; and the errors of bad videos, of which the csv has only the boxes
+        before the damage.
 
     Raises:
         AnnotationError: ``output`` exists, or the log was made with other settings.
+        AVSFError: the library that links persons is missing.
     """
+    if person_rate is not None:
+        track_persons([], [])  # without its library this fails now, and not after hours
+        settings = {**settings, "person_rate": person_rate}
     partial_file = f"{output}.partial"
     if os.path.exists(output) and not all_logs(partial_file):
         raise AnnotationError(f"{output}: is there already. Delete it, or name another file")
@@ -191,16 +202,22 @@ def write_person_boxes(
         except VideoDecodeError as error:
             logger.error(error)
             bad.append(error)
-    total = sum(map(len, keyframes.values()))
-    with tqdm(desc="keyframes", total=total, unit="keyframe", mininterval=2) as progress:
-        for video, seconds in keyframes.items():
+    searched = {v: search_seconds(s, person_rate) for v, s in keyframes.items()}
+    total, unit = sum(map(len, searched.values())), "frame" if person_rate else "keyframe"
+    with tqdm(desc=f"{unit}s", total=total, unit=unit, mininterval=2) as progress:
+        for video, seconds in searched.items():
+            boxes_at: dict[float, np.ndarray] = {}
             try:
                 for second, boxes in _detect(detector, video, seconds, partial, batch_size):
-                    found[video.video_id, second] = np.array(boxes, np.float32).reshape(-1, 5)
+                    boxes_at[second] = np.array(boxes, np.float32).reshape(-1, 5)
                     progress.update()
             except VideoDecodeError as error:
                 logger.error(error)
                 bad.append(error)
+            if person_rate is not None:
+                tracked = track_persons([*boxes_at], [*boxes_at.values()])
+                boxes_at = dict(zip(boxes_at, tracked, strict=True))
+            found |= {(video.video_id, s): boxes_at[s] for s in keyframes[video] if s in boxes_at}
     partial.close()
     order = {video.video_id: i for i, video in enumerate(videos)}
     found = dict(sorted(gather([*found.items()]), key=lambda item: order[item[0][0]]))
@@ -211,6 +228,20 @@ def write_person_boxes(
         for log in [] if bad else all_logs(partial_file):
             os.remove(log)
     return found, bad
+
+
+def search_seconds(keyframes: Sequence[float], person_rate: float | None) -> list[float]:
+    """Return the keyframes, and with a rate as many seconds between them as it takes, ascending.
+
+    They divide the time between two keyframes evenly, at ``person_rate`` or a little more often.
+    """
+    if person_rate is None:
+        return [*keyframes]
+    keyframes, seconds = sorted(keyframes), []
+    for start, end in pairwise(keyframes):
+        steps = max(1, math.ceil((end - start) * person_rate - 1e-6))
+        seconds += [start + k * (end - start) / steps for k in range(steps)]
+    return seconds + keyframes[-1:]
 
 
 def _detect(
@@ -273,7 +304,7 @@ def describe_quality(found: dict[Keyframe, np.ndarray], dataset_name: str) -> st
         (d["video_id"], d["timestamp"]): np.array([a["bbox"] for a in d["annotations"]])
         for d in DatasetCatalog.get(dataset_name)
     }
-    result = evaluate_persons(found, annotated)
+    result = evaluate_persons({k: boxes[:, :5] for k, boxes in found.items()}, annotated)
     matched, detections = result.counts["matched_boxes"], result.counts["detections"]
     return (
         f"{dataset_name}, persons at IoU 0.5: AP {result.mean_ap:.3f}; {matched} of "

@@ -10,7 +10,7 @@ from avsf_det.structures import AVSFError
 def add_box_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--boxes``, ``--score-threshold`` and ``--offset``, for ``load_boxes``."""
     add = parser.add_argument
-    boxes = "person boxes: video_id,second,x1,y1,x2,y2,,score; or annotations"
+    boxes = "person boxes: video_id,second,x1,y1,x2,y2,[id],score; or annotations"
     add("--boxes", metavar="CSV", help=boxes)
     threshold = "leave out boxes of --boxes with a lower score (0, which leaves out none)"
     add("--score-threshold", type=at_least(0.0), default=0.0, metavar="P", help=threshold)

@@ -10,15 +10,17 @@ import numpy as np
 from tqdm import tqdm
 
 from ava_tools.action_demo.prediction_log import PredictionLog
+from ava_tools.inference.tracking import track_persons
 from ava_tools.support.json_lines import JsonLinesLog
 from avsf_det.data.video import SequentialVideoReader
 from avsf_det.data.video.open_file import source_of
 from avsf_det.engine.predictor import ClipPredictor, PredictorError, keyframe_seconds
 from avsf_det.structures.addresses import name_of, stem_of
+from avsf_det.structures.ava_csv import write_person_boxes
+from avsf_det.utils.atomic import open_atomic
 
 from .bouts import Bout, BoutRules, Track, find_bouts
 from .page import PersonBoxes, write_page
-from .tracking import link_persons
 
 MIN_PERSON = 0.5  # person score; boxes below it are not scored
 
@@ -31,7 +33,7 @@ class Timeline:
         path: video file.
         duration: seconds.
         fps: frames per second.
-        persons: boxes of each person.
+        boxes: second to the boxes (N, 6) of persons: x1 y1 x2 y2 in 0..1, score, id.
         step: seconds between the frames with boxes.
         bouts: bouts of each person.
     """
@@ -39,9 +41,15 @@ class Timeline:
     path: str
     duration: float
     fps: float
-    persons: list[PersonBoxes]
+    boxes: dict[float, np.ndarray]
     step: float
     bouts: list[Bout]
+
+    @property
+    def persons(self) -> list[PersonBoxes]:
+        """Boxes of each person."""
+        rows = _by_person((s, found[:, 5], found[:, :4]) for s, found in self.boxes.items())
+        return [PersonBoxes(str(person), *arrays) for person, arrays in rows.items()]
 
 
 class TimelineMaker:
@@ -87,36 +95,35 @@ class TimelineMaker:
 
         Args:
             path: the video.
-            boxes: second to person boxes (N, 5): x1 y1 x2 y2 in 0..1, score; None: the person
-                detector finds them. All their seconds are scored.
+            boxes: second to person boxes, (N, 5): x1 y1 x2 y2 in 0..1, score, or (N, 6) with the
+                id; None: the person detector finds them. Boxes without ids are linked. Of seconds
+                closer than the keyframe rate, only as many are scored.
 
         Raises:
             VideoDecodeError: the video cannot be read.
             PredictorError: a log is of another run.
+            AVSFError: the library that links persons is missing.
         """
-        name = stem_of(path)
         with SequentialVideoReader(path) as reader:
             duration, fps = reader.duration, reader.fps
         if boxes is None:
+            track_persons([], [])  # without its library this fails now, and not after hours
             seconds = keyframe_seconds(duration, self._person_rate)
             found = self._find_persons(path, seconds)
             keyframes, step = seconds[:: self._every], 1 / self._person_rate
         else:
-            seconds = keyframes = sorted(boxes)
-            step = self.step
-            found = [np.asarray(boxes[second], float).reshape(-1, 5) for second in seconds]
-        ids = link_persons(seconds, found)
-        persons = _group_by_person(seconds, found, ids)
-        # What belongs to no track is a chance detection.
-        of_keyframe = {
-            second: (persons_then[kept], who[kept])
-            for second, persons_then, who in zip(seconds, found, ids, strict=True)
-            for kept in [(who >= 0) & (persons_then[:, 4] >= MIN_PERSON)]
-        }
-        scores = self._score(path, {second: of_keyframe[second][0] for second in keyframes})
-        tracks = _tracks(
-            name, [(second, of_keyframe[second][1], scores[second]) for second in keyframes]
-        )
+            seconds = sorted(boxes)
+            found = [np.asarray(boxes[second], float) for second in seconds]
+            keyframes = _thin_out(seconds, self.step)
+            step = float(np.median([self.step, *np.diff(seconds).clip(max=self.step)]))
+        if any(rows.shape[1:] != (6,) for rows in found):
+            found = track_persons(seconds, found)
+        # A box of no track is a chance detection.
+        persons = {s: rows[rows[:, 5] >= 0] for s, rows in zip(seconds, found, strict=True)}
+        scored = {s: persons[s][persons[s][:, 4] >= MIN_PERSON] for s in keyframes}
+        scores = self._score(path, {second: rows[:, :5] for second, rows in scored.items()})
+        rows = _by_person((second, scored[second][:, 5], scores[second]) for second in keyframes)
+        tracks = [Track(stem_of(path), str(person), *arrays) for person, arrays in rows.items()]
         bouts = list(find_bouts(tracks, self.predictor.class_names, self.rules, self.step))
         clipped = [b._replace(end=min(b.end, duration)) for b in bouts if b.start < duration]
         return Timeline(path, duration, fps, persons, step, clipped)
@@ -145,14 +152,15 @@ class TimelineMaker:
                     f"{log.path}: of another video, detector or rate. Delete it, or choose another "
                     "--output"
                 )
-            found.append(np.array(record["boxes"], float).reshape(-1, 5))
+            found.append(np.array(record["boxes"]).reshape(-1, 5))
         todo = seconds[len(found) :]
         with SequentialVideoReader(path) as reader:
             title = f"{name_of(path)}: persons"
             for second in tqdm(todo, title, len(seconds), initial=len(found), mininterval=2):
                 boxes = self.predictor.find_persons(reader.get_frames_played_at([second])[0])
-                found.append(np.asarray(boxes, float).reshape(-1, 5))
-                log.append({"run": identity, "boxes": found[-1].round(5).tolist()})
+                # Rounded as in the log, so that a resumed run has the same boxes.
+                found.append(np.asarray(boxes, float).reshape(-1, 5).round(5))
+                log.append({"run": identity, "boxes": found[-1].tolist()})
         log.close()
         return found
 
@@ -176,27 +184,33 @@ class TimelineMaker:
         return hashlib.sha256(f"{self._digest} {size}".encode()).hexdigest()[:16]
 
 
-def _group_by_person(
-    seconds: Sequence[float], boxes: Sequence[np.ndarray], ids: Sequence[np.ndarray]
-) -> list[PersonBoxes]:
-    rows: dict[int, list[tuple[float, np.ndarray]]] = {}
-    for second, found, who in zip(seconds, boxes, ids, strict=True):
-        for person, box in zip(who.tolist(), found, strict=True):
-            if person >= 0:
-                rows.setdefault(person, []).append((second, box[:4]))
-    return [
-        PersonBoxes(str(person), np.array([s for s, _ in r]), np.array([b for _, b in r]))
-        for person, r in sorted(rows.items())
-    ]
+def write_persons(path: Path, timelines: Iterable[Timeline]) -> None:
+    """Write the boxes of all videos with their ids as a csv that ``--boxes`` reads."""
+    with open_atomic(path) as file:
+        for timeline in timelines:
+            keyframes = ((stem_of(timeline.path), second) for second in timeline.boxes)
+            boxes = (rows.tolist() for rows in timeline.boxes.values())
+            write_person_boxes(file, zip(keyframes, boxes, strict=True))
 
 
-def _tracks(video: str, keyframes: Iterable[tuple[float, np.ndarray, np.ndarray]]) -> list[Track]:
-    """Return a track per person of (second, ids (N,), scores (N, K)) of the keyframes."""
-    rows: dict[int, list[tuple[float, np.ndarray]]] = {}
-    for second, who, scores in keyframes:
-        for person, row in zip(who.tolist(), scores, strict=True):
-            rows.setdefault(person, []).append((second, row))
-    return [
-        Track(video, str(person), np.array([s for s, _ in r]), np.stack([x for _, x in r]))
-        for person, r in sorted(rows.items())
-    ]
+def _thin_out(seconds: Sequence[float], step: float) -> list[float]:
+    """Return the seconds without those that follow another by less than ``step``."""
+    kept: list[float] = []
+    for second in seconds:
+        if not kept or second >= kept[-1] + step - 1e-6:
+            kept.append(second)
+    return kept
+
+
+def _by_person(
+    frames: Iterable[tuple[float, np.ndarray, np.ndarray]],
+) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Group (second, ids (N,), values (N, K)) of frames: id to seconds (T,) and values (T, K)."""
+    found: dict[int, list[tuple[float, np.ndarray]]] = {}
+    for second, ids, values in frames:
+        for person, row in zip(ids.tolist(), values, strict=True):
+            found.setdefault(int(person), []).append((second, row))
+    return {
+        person: (np.array([s for s, _ in rows]), np.stack([x for _, x in rows]))
+        for person, rows in sorted(found.items())
+    }

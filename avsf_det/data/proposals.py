@@ -15,7 +15,7 @@ from ..structures.ava_csv import read_excluded_keyframes, read_person_boxes
 from .datasets.ava import add_detected_keyframes
 
 # Boxes float32 (N, 4) in 0..1 and scores float32 (N,) of each keyframe.
-PersonBoxes = Mapping[Keyframe, tuple[np.ndarray, np.ndarray]]
+PersonBoxes = Mapping[Keyframe, tuple[np.ndarray, ...]]
 
 logger = logging.getLogger(__name__)
 

@@ -97,7 +97,8 @@ class FeatureExtractor:
         Returns:
             "times" (W,) float64, seconds of the clips' middles; "has_audio" (W,) bool; layer to
             float32; "fps" and "duration" (seconds) of the file; with persons, in the order of the
-            rows of "head": "boxes" (R, 5) float32 and "box_clip" (R,) int64, the index of the clip.
+            rows of "head": "boxes" (R, 5 or, with ids, 6) float32 and "box_clip" (R,) int64, the
+            index of the clip.
 
         Raises:
             FeatureError: "head" of a detector without persons, or persons without a detector.

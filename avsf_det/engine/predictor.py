@@ -79,9 +79,10 @@ def load_boxes(
 ) -> dict[str, dict[float, np.ndarray]]:
     """Return the person boxes of a csv by video id, in the form that :class:`ClipPredictor` takes.
 
-    Rows are ``video_id,second,x1,y1,x2,y2,,score``, or annotations, whose boxes have score 1. Boxes
-    below ``min_score`` are left out, and counted in the log; their keyframes stay. ``offset`` is
-    the second of the csv's clock at which the files start.
+    Rows are ``video_id,second,x1,y1,x2,y2,[id],score``, or annotations, whose boxes have score 1.
+    Boxes below ``min_score`` are left out, and counted in the log; their keyframes stay. ``offset``
+    is the second of the csv's clock at which the files start. If persons of a video have ids, its
+    boxes have a sixth column with them.
 
     Raises:
         AnnotationError: the file is missing or wrong.
@@ -90,9 +91,11 @@ def load_boxes(
         logger.info(f"{csv_file}: annotations, whose boxes are used with score 1")
     videos: dict[str, dict[float, np.ndarray]] = {}
     given = kept = 0
-    found = read_person_boxes(csv_file, take_annotations=True)
-    for (video_id, second), (boxes, scores) in found.items():
-        persons = np.column_stack([boxes, scores])[scores >= min_score]
+    found = read_person_boxes(csv_file, take_annotations=True, take_ids=True)
+    with_ids = {video_id for (video_id, _), (_, _, ids) in found.items() if (ids >= 0).any()}
+    for (video_id, second), (boxes, scores, ids) in found.items():
+        columns = [boxes, scores, ids] if video_id in with_ids else [boxes, scores]
+        persons = np.column_stack(columns)[scores >= min_score]
         # A keyframe without boxes is still predicted, with no persons.
         videos.setdefault(video_id, {})[second - offset] = persons
         given, kept = given + len(boxes), kept + len(persons)
@@ -114,7 +117,8 @@ class ClipPredictor:
             ...
 
     Instances (on the CPU) have ``pred_boxes`` in pixels of the video, ``scores`` (person),
-    ``pred_classes`` (0) and ``action_scores`` (N, K) in 0..1.
+    ``pred_classes`` (0) and ``action_scores`` (N, K) in 0..1; where boxes with ids are given, also
+    ``track_ids``, a list of an id or None for each person.
 
     Attributes:
         class_names: names of the K actions.
@@ -166,8 +170,9 @@ class ClipPredictor:
             path: video file.
             seconds: keyframes in seconds of the file; None for those of ``boxes``, or
                 :func:`keyframe_seconds`.
-            boxes: second to person boxes (N, 5): x1, y1, x2, y2 in 0..1 of the frame, score. A
-                keyframe that is not in it has no boxes. None: the person detector finds them.
+            boxes: second to person boxes (N, 5): x1, y1, x2, y2 in 0..1 of the frame, score; or
+                (N, 6) with the person's id, -1 for none. A keyframe that is not in it has no boxes.
+                None: the person detector finds them.
 
         Yields:
             second and predictions of each keyframe.
@@ -233,23 +238,30 @@ class ClipPredictor:
         self, mapper: Callable, keyframe: dict, persons: np.ndarray, size: tuple[int, int]
     ) -> Instances:
         """Predict one keyframe of a video of ``size`` (height, width)."""
-        persons = np.asarray(persons, np.float32).reshape(-1, 5)
+        persons, ids = np.asarray(persons), None
+        if persons.shape[1:] == (6,):
+            persons, ids = persons[:, :5], [int(i) if i >= 0 else None for i in persons[:, 5]]
+        persons = persons.astype(np.float32).reshape(-1, 5)
         if not ((persons[:, :4] >= 0) & (persons[:, :4] <= 1)).all():
             raise PredictorError(
                 f"{keyframe.get('file_name', 'frames')}: person boxes at "
                 f"{keyframe['timestamp']:g} s are not in 0..1; divide pixels by width and height"
             )
-        if not len(persons):  # saves reading the clip
-            return Instances(
+        if len(persons):
+            video_id = stem_of(keyframe.get("file_name", ""))
+            names = {"video_id": video_id, "image_id": f"{video_id},{keyframe['timestamp']:.15g}"}
+            proposals = {"boxes": persons[:, :4], "scores": persons[:, 4]}
+            clip = mapper({**keyframe, **names, "annotations": [], "proposals": proposals})
+            with torch.no_grad():
+                found = self.model([clip])[0]["instances"].to("cpu")
+        else:  # saves reading the clip
+            found = Instances(
                 tuple(size),
                 pred_boxes=Boxes(torch.zeros(0, 4)),
                 scores=torch.zeros(0),
                 pred_classes=torch.zeros(0, dtype=torch.int64),
                 action_scores=torch.zeros(0, len(self.class_names)),
             )
-        video_id = stem_of(keyframe.get("file_name", ""))
-        names = {"video_id": video_id, "image_id": f"{video_id},{keyframe['timestamp']:.15g}"}
-        proposals = {"boxes": persons[:, :4], "scores": persons[:, 4]}
-        clip = mapper({**keyframe, **names, "annotations": [], "proposals": proposals})
-        with torch.no_grad():
-            return self.model([clip])[0]["instances"].to("cpu")
+        if ids is not None:
+            found.track_ids = ids
+        return found

@@ -36,7 +36,7 @@ class ActionBoxes:
     actions: np.ndarray  # int32 (N,), ids of the label map
     scores: np.ndarray  # float64 (N,), ones for annotations
     # Of annotations of a file: int32 (N,), rank of the person's name among all names; int64 (N,),
-    # line from 1; annotated keyframes without any person -> line.
+    # line from 1 (of person boxes, too); annotated keyframes without any person -> line.
     persons: np.ndarray | None = None
     lines: np.ndarray | None = None
     empty: Mapping[Keyframe, int] = field(default_factory=dict)
@@ -60,6 +60,11 @@ class RowRules:
     equal_widths: bool = False
     ids_are_files: bool = True  # a video id is a file name, and a timestamp at least 0
 
+    @property
+    def has_lines(self) -> bool:
+        """Whether the lines of the rows are kept; detections are too many."""
+        return self.for_persons or not self.last_is_score
+
 
 ANNOTATIONS = RowRules("video_id,timestamp,x1,y1,x2,y2,action,person")
 # As annotations, but what is only scored needs no video and may have boxes without area.
@@ -76,7 +81,7 @@ DETECTIONS = RowRules(
     ids_are_files=False,
 )
 PERSON_BOXES = RowRules(
-    "video_id,timestamp,x1,y1,x2,y2,action,score", last_is_score=True, for_persons=True
+    "video_id,timestamp,x1,y1,x2,y2,person,score", last_is_score=True, for_persons=True
 )
 
 
@@ -101,9 +106,9 @@ def parse_rows(path: str | Path, rules: RowRules) -> ActionBoxes:
         keyframe = parse_keyframe(place, row[:2], rules)
         box, is_clipped = _parse_box(place, row[2:6], rules)
         num_clipped += is_clipped
-        # Only rows of persons may lack the action, as a column or as its value.
+        # Only rows of person boxes may lack column 7, which holds an action or the person's id.
         has_action = not rules.for_persons or (len(row) == 8 and row[6] != "")
-        action = _parse_action(place, row[6]) if has_action else -1
+        action = _parse_action(place, row[6], rules) if has_action else -1
         has_score = rules.for_persons or (rules.last_is_score and len(row) == 8)
         score = _parse_score(place, row[-1], rules) if has_score else 1.0
         person = row[7].strip() if len(row) == 8 and not rules.last_is_score else ""
@@ -122,7 +127,7 @@ def parse_rows(path: str | Path, rules: RowRules) -> ActionBoxes:
         np.array(actions, np.int32),
         np.array(scores, np.float64),
         None if rules.last_is_score else names,
-        None if rules.last_is_score else np.array(lines, np.int64),
+        np.array(lines, np.int64) if rules.has_lines else None,
         {keyframe: line for keyframe, line in empty.items() if keyframe not in index},
     )
 
@@ -184,12 +189,13 @@ def _parse_box(place: str, texts: Sequence[str], rules: RowRules) -> tuple[Box, 
     return (x1, y1, x2, y2), box != given
 
 
-def _parse_action(place: str, text: str) -> int:
+def _parse_action(place: str, text: str, rules: RowRules) -> int:
     number = _to_float(text)
     if not (abs(number) <= MAX_ACTION_ID and number.is_integer()):
-        raise AnnotationError(
-            f"{place}: action id '{text}' is not an integer. Use the ids of the label map."
-        )
+        kind, remedy = "action", "Use the ids of the label map."
+        if rules.for_persons:
+            kind, remedy = "person or action", "Column 7 may be empty."
+        raise AnnotationError(f"{place}: {kind} id '{text}' is not an integer. {remedy}")
     return int(number)
 
 

@@ -5,12 +5,13 @@ seconds, and "0902" and "902" are the same keyframe. A row that starts with "#" 
 
     annotations         video_id,timestamp[,x1,y1,x2,y2,action_id[,person_id]]
     detections          video_id,timestamp,x1,y1,x2,y2,action_id[,score]
-    person boxes        video_id,timestamp,x1,y1,x2,y2,[action_id,]score
+    person boxes        video_id,timestamp,x1,y1,x2,y2,[person_id,]score
     excluded keyframes  video_id,timestamp
 
 Annotations of two columns (AVA-Kinetics) are keyframes without persons: training has nothing to
 learn from them, in evaluation every detection on them is wrong. Boxes of annotations and persons
-that overshoot the frame by up to 1 % are clipped and counted in the log.
+that overshoot the frame by up to 1 % are clipped and counted in the log. The id of a detected
+person (empty or negative: unknown) is unique in its video; published files have actions there.
 
 Every reader raises an AnnotationError, with file, line, value and remedy, for a bad row. Ground
 truth and person boxes may not be empty.
@@ -98,8 +99,8 @@ def has_annotations(path: str | Path) -> bool:
 
 
 def read_person_boxes(
-    path: str | Path, *, take_annotations: bool = False
-) -> dict[Keyframe, tuple[np.ndarray, np.ndarray]]:
+    path: str | Path, *, take_annotations: bool = False, take_ids: bool = False
+) -> dict[Keyframe, tuple[np.ndarray, ...]]:
     """Read detected persons; with ``take_annotations`` also annotated ones, with score 1.
 
     The score is the last of 8 or 7 columns. Rows with the same coordinates (published files repeat
@@ -107,7 +108,7 @@ def read_person_boxes(
 
     Returns:
         For each keyframe boxes (N, 4), x1 y1 x2 y2 in 0..1, and scores (N,), both float32, in
-        order of first appearance.
+        order of first appearance; with ``take_ids`` also ids int32 (N,), -1 where there is none.
     """
     is_annotated = has_annotations(path)
     if is_annotated and not take_annotations:
@@ -119,7 +120,7 @@ def read_person_boxes(
     if not len(rows):
         raise AnnotationError(
             f"{path}: the file is empty. Person boxes need rows {PERSON_BOXES.columns} (the "
-            "action may be empty)."
+            "person may be empty)."
         )
     # Equal boxes of a keyframe become neighbours, the first in the file first.
     order = np.lexsort((*rows.boxes.T, rows.keyframe))
@@ -129,10 +130,33 @@ def read_person_boxes(
     # Back into the order of the file, keyframe by keyframe.
     by_appearance = np.lexsort((first, rows.keyframe[first]))
     first, highest = first[by_appearance], highest[by_appearance]
+    columns: list[np.ndarray] = [rows.boxes[first].astype(np.float32), highest.astype(np.float32)]
+    if take_ids:
+        # One box with several numbers: they are its actions.
+        low, high = (f.reduceat(rows.actions[order], start) for f in (np.minimum, np.maximum))
+        is_tracked = not is_annotated and (low == high).all()
+        unknown = np.full(len(first), -1, np.int32)
+        columns.append(_check_ids(path, rows, first) if is_tracked else unknown)
     ends = np.cumsum(np.bincount(rows.keyframe[first]))[:-1]
-    boxes = np.split(rows.boxes[first].astype(np.float32), ends)
-    scores = np.split(highest.astype(np.float32), ends)
-    return dict(zip(rows.keyframes, zip(boxes, scores, strict=True), strict=True))
+    split = zip(*(np.split(column, ends) for column in columns), strict=True)
+    return dict(zip(rows.keyframes, split, strict=True))
+
+
+def _check_ids(path: str | Path, rows: ActionBoxes, kept: np.ndarray) -> np.ndarray:
+    """Return the person ids of the kept rows; no two of a keyframe may be equal."""
+    ids, keyframe = np.maximum(rows.actions[kept], -1), rows.keyframe[kept]
+    order = np.lexsort((kept, ids, keyframe))
+    is_same = (np.diff(ids[order]) == 0) & (np.diff(keyframe[order]) == 0)
+    clashes = kept[order[1:][is_same & (ids[order[1:]] >= 0)]]
+    if len(clashes):
+        row = clashes.min()
+        video, second = rows.keyframes[rows.keyframe[row]]
+        line = rows.lines[row] if rows.lines is not None else "?"
+        raise AnnotationError(
+            f"{path}:{line}: person {rows.actions[row]} has two boxes at {second:g} s of '{video}'"
+            ". Give each person an id of its own, or leave column 7 empty."
+        )
+    return ids
 
 
 def read_excluded_keyframes(path: str | Path) -> frozenset[Keyframe]:
@@ -197,9 +221,9 @@ def _parse_table(path: str | Path, rules: RowRules) -> ActionBoxes | None:
         return None
     log_clipped(path, num_clipped)
     keyframes, keyframe = _index_keyframes(ids, video, seconds)
-    persons = lines = None
+    lines = np.arange(1, num_rows + 1) if rules.has_lines else None
+    persons = None
     if not rules.last_is_score:
-        lines = np.arange(1, num_rows + 1)
         persons = np.argsort(np.argsort(person_names)).astype(np.int32)[person]  # ranks
     return ActionBoxes(keyframes, keyframe, boxes, actions.astype(np.int32), scores, persons, lines)
 
@@ -303,14 +327,15 @@ def write_person_boxes(
     *,
     digits: int = 4,
 ) -> None:
-    """Write detected persons, without actions: x1, y1, x2, y2 in 0..1, score for each keyframe.
+    """Write detected persons: x1, y1, x2, y2 in 0..1, score and, if known, id for each keyframe.
 
-    ``digits`` are the decimals of the coordinates; the score has four.
+    ``digits`` are the decimals of the coordinates; the score has four. Negative ids are left out.
     """
     for (video_id, second), persons in keyframes:
-        for *box, score in persons:
-            corners = ",".join(f"{value:.{digits}f}" for value in box)
-            file.write(f"{video_id},{_format_second(second)},{corners},,{score:.4f}\n")
+        for row in persons:
+            corners = ",".join(f"{value:.{digits}f}" for value in row[:4])
+            person = f"{row[5]:.0f}" if len(row) > 5 and row[5] >= 0 else ""
+            file.write(f"{video_id},{_format_second(second)},{corners},{person},{row[4]:.4f}\n")
 
 
 def write_excluded_keyframes(file: TextIO, keyframes: Iterable[Keyframe]) -> None:

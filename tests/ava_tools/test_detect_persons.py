@@ -1,14 +1,17 @@
 import multiprocessing
 import os
 import signal
+import sys
 
 import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ava_tools import detect_persons as tool
+from ava_tools.inference import tracking
 from ava_tools.inference.person_boxes import (
     Video,
+    search_seconds,
     videos_of_dataset,
     videos_of_path,
     write_person_boxes,
@@ -205,6 +208,70 @@ def test_what_lies_before_the_damage_of_a_video_is_kept(videos, tmp_path):
     assert len(read_person_boxes(str(tmp_path / "boxes.csv"))) == len(found)
 
 
+class Walker:
+    """One person, with the left edge at n / 100 in frame n, who is missed in frame 20."""
+
+    weights = "none"
+
+    def __init__(self, cfg=None, stop_after=10**9):
+        self.searched, self.stop_after = [], stop_after
+
+    def __call__(self, frames):
+        numbers = [read_number(frame) for frame in frames]
+        if len(self.searched) + len(numbers) > self.stop_after:
+            raise KeyboardInterrupt
+        self.searched += numbers
+        boxes = [np.array([[n / 100, 0, 0.9, 1, 0.9 - n / 1000]], np.float32) for n in numbers]
+        return [box[: n != 20] for n, box in zip(numbers, boxes, strict=True)]
+
+
+@pytest.fixture
+def linked(monkeypatch):
+    """The first box is person 0; inference/test_tracking.py tests the tracker."""
+    monkeypatch.setattr(
+        tracking, "link_persons", lambda seconds, boxes: [np.arange(len(b)) for b in boxes]
+    )
+
+
+ROWS = [  # of a person that is missed at 2 s
+    "a,0000,0.0000,0.0000,0.9000,1.0000,0,0.9000",
+    "a,0001,0.1000,0.0000,0.9000,1.0000,0,0.8900",
+    "a,0002,0.2000,0.0000,0.9000,1.0000,0,0.8780",
+    "a,0003,0.3000,0.0000,0.9000,1.0000,0,0.8700",
+    "a,0004,0.4000,0.0000,0.9000,1.0000,0,0.8600",
+]
+
+
+def test_tracked_persons_have_ids_and_are_not_missed(videos, linked, tmp_path):
+    options = {"rate": 1, "person_rate": 5}
+    detector, output = Walker(), tmp_path / "boxes.csv"
+    found, _ = write(videos[:1], output, detector, **options)
+    assert detector.searched == list(range(0, 41, 2))
+    assert output.read_text().splitlines() == ROWS
+    assert all(boxes.shape == (1, 6) for boxes in found.values())
+    # At a higher rate of keyframes, all boxes are written.
+    write(videos[:1], tmp_path / "all.csv", Walker(), **{**options, "rate": 5})
+    assert len((tmp_path / "all.csv").read_text().splitlines()) == 25
+
+    # A run that is stopped resumes to the same bytes, and not with other settings.
+    output = tmp_path / "again.csv"
+    with pytest.raises(KeyboardInterrupt):
+        write(videos[:1], output, Walker(stop_after=12), **options)
+    with pytest.raises(AnnotationError, match=r'partial: was made with .*"person_rate": 5'):
+        write(videos[:1], output, **{**options, "person_rate": None})
+    detector = Walker()
+    write(videos[:1], output, detector, **options)
+    assert detector.searched == list(range(24, 41, 2))
+    assert output.read_text().splitlines() == ROWS
+
+
+def test_searches_divide_the_time_between_keyframes():
+    assert search_seconds([3.0, 1.0], None) == [3, 1]
+    assert search_seconds([902.0, 900.0, 900.5], 4) == [900 + k / 4 for k in range(9)]
+    assert search_seconds([0, 0.3], 5) == [0, 0.15, 0.3]  # rather more often than less
+    assert search_seconds([], 5) == [] and search_seconds([2], 5) == [2]
+
+
 @pytest.fixture
 def dataset(videos, tmp_path):
     (tmp_path / "gt.csv").write_text(
@@ -235,6 +302,28 @@ def test_keyframes_of_a_data_set(dataset, tmp_path, monkeypatch, capsys):
     shown = capsys.readouterr().out
     assert "lasts 5 s; 1 of the 3 keyframes lie after its end" in shown
     assert "AP 0.667; 2 of 3 annotated persons found, 0 of 2 boxes match no person" in shown
+
+
+def test_tracks_through_the_keyframes_of_a_data_set(dataset, linked, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(person_detector, "PersonDetector", Walker)
+    output = tmp_path / "boxes.csv"
+    arguments = ["--dataset", dataset, "--output", str(output)]
+    with pytest.raises(SystemExit):
+        tool.main([*arguments, "--person-rate", "2"])
+    assert "--person-rate is for --track" in capsys.readouterr().err
+    assert tool.main([*arguments, "--track", "--person-rate", "2"]) == 0
+    # Keyframes at 11 and 13 s of the csv's clock, 1 and 3 s of the file.
+    rows = [row.replace("a,0003", "a,0013").replace("a,0001", "a,0011") for row in ROWS[1:4:2]]
+    assert output.read_text().splitlines() == rows
+    assert "frames: 100%" in capsys.readouterr().err
+
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "trackers", None)
+    monkeypatch.setattr(person_detector, "PersonDetector", Walker)
+    output.unlink()
+    assert tool.main([*arguments, "--track"]) == 1
+    assert "pip install --no-deps trackers" in capsys.readouterr().err
+    assert not os.path.exists(f"{output}.partial")
 
 
 def test_all_seconds_that_may_be_annotated_are_looked_at(dataset):

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from ava_tools import timeline as tool
+from ava_tools.inference import tracking
 from ava_tools.timelines import pipeline
-from ava_tools.timelines.tracking import link_persons
 from avsf_det.engine import predictor
-from avsf_det.structures import AVSFError
+from avsf_det.structures.ava_csv import read_person_boxes
 
 from ..engine import actions
 
@@ -23,31 +23,11 @@ def walking(second: float) -> np.ndarray:
     return np.array(left + [[0.7, 0.1, 0.95, 0.9, 0.9]] * (second <= 1.2), np.float32)
 
 
-def test_ids_along_a_video():
-    pytest.importorskip("trackers", reason="needs pip install --no-deps trackers supervision")
-    seconds = [k / 5 for k in range(20)]
-    ids = link_persons(seconds, [walking(s).astype(float) for s in seconds])
-    assert all(found[0] == 0 for found in ids)
-    assert {int(found[1]) for found in ids if len(found) > 1} == {1}
-    # Who is not seen for longer than LOST_SEC is somebody new.
-    away = [walking(s) if s < 1 or s > 3 else np.zeros((0, 5)) for s in seconds]
-    assert link_persons(seconds, away)[-1].tolist() == [2]
-    # A box with a low score starts no track.
-    assert link_persons([0, 1], [np.array([[0, 0, 1, 1, 0.3]])] * 2)[1].tolist() == [-1]
-    assert link_persons([], []) == []
-
-
-def test_a_missing_tracker_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "trackers", None)
-    with pytest.raises(AVSFError, match="pip install --no-deps trackers"):
-        link_persons([], [])
-
-
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    # The walker is always the first box. The tracker itself is tested above.
+    # The walker is always the first box; inference/test_tracking.py tests the tracker.
     monkeypatch.setattr(
-        pipeline, "link_persons", lambda seconds, boxes: [np.arange(len(b)) for b in boxes]
+        tracking, "link_persons", lambda seconds, boxes: [np.arange(len(b)) for b in boxes]
     )
     actions.make_dataset(tmp_path)
     cfg = actions.make_model(tmp_path)
@@ -91,8 +71,8 @@ def test_table_page_and_exports(run, tmp_path, capsys):
     (sit,) = (r for r in rows if (r["person"], r["action"]) == ("0", "sit"))
     assert float(sit["mean"]) == pytest.approx(np.mean(walker), abs=1e-4)
     assert {p.name for p in output.iterdir()} == {
-        *("bouts.csv", "bouts.boris", "a.cvat.xml", "cvat_labels.json", "a.vtt", "exports.json"),
-        *("a.html", "a.jsonl", "a.persons.jsonl"),
+        *("bouts.csv", "persons.csv", "bouts.boris", "a.cvat.xml", "cvat_labels.json", "a.vtt"),
+        *("exports.json", "a.html", "a.jsonl", "a.persons.jsonl"),
     }
     project = json.loads((output / "bouts.boris").read_text())
     assert len(project["observations"]["a"]["events"]) == 2 * len(rows)
@@ -114,3 +94,42 @@ def test_table_page_and_exports(run, tmp_path, capsys):
     assert "of another video, detector or rate" in capsys.readouterr().err
     assert run_tool(*arguments, "--person-rate", "1.5") == 1
     assert "must be a multiple" in capsys.readouterr().err
+
+
+def test_ids_of_given_boxes_are_used(run, tmp_path, monkeypatch, capsys):
+    run_tool, searched = run
+    video = (tmp_path / "videos" / "a.mp4").rename(tmp_path / "videos" / "人 & 者.mp4")
+    arguments = ["--input", video, "--threshold", "0.0001", "--output"]
+    assert run_tool(*arguments, tmp_path / "first") == 0
+    persons = tmp_path / "first" / "persons.csv"
+    boxes = read_person_boxes(persons, take_ids=True)
+    assert [second for _, second in boxes] == [k / 5 for k in range(15)]
+    assert [ids.tolist() for *_, ids in boxes.values()] == [[0, 1]] * 6 + [[0]] * 9
+
+    # Neither the detector nor the tracker is asked, and bouts and boxes are the same.
+    monkeypatch.setattr(tracking, "link_persons", None)
+    count = len(searched)
+    assert run_tool(*arguments, tmp_path / "second", "--boxes", persons) == 0
+    for name in ("bouts.csv", "persons.csv"):
+        first, second = (tmp_path / folder / name for folder in ("first", "second"))
+        assert first.read_bytes() == second.read_bytes()
+    assert len(searched) == count
+
+    persons.write_text(persons.read_text().replace(",1,0.9", ",0,0.9"))
+    assert run_tool(*arguments, tmp_path / "third", "--boxes", persons) == 1
+    assert "persons.csv:2: person 0 has two boxes at 0 s of '人 & 者'" in capsys.readouterr().err
+
+
+def test_nobody_and_no_tracker(run, tmp_path, monkeypatch, capsys):
+    run_tool, searched = run
+    monkeypatch.setattr(predictor, "PersonDetector", lambda cfg: lambda frames: [walking(0)[:0]])
+    arguments = ["--input", tmp_path / "videos" / "b.mp4", "--output", tmp_path / "out"]
+    assert run_tool(*arguments, "--export", "boris,vtt,tsv") == 0
+    assert "0 persons, 0 bouts" in capsys.readouterr().out
+    assert (tmp_path / "out" / "persons.csv").read_bytes() == b""
+    monkeypatch.undo()  # the linker that needs no library
+
+    monkeypatch.setitem(sys.modules, "trackers", None)
+    arguments[-1] = tmp_path / "other"
+    assert run_tool(*arguments) == 1
+    assert "pip install --no-deps trackers" in capsys.readouterr().err and not searched

@@ -197,6 +197,19 @@ def test_boxes_of_a_csv(tmp_path):
     assert boxes["v"][3.5].shape == (0, 5)
 
 
+def test_ids_of_persons_reach_the_results(cfg, folder, write):
+    rows = ["a,1,0.1,0.1,0.5,0.9,7,0.9", "a,1,0.1,0.1,0.4,0.9,,0.8", "a,1,0.3,0.1,0.4,0.9,9,0.3"]
+    path = write("boxes.csv", "\n".join([*rows, "a,2,0,0,1,1,7,0.2", "b,1,0.1,0.1,0.5,0.9,,0.9"]))
+    boxes = load_boxes(path, min_score=0.5)
+    assert boxes["a"][1].shape == (2, 6) and boxes["a"][2].shape == (0, 6)
+    assert boxes["b"][1].shape == (1, 5)  # nobody has an id in b
+    predict, video = ClipPredictor(cfg), folder / "videos" / "a.mp4"
+    first, last = (found for _, found in predict(video, boxes=boxes["a"]))
+    assert first.track_ids == [7, None] and last.track_ids == []
+    (_, without), _ = predict(video, boxes={s: b[:, :5] for s, b in boxes["a"].items()})
+    assert equal(first, without) and not without.has("track_ids")
+
+
 def test_what_a_limit_leaves_out_is_counted(write, caplog):
     path = write("boxes.csv", "v,1,0.1,0.2,0.3,0.4,,0.9\nv,2,0,0,1,1,,0.2\n")
     caplog.set_level(logging.INFO)

@@ -102,8 +102,8 @@ def test_both_parsers_read_the_same(tmp_path: Path, name: str) -> None:
     assert table is not None and table.keyframes == rows.keyframes
     for field in ("keyframe", "boxes", "actions", "scores", "persons", "lines"):
         found, expected = getattr(table, field), getattr(rows, field)
-        if field in ("persons", "lines") and rules.last_is_score:
-            assert found is None and expected is None
+        if getattr(rows, field) is None:
+            assert found is None
             continue
         assert found.dtype == expected.dtype and found.tobytes() == expected.tobytes(), field
 
@@ -234,6 +234,42 @@ def test_annotations_are_not_taken_for_scored_boxes(tmp_path):
     assert boxes.tolist() == [[0, 0, 0.5, 1], [0.5, 0, 1, 1]] and scores.tolist() == [1, 1]
     # Published boxes have actions and scores, some of them whole.
     read_person_boxes(write(tmp_path, rows.replace("1,1\n", "1,0.9\n")))
+
+
+def test_ids_of_persons_are_written_and_read_back(tmp_path: Path) -> None:
+    persons = [[0, 0.1, 0.5, 1, 0.75, 7], [0.5, 0, 1, 1, 0.5, -1], [0.1, 0.1, 1, 1, 0.5, 0]]
+    with open(tmp_path / "p.csv", "w") as file:
+        write_person_boxes(file, [(("人", 2.0), persons)])
+    lines = (tmp_path / "p.csv").read_text().splitlines()
+    assert [line.split(",")[6:] for line in lines] == [
+        ["7", "0.7500"],
+        ["", "0.5000"],
+        ["0", "0.5000"],
+    ]
+    ((boxes, scores, ids),) = read_person_boxes(tmp_path / "p.csv", take_ids=True).values()
+    np.testing.assert_array_equal(np.column_stack([boxes, scores, ids]), np.float32(persons))
+    assert len(read_person_boxes(tmp_path / "p.csv")["人", 2.0]) == 2
+    # Files with scores only, with a box for each of its actions, and annotations have none.
+    box = "v,1,0,0,0.5,1,"
+    for rows in (f"{box}0.5\n", f"{box}3,0.5\n{box}4,0.5\n", f"{box}3,0\n"):
+        path = write(tmp_path, rows)
+        ((*_, ids),) = read_person_boxes(path, take_ids=True, take_annotations=True).values()
+        assert ids.tolist() == [-1]
+
+
+@pytest.mark.parametrize("comment", ["", "# for the other parser\n"])
+def test_clashing_ids_are_named(tmp_path: Path, comment: str) -> None:
+    rows = [
+        "v,1,0,0,0.5,1,3,0.5",
+        "v,2,0,0,0.5,1,3,0.5",
+        "v,2,0,0,0.6,1,,0.5",
+        "v,2,0,0,0.8,1,3,0.5",
+    ]
+    path = write(tmp_path, comment + "".join(f"{row}\n" for row in rows))
+    line = 4 + bool(comment)
+    with pytest.raises(AnnotationError, match=rf"csv:{line}: person 3 has two boxes at 2 s of 'v'"):
+        read_person_boxes(path, take_ids=True)
+    assert len(read_person_boxes(path)) == 2  # where ids do not matter
 
 
 # Excluded keyframes, and any file -------------------------------------------

@@ -48,6 +48,15 @@ def test_lines_are_what_was_found_to_the_last_bit(tmp_path):
     assert next(log.read((90, 160)))[1].image_size == (90, 160)
 
 
+def test_ids_of_persons_are_kept(tmp_path):
+    log, found = make_log(tmp_path / "a.jsonl"), instances(0, 2)
+    found.track_ids = [7, None]
+    log.append(0.0, found)
+    persons = json.loads(log.path.read_text())["persons"]
+    assert persons[0]["track"] == 7 and "track" not in persons[1]
+    assert next(log.read())[1].track_ids == [7, None]
+
+
 def test_a_run_goes_on_after_the_last_whole_line(tmp_path):
     log = make_log(tmp_path / "a.jsonl")
     assert log.last == -np.inf

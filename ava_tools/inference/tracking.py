@@ -9,18 +9,52 @@ from avsf_det.structures import AVSFError
 # The tracker's noise levels are made for pixels, and boxes are fractions of the frame.
 PIXELS = 1000.0
 LOST_SEC = 1.2  # a person that is not detected for longer gets a new id
-MIN_SCORE = (
-    0.7  # a box with a lower score continues a track, but starts none (the library's default)
-)
+# A box with a lower score continues a track, but starts none (the library's default).
+MIN_SCORE = 0.7
 MIN_IOU = 0.1
+
+
+def track_persons(seconds: Sequence[float], boxes: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return the boxes of one video with ids, and those that were missed in the middle of a track.
+
+    A missed box lies on the line between the boxes before and after it, and has the lower of their
+    scores.
+
+    Args:
+        seconds: times of the frames, ascending.
+        boxes: float (N, 5) per frame: x1 y1 x2 y2 in 0..1 of the frame, score; N may be 0.
+
+    Returns:
+        float64 (N', 6) per frame: the given boxes with their ids, see :func:`link_persons`, then
+        the missed ones.
+
+    Raises:
+        AVSFError: the library is missing.
+    """
+    tracked = [
+        np.column_stack([np.asarray(found, float).reshape(-1, 5), ids])
+        for found, ids in zip(boxes, link_persons(seconds, boxes), strict=True)
+    ]
+    missed: list[list[np.ndarray]] = [[] for _ in tracked]
+    last: dict[int, tuple[int, np.ndarray]] = {}  # id -> frame and row of its last box
+    for k, rows in enumerate(tracked):
+        for row in rows[rows[:, 5] >= 0]:
+            j, before = last.get(int(row[5]), (k, row))
+            for i in range(j + 1, k):
+                part = (seconds[i] - seconds[j]) / (seconds[k] - seconds[j])
+                between = before + part * (row - before)
+                between[4] = min(before[4], row[4])
+                missed[i].append(between)
+            last[int(row[5])] = k, row
+    return [np.vstack([rows, *added]) for rows, added in zip(tracked, missed, strict=True)]
 
 
 def link_persons(seconds: Sequence[float], boxes: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Return the ids of the persons of one video.
 
     Args:
-        seconds: times of the frames, ascending.
-        boxes: float (N, 5) per frame: x1 y1 x2 y2 in 0..1 of the frame, score; N may be 0.
+        seconds: see :func:`track_persons`.
+        boxes: see :func:`track_persons`.
 
     Returns:
         int64 (N,) per frame, ids from 0 in the order of appearance; -1 of a box that belongs to no

@@ -8,7 +8,6 @@ bouts and spectrogram. --boxes that have ids are used as they are. A killed run 
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -42,20 +41,23 @@ def run(args: argparse.Namespace) -> int:
     from ava_tools.timelines.bouts import BoutRules
     from ava_tools.timelines.exchange import write_results
     from ava_tools.timelines.pipeline import TimelineMaker, write_persons
+    from ava_tools.timelines.thresholds import find_thresholds
     from avsf_det.data import VideoDecodeError
     from avsf_det.engine.predictor import ClipPredictor, PredictorError, load_boxes
 
     set_up_loggers()
-    thresholds = json.loads(Path(args.thresholds).read_text()) if args.thresholds else {}
     given = {name: getattr(args, name) for name in ("smoothing", "max_gap", "min_length")}
-    rules = BoutRules(args.threshold, thresholds, **given)
     cfg, folder = load_config(args.config_file, args.opts), Path(args.output)
     boxes_of = load_boxes(args.boxes, offset=args.offset) if args.boxes else {}
     folder.mkdir(parents=True, exist_ok=True)
     predictor = ClipPredictor(cfg, label_map=args.label_map)
+    # A --threshold for all actions replaces those beside the weights.
+    beside = "" if args.threshold else cfg.MODEL.WEIGHTS
+    thresholds, source = find_thresholds(args.thresholds, beside, predictor.class_names)
+    rules = BoutRules(args.threshold or 0.5, thresholds, **given)
     rates = {"keyframe_rate": args.rate, "person_rate": args.person_rate}
     maker = TimelineMaker(predictor, folder, rules, **rates)
-    facts = f"{args.config_file}, threshold {args.threshold:g}"
+    facts = f"{args.config_file}, threshold {rules.threshold:g}{source and f', {source}'}"
     made, failed = [], []
     for video in take_share(videos_of_path(args.input), lambda video: file_size(video.path)):
         try:
@@ -85,8 +87,8 @@ def main(argv: list[str] | None = None) -> int:
     add("--boxes", metavar="CSV", help="person boxes to use instead of the detector's")
     add("--offset", type=float, default=0, metavar="S", help="second of --boxes at a video's start")
     add("--label-map", default="", metavar="FILE", help="of actions, if not that of DATASETS.TEST")
-    add("--threshold", type=positive, default=0.5, metavar="P", help="score of a bout (0.5)")
-    add("--thresholds", metavar="JSON", help="action to its own threshold; see report.py")
+    add("--threshold", type=positive, metavar="P", help="score of a bout, of all actions (0.5)")
+    add("--thresholds", metavar="JSON", help="of fit_thresholds.py (that beside the weights)")
     add("--smoothing", type=at_least(1), default=1, metavar="N", help="keyframes of the mean (1)")
     add("--max-gap", type=seconds, default=0, metavar="S", help="join bouts this close (0)")
     add("--min-length", type=seconds, default=0, metavar="S", help="drop shorter bouts (0)")

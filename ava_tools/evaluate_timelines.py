@@ -10,9 +10,9 @@ import json
 import sys
 from pathlib import Path
 
+from ava_tools.annotation_import.bouts import read_timeline_bouts
 from ava_tools.measurement.person_rows import person_rows
 from ava_tools.measurement.timeline_scores import COLUMNS, format_scores, score_timelines
-from ava_tools.timelines.exchange import read_csv
 from avsf_det.engine.defaults import make_parser, positive, run_command
 from avsf_det.structures import AVSFError, ava_csv
 from avsf_det.structures.ava_boxes import PERSON_BOXES
@@ -28,7 +28,7 @@ figures to publish, make them with a low one (--threshold 0.05). Figures are fra
 def run(args: argparse.Namespace) -> None:
     """Print the table, or one JSON line."""
     folder = Path(args.timelines)
-    bouts = read_csv(folder / "bouts.csv")
+    bouts = read_timeline_bouts(folder)
     boxes = person_rows(ava_csv.read_action_boxes(folder / "persons.csv", PERSON_BOXES), [])
     label_map = read_label_map(args.labelmap, distinct_names=True)
     rows = ava_csv.read_ground_truth(args.groundtruth)

@@ -22,7 +22,7 @@ EXAMPLE = """examples:
 
 def run(args: argparse.Namespace) -> None:
     """Read the folder, and write the files."""
-    from ava_tools.annotation_import.bouts import merge_overlaps, read_bouts
+    from ava_tools.annotation_import.bouts import merge_overlaps, read_timeline_bouts
     from ava_tools.inference.person_boxes import videos_of_path
     from ava_tools.timelines.exchange import write_results
     from ava_tools.timelines.persons import read_persons
@@ -31,12 +31,9 @@ def run(args: argparse.Namespace) -> None:
     from avsf_det.structures import AnnotationError
     from avsf_det.structures.label_map import read_label_map
 
-    source, folder = Path(args.timeline) / "bouts.csv", Path(args.output)
-    bouts = read_bouts(str(source))
-    if bouts is None:
-        raise AnnotationError(f"{source}: no columns 'start' and 'end'. timeline.py writes them.")
-    bouts = [*merge_overlaps(bouts)]
-    boxes = Path(args.timeline) / "persons.csv"
+    source, folder = Path(args.timeline), Path(args.output)
+    bouts = [*merge_overlaps(read_timeline_bouts(source))]
+    boxes = source / "persons.csv"
     persons = read_persons(boxes) if boxes.exists() else {}
     paths = {video.video_id: video.path for video in videos_of_path(args.videos)}
     results = []
@@ -48,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
         with VideoReader(paths[name]) as reader:
             length, fps = reader.duration, reader.fps
         mine = [bout for bout in bouts if bout.video == name]
-        results.append(Timeline(paths[name], length, fps, persons.get(name, []), 1.0, mine))
+        results.append(Timeline(paths[name], length, fps, persons.get(name, {}), 1.0, mine))
     actions = [*read_label_map(args.label_map).values()] if args.label_map else []
     actions = list(dict.fromkeys([*actions, *sorted({bout.action for bout in bouts})]))
     folder.mkdir(parents=True, exist_ok=True)

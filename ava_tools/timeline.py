@@ -40,10 +40,12 @@ def run(args: argparse.Namespace) -> int:
     from ava_tools.support.ranks import file_size, gather, take_share
     from ava_tools.timelines.bouts import BoutRules
     from ava_tools.timelines.exchange import write_results
-    from ava_tools.timelines.pipeline import TimelineMaker, write_persons
+    from ava_tools.timelines.persons import write_persons
+    from ava_tools.timelines.pipeline import TimelineMaker
     from ava_tools.timelines.thresholds import find_thresholds
     from avsf_det.data import VideoDecodeError
     from avsf_det.engine.predictor import ClipPredictor, PredictorError, load_boxes
+    from avsf_det.structures.addresses import stem_of
 
     set_up_loggers()
     given = {name: getattr(args, name) for name in ("smoothing", "max_gap", "min_length")}
@@ -71,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
             failed.append(video.video_id)
     timelines = sorted(gather(made), key=lambda timeline: timeline.path)
     if comm.is_main_process():
-        write_persons(folder / "persons.csv", timelines)
+        write_persons(folder / "persons.csv", [(stem_of(t.path), t.boxes) for t in timelines])
         write_results(folder, timelines, predictor.class_names, args.export)
     return int(bool(gather(failed)))
 

@@ -12,6 +12,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -30,6 +31,8 @@ _NAMES = {
     "start": "start starts",
     "end": "end stop stops",
     "type": "behaviortype",
+    "mean": "mean",
+    "peak": "peak",
 }
 _COLUMN_OF = {name: column for column, names in _NAMES.items() for name in names.split()}
 _NEEDED = ("video", "person", "action", "start", "end")
@@ -83,10 +86,31 @@ def read_bouts(path: str, left_out: Counter[str] | None = None) -> list[Bout] | 
         # Names of videos may have dots: only an ending that BORIS writes is taken off.
         video = fields["video"]
         is_file = re.sub("[^a-z]", "", header[columns["video"]].lower()) == "mediafilename"
-        bouts.append(
-            Bout(video_id_of(video) if is_file else video, person, fields["action"], start, end)
-        )
+        video = video_id_of(video) if is_file else video
+        scores = [_parse_score(place, fields.get(name, "")) for name in ("mean", "peak")]
+        bouts.append(Bout(video, person, fields["action"], start, end, *scores))
     return bouts
+
+
+def read_timeline_bouts(folder: Path) -> list[Bout]:
+    """Return the bouts of a folder that ``timeline.py`` has written.
+
+    Raises:
+        AnnotationError: no table of bouts, or a malformed row.
+    """
+    path = folder / "bouts.csv"
+    bouts = read_bouts(str(path))
+    if bouts is None:
+        raise AnnotationError(f"{path}: no columns 'start' and 'end'. timeline.py writes them.")
+    return bouts
+
+
+def _parse_score(place: str, text: str) -> float:
+    """Parse a score; who corrects bouts need not give one."""
+    try:
+        return float(text or 1)
+    except ValueError:
+        raise AnnotationError(f"{place}: score {quote(text)} is not a number in 0..1.") from None
 
 
 def boxes_of_bouts(
@@ -207,7 +231,8 @@ def merge_overlaps(bouts: Sequence[Bout]) -> Iterator[Bout]:
     current: Bout | None = None
     for bout in sorted(bouts):
         if current and bout[:3] == current[:3] and bout.start < current.end:
-            current = current._replace(end=max(bout.end, current.end))
+            ends, peaks = (bout.end, current.end), (bout.peak, current.peak)
+            current = current._replace(end=max(ends), peak=max(peaks))
             continue
         if current:
             yield current

@@ -24,7 +24,7 @@ from ava_tools.annotation_import.via import read_via
 from ava_tools.annotation_import.videos import AnnotatedVideos
 from ava_tools.timelines.bouts import Bout
 from ava_tools.timelines.page import PersonBoxes
-from ava_tools.timelines.persons import read_persons
+from ava_tools.timelines.persons import boxes_by_person, read_persons
 from avsf_det.structures import AnnotationError, AVSFError, LabelMap
 from avsf_det.structures.label_map import read_label_map, write_label_map
 from avsf_det.utils.atomic import atomic_path, open_atomic
@@ -68,7 +68,9 @@ def convert_annotations(
     _check_outputs([*exports, video_dir, *filter(None, [boxes])], output, label_map)
     videos = AnnotatedVideos(video_dir)
     given = read_label_map(label_map) if os.path.exists(label_map) else None
-    persons = read_persons(boxes) if boxes else None
+    persons = (
+        {v: boxes_by_person(frames) for v, frames in read_persons(boxes).items()} if boxes else None
+    )
     options = _Options(rate, attributes, person_attribute, given, persons)
     read = {path: _read(path, videos, options) for path in exports}
     if boxes and not any(export.is_of_bouts for export in read.values()):

@@ -9,7 +9,6 @@ import pytest
 
 from ava_tools import timeline as tool
 from ava_tools.inference import tracking
-from ava_tools.timelines import pipeline
 from avsf_det.engine import predictor
 from avsf_det.structures.ava_csv import read_person_boxes
 
@@ -124,7 +123,7 @@ def test_nobody_and_no_tracker(run, tmp_path, monkeypatch, capsys):
     run_tool, searched = run
     monkeypatch.setattr(predictor, "PersonDetector", lambda cfg: lambda frames: [walking(0)[:0]])
     arguments = ["--input", tmp_path / "videos" / "b.mp4", "--output", tmp_path / "out"]
-    assert run_tool(*arguments, "--export", "boris,vtt,tsv") == 0
+    assert run_tool(*arguments, "--export", "boris,vtt,eaf") == 0
     assert "0 persons, 0 bouts" in capsys.readouterr().out
     assert (tmp_path / "out" / "persons.csv").read_bytes() == b""
     monkeypatch.undo()  # the linker that needs no library

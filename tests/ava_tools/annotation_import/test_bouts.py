@@ -221,7 +221,7 @@ def test_boxes_need_ids_and_bouts(run, write):
         run("bouts.csv", TABLE, boxes=write("p.csv", "walk.v2,1,0,0,1,1,,0.5\n"))
     twice = "walk.v2,1,0,0,1,1,4,0.5\nwalk.v2,1,0,0,0.5,1,4,0.5\n"
     with pytest.raises(
-        AnnotationError, match=r"p\.csv: person 4 has two boxes at 1 s of 'walk.v2'"
+        AnnotationError, match=r"p\.csv:2: person 4 has two boxes at 1 s of 'walk.v2'"
     ):
         run("bouts.csv", TABLE, boxes=write("p.csv", twice))
     with pytest.raises(AVSFError, match=r"--boxes .*persons\.csv: for BORIS, ELAN and bouts"):

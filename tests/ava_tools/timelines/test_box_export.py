@@ -13,7 +13,6 @@ from ava_tools.annotation_import.via import read_via
 from ava_tools.annotation_import.videos import AnnotatedVideos
 from ava_tools.timelines.bouts import Bout
 from ava_tools.timelines.box_export import write_cvat, write_cvat_labels, write_via
-from ava_tools.timelines.page import PersonBoxes
 from ava_tools.timelines.pipeline import Timeline
 
 from ...media import write_video
@@ -33,10 +32,10 @@ def result(tmp_path_factory):
     seconds = np.array([k / 5 for k in range(11) if k not in (8, 9)])
     boxes = np.stack([[0.1 + 0.1 * s, 0.2, 0.3 + 0.1 * s, 0.9] for s in seconds])
     late = np.arange(15, 23) / 5
-    persons = [
-        PersonBoxes("0", seconds, boxes),
-        PersonBoxes("7", late, np.tile([0.6, 0.1, 0.9, 1.0], (len(late), 1))),
-    ]
+    frames = {s: [[*box, 1, 0]] for s, box in zip(seconds.tolist(), boxes, strict=True)}
+    for second in late.tolist():
+        frames.setdefault(second, []).append([0.6, 0.1, 0.9, 1.0, 1, 7])
+    persons = {second: np.array(rows) for second, rows in sorted(frames.items())}
     return Timeline(str(path), 5.0, 20.0, persons, 0.2, BOUTS)
 
 

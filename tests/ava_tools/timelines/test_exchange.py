@@ -127,9 +127,9 @@ def test_vtt(tmp_path):
 
 
 def test_corrections_are_not_overwritten(tmp_path):
-    results = [Timeline("walk.mp4", 9.0, 30.0, [], 1.0, BOUTS)]
+    results = [Timeline("walk.mp4", 9.0, 30.0, {}, 1.0, BOUTS)]
     write_results(tmp_path, results, ACTIONS, ["vtt"])
-    fewer = [Timeline("walk.mp4", 9.0, 30.0, [], 1.0, BOUTS[:1])]
+    fewer = [Timeline("walk.mp4", 9.0, 30.0, {}, 1.0, BOUTS[:1])]
     write_results(tmp_path, fewer, ACTIONS, ["vtt"])  # nobody has touched the files
     corrected = (tmp_path / "walk.vtt").read_text().replace("stand", "sit")
     (tmp_path / "walk.vtt").write_text(corrected)

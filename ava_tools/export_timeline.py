@@ -33,8 +33,8 @@ def run(args: argparse.Namespace) -> None:
 
     source, folder = Path(args.timeline), Path(args.output)
     bouts = [*merge_overlaps(read_timeline_bouts(source))]
-    boxes = source / "persons.csv"
-    persons = read_persons(boxes) if boxes.exists() else {}
+    boxes = source / "persons.csv"  # empty if nobody was found
+    persons = read_persons(boxes) if boxes.exists() and boxes.stat().st_size else {}
     paths = {video.video_id: video.path for video in videos_of_path(args.videos)}
     results = []
     for name in sorted({bout.video for bout in bouts} | persons.keys()):

@@ -142,6 +142,8 @@ def _add_heads(cfg: CfgNode) -> None:
     # the person. CONFIG_FILE is a path, a name in Detectron2's model zoo, or one of torchvision's
     # detectors, such as "torchvision/fasterrcnn_mobilenet_v3_large_320_fpn".
     cfg.MODEL.PERSON_DETECTOR = CfgNode()
+    # Config of Detectron2, "torchvision/<name>", an .onnx file (engine/onnx_detector.py), or
+    # "whole-frame": the frame is the box of its one person.
     cfg.MODEL.PERSON_DETECTOR.CONFIG_FILE = "COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml"
     cfg.MODEL.PERSON_DETECTOR.WEIGHTS = ""  # path or URL; "": those of the model zoo
     cfg.MODEL.PERSON_DETECTOR.SCORE_THRESH = 0.8  # boxes with a lower score are dropped, 0..1

@@ -200,6 +200,11 @@ def _add_data(cfg: CfgNode) -> None:
     cfg.DATASETS.OWN.VIDEOS = ""  # folder of the videos
     # Whether a training first compares all seconds with the lengths of the videos.
     cfg.DATASETS.CHECK_SECONDS = True
+    # Of each video, every n-th keyframe is trained or tested on: where each frame is annotated,
+    # neighbours are alike. At test for such datasets only (tubes, AVA-ActiveSpeaker), where the
+    # other frames are not scored either.
+    cfg.DATASETS.KEYFRAME_STRIDE_TRAIN = 1
+    cfg.DATASETS.KEYFRAME_STRIDE_TEST = 1
     # Person boxes (csv with a score): DATASETS.PROPOSAL_FILES_{TRAIN,TEST}, one per dataset, or
     # those that the dataset was registered with. Boxes with a lower score are dropped, 0..1.
     cfg.DATASETS.PROPOSAL_MIN_SCORE_TRAIN = 0.9

@@ -129,7 +129,11 @@ document.addEventListener("keydown", (event) => {
   actions[key]();
 });
 window.addEventListener("resize", show);
-// #t=12 in the address opens the page at second 12.
-const start = /^#t=([\d.]+)$/.exec(location.hash);
-if (start) seek(Number(start[1]));
+// #t=12 in the address is second 12.
+function seekToHash() {
+  const found = /^#t=([\d.]+)$/.exec(location.hash);
+  if (found) seek(Number(found[1]));
+}
+window.addEventListener("hashchange", seekToHash);
+seekToHash();
 filter();

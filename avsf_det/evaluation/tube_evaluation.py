@@ -5,14 +5,13 @@ import json
 import logging
 import os
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator
 
 import numpy as np
 from detectron2.data import MetadataCatalog
 
 from ..utils.atomic import open_atomic
 from .ava_evaluation import AVAEvaluator, Prediction
-from .tube_map import DetectedTube, Tube, link_boxes, video_ap
+from .tube_map import MIN_SCORE, DetectedTube, Tube, link_boxes, video_ap
 
 # Overlaps of the reported means; the last one is the mean over 0.5, 0.55, ..., 0.95.
 AVERAGED = [round(0.5 + 0.05 * i, 2) for i in range(10)]
@@ -53,12 +52,12 @@ class TubeEvaluator(AVAEvaluator):
         results, predictions = super().evaluate(), self.gather()
         if results is None or predictions is None:
             return None
-        annotated = self._annotated_tubes()
-        ap: dict[str, list[float]] = {}
-        for column, action in enumerate(self._scored):
-            if action in annotated:
-                found = [*self._link(predictions, column)]
-                ap[self._names[action]] = video_ap(found, annotated[action], THRESHOLDS)
+        annotated, found = self._annotated_tubes(), self._link(predictions)
+        ap = {
+            self._names[action]: video_ap(found[column], annotated[action], THRESHOLDS)
+            for column, action in enumerate(self._scored)
+            if action in annotated
+        }
         means = np.mean([*ap.values()], axis=0)
         figures = {
             "mAP@0.2": float(means[0]),
@@ -89,9 +88,19 @@ class TubeEvaluator(AVAEvaluator):
             tubes[action][video_id].append(tube)
         return tubes
 
-    def _link(self, predictions: list[Prediction], column: int) -> Iterator[DetectedTube]:
-        """Yield the tubes of a column of scores; predictions are by video and time."""
-        for video_id, video in itertools.groupby(predictions, key=lambda p: p[0]):
-            keyframes = ((int(t), boxes, scores[:, column]) for _, t, boxes, scores in video)
-            for score, tube in link_boxes(keyframes, stride=self._frames_apart):
-                yield DetectedTube(video_id, score, tube)
+    def _link(self, predictions: list[Prediction]) -> dict[int, list[DetectedTube]]:
+        """Return the tubes of each column of scores; predictions are by video and time."""
+        found: dict[int, list[DetectedTube]] = defaultdict(list)
+        for video_id, group in itertools.groupby(predictions, key=lambda p: p[0]):
+            video = [(int(second), boxes, scores) for _, second, boxes, scores in group]
+            # Most actions have no box with a score that is linked.
+            best = np.array([scores.max(axis=0, initial=0) for _, _, scores in video])  # (T, K)
+            for column in np.flatnonzero(best.max(axis=0) >= MIN_SCORE).tolist():
+                keyframes = [
+                    (frame, boxes, scores[:, column])
+                    for (frame, boxes, scores), top in zip(video, best[:, column], strict=True)
+                    if top >= MIN_SCORE
+                ]
+                for score, tube in link_boxes(keyframes, stride=self._frames_apart):
+                    found[column].append(DetectedTube(video_id, score, tube))
+        return found

@@ -7,7 +7,7 @@ second choice. The two scripts differ by some tenths of a per cent.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -43,11 +43,16 @@ class DetectedTube(NamedTuple):
     tube: Tube
 
 
-@dataclass
+@dataclass(eq=False)
 class _Track:
-    frames: list[int]
-    boxes: list[np.ndarray]
-    scores: list[float]
+    frames: list[int] = field(default_factory=list)
+    boxes: list[np.ndarray] = field(default_factory=list)
+    score: float = 0.0  # mean over the boxes
+
+    def extend(self, frame: int, box: np.ndarray, score: float) -> None:
+        self.frames.append(frame)
+        self.boxes.append(box)
+        self.score += (score - self.score) / len(self.frames)
 
 
 def link_boxes(
@@ -65,33 +70,26 @@ def link_boxes(
     Returns:
         score and tube of each, in order of their first frames.
     """
+    tracks: list[_Track] = []
     active: list[_Track] = []
-    done: list[_Track] = []
     for frame, boxes, scores in keyframes:
         order = np.argsort(-scores, kind="stable")[:MAX_BOXES]
         free = [i for i in order.tolist() if scores[i] >= MIN_SCORE]  # the best one first
-        ended = [t for t in active if frame - t.frames[-1] > max(MAX_GAP, stride)]
-        done += ended
-        active = [t for t in active if t not in ended]
-        for track in sorted(active, key=lambda t: -np.mean(t.scores)):
+        active = [t for t in active if frame - t.frames[-1] <= max(MAX_GAP, stride)]
+        for track in sorted(active, key=lambda t: -t.score):
             if not free:
                 break
             last = np.broadcast_to(track.boxes[-1], (len(free), 4))
             near = np.flatnonzero(iou_of_pairs(boxes[free], last) >= MIN_IOU)
             if len(near):
-                _extend(track, frame, boxes, scores, free.pop(int(near[0])))
+                best = free.pop(int(near[0]))
+                track.extend(frame, boxes[best], float(scores[best]))
         for i in free:
-            active.append(_Track([], [], []))
-            _extend(active[-1], frame, boxes, scores, i)
-    tracks = [t for t in done + active if t.frames[-1] - t.frames[0] + stride >= MIN_LENGTH]
-    tracks.sort(key=lambda t: t.frames[0])
-    return [(float(np.mean(t.scores)), _fill(t, stride)) for t in tracks]
-
-
-def _extend(track: _Track, frame: int, boxes: np.ndarray, scores: np.ndarray, i: int) -> None:
-    track.frames.append(frame)
-    track.boxes.append(boxes[i])
-    track.scores.append(float(scores[i]))
+            tracks.append(_Track())
+            active.append(tracks[-1])
+            tracks[-1].extend(frame, boxes[i], float(scores[i]))
+    kept = [t for t in tracks if t.frames[-1] - t.frames[0] + stride >= MIN_LENGTH]
+    return [(t.score, _fill(t, stride)) for t in kept]
 
 
 def _fill(track: _Track, stride: int) -> Tube:

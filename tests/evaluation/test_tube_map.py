@@ -30,6 +30,9 @@ def test_tubes_of_two_persons_with_a_gap():
         keyframes.append((t + 1, np.array(boxes), np.array(scores)))
     (a, still), (b, moved) = sorted(link_boxes(keyframes), key=lambda x: x[0])
     assert a == pytest.approx(0.4) and np.array_equal(still.boxes, straight(1, 20, RIGHT).boxes)
+    # The moving person leaves: one of two tubes ends.
+    keyframes += [(t, np.array([RIGHT]), np.array([0.4])) for t in range(21, 41)]
+    assert sorted(t.frames[-1] for _, t in link_boxes(keyframes)) == [20, 40]
     assert b == pytest.approx(np.mean([0.5 + 0.01 * t for t in range(20) if not 5 <= t < 9]))
     assert np.array_equal(moved.frames, np.arange(1, 21))
     np.testing.assert_allclose(moved.boxes, moving, atol=1e-12)  # the gap lies on its line

@@ -1,10 +1,12 @@
 #!/usr/bin/env python
-"""Convert annotations of VIA 3, CVAT, Label Studio or a table to AVA's csv and label map.
+"""Convert annotations of VIA 3, CVAT, Label Studio, BORIS, ELAN or a table to AVA's csv.
 
 Reads projects (json) and csv exports of the VGG Image Annotator 3, xml exports of CVAT ("CVAT for
 video 1.1"), json exports of Label Studio, and tables (csv of pandas, Excel, ...) whose first line
 names video, second, x1, y1, x2, y2, action and person, in any order. Pixels become fractions of the
-frame; frame numbers and hh:mm:ss become seconds. The summary counts what is left out.
+frame; frame numbers and hh:mm:ss become seconds. Also reads what has times and no boxes: projects
+of BORIS, files of ELAN, and tables of bouts (video, person, action, start, end); --boxes has the
+boxes of their persons. The summary counts what is left out.
 """
 
 import argparse
@@ -19,6 +21,8 @@ EXAMPLE = """examples:
       --label-map labels.pbtxt --attributes action
   python ava_tools/convert_annotations.py excel.csv --videos videos/ --output train.csv \\
       --label-map labels.pbtxt
+  python ava_tools/convert_annotations.py corrected.boris --videos videos/ --output train.csv \\
+      --label-map labels.pbtxt --boxes timelines/persons.csv
 
 If the label map exists, its ids are used; else it is written. So convert the training annotations
 first. Each value of an attribute is an action, and so is the name of each ticked checkbox. In CVAT
@@ -42,6 +46,7 @@ def run(args: argparse.Namespace) -> None:
             rate=args.rate,
             attributes=args.attributes,
             person_attribute=args.person_attribute,
+            boxes=args.boxes,
         )
     )
 
@@ -49,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = make_parser(__doc__, EXAMPLE)
-    parser.add_argument("exports", nargs="+", metavar="EXPORT", help="json, csv or xml of a tool")
+    parser.add_argument("exports", nargs="+", metavar="EXPORT", help="file of a tool")
     parser.add_argument("--videos", required=True, metavar="DIR", help="folder of the videos")
     parser.add_argument(
         "--output", required=True, metavar="FILE", help="csv of AVA's form to write"
@@ -68,6 +73,8 @@ def main(argv: list[str] | None = None) -> int:
         metavar="NAME",
         help="attribute of VIA with the id of the person (person)",
     )
+    boxes = "for bouts: persons.csv of timeline.py, with ids in column 7 (the whole frame)"
+    parser.add_argument("--boxes", default="", metavar="CSV", help=boxes)
     return run_command(run, parser.parse_args(argv))
 
 

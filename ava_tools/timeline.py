@@ -8,12 +8,12 @@ bouts and spectrogram. --boxes that have ids are used as they are. A killed run 
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
-from ava_tools.support.arguments import list_of
+from ava_tools.support.arguments import add_whole_frame_argument, list_of
 from ava_tools.support.group import in_ranks
+from ava_tools.timelines import FORMATS
 from avsf_det.engine.defaults import (
     add_config_arguments,
     at_least,
@@ -24,7 +24,6 @@ from avsf_det.engine.defaults import (
     set_up_loggers,
 )
 
-FORMATS = ("boris", "tsv", "eaf", "vtt")
 EXAMPLES = """examples:
   python ava_tools/timeline.py --config-file configs/mini/avsf_mini.yaml --input videos/ \\
       --output timelines/ --boxes boxes.csv MODEL.WEIGHTS output/demo/avsf/model_final.pth
@@ -41,21 +40,26 @@ def run(args: argparse.Namespace) -> int:
     from ava_tools.support.ranks import file_size, gather, take_share
     from ava_tools.timelines.bouts import BoutRules
     from ava_tools.timelines.exchange import write_results
-    from ava_tools.timelines.pipeline import TimelineMaker, write_persons
+    from ava_tools.timelines.persons import write_persons
+    from ava_tools.timelines.pipeline import TimelineMaker
+    from ava_tools.timelines.thresholds import find_thresholds
     from avsf_det.data import VideoDecodeError
     from avsf_det.engine.predictor import ClipPredictor, PredictorError, load_boxes
+    from avsf_det.structures.addresses import stem_of
 
     set_up_loggers()
-    thresholds = json.loads(Path(args.thresholds).read_text()) if args.thresholds else {}
     given = {name: getattr(args, name) for name in ("smoothing", "max_gap", "min_length")}
-    rules = BoutRules(args.threshold, thresholds, **given)
-    cfg, folder = load_config(args.config_file, args.opts), Path(args.output)
+    cfg, folder = load_config(args.config_file, [*args.opts, *args.whole_frame]), Path(args.output)
     boxes_of = load_boxes(args.boxes, offset=args.offset) if args.boxes else {}
     folder.mkdir(parents=True, exist_ok=True)
     predictor = ClipPredictor(cfg, label_map=args.label_map)
+    # A --threshold for all actions replaces those beside the weights.
+    beside = "" if args.threshold else cfg.MODEL.WEIGHTS
+    thresholds, source = find_thresholds(args.thresholds, beside, predictor.class_names)
+    rules = BoutRules(args.threshold or 0.5, thresholds, **given)
     rates = {"keyframe_rate": args.rate, "person_rate": args.person_rate}
     maker = TimelineMaker(predictor, folder, rules, **rates)
-    facts = f"{args.config_file}, threshold {args.threshold:g}"
+    facts = f"{args.config_file}, threshold {rules.threshold:g}{source and f', {source}'}"
     made, failed = [], []
     for video in take_share(videos_of_path(args.input), lambda video: file_size(video.path)):
         try:
@@ -69,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
             failed.append(video.video_id)
     timelines = sorted(gather(made), key=lambda timeline: timeline.path)
     if comm.is_main_process():
-        write_persons(folder / "persons.csv", timelines)
+        write_persons(folder / "persons.csv", [(stem_of(t.path), t.boxes) for t in timelines])
         write_results(folder, timelines, predictor.class_names, args.export)
     return int(bool(gather(failed)))
 
@@ -83,10 +87,11 @@ def main(argv: list[str] | None = None) -> int:
     add("--rate", type=positive, default=1, metavar="HZ", help="scored keyframes per second (1)")
     add("--person-rate", type=positive, default=5, metavar="HZ", help="searches per second (5)")
     add("--boxes", metavar="CSV", help="person boxes to use instead of the detector's")
+    add_whole_frame_argument(parser)
     add("--offset", type=float, default=0, metavar="S", help="second of --boxes at a video's start")
     add("--label-map", default="", metavar="FILE", help="of actions, if not that of DATASETS.TEST")
-    add("--threshold", type=positive, default=0.5, metavar="P", help="score of a bout (0.5)")
-    add("--thresholds", metavar="JSON", help="action to its own threshold; see report.py")
+    add("--threshold", type=positive, metavar="P", help="score of a bout, of all actions (0.5)")
+    add("--thresholds", metavar="JSON", help="of fit_thresholds.py (that beside the weights)")
     add("--smoothing", type=at_least(1), default=1, metavar="N", help="keyframes of the mean (1)")
     add("--max-gap", type=seconds, default=0, metavar="S", help="join bouts this close (0)")
     add("--min-length", type=seconds, default=0, metavar="S", help="drop shorter bouts (0)")

@@ -22,7 +22,6 @@ from ava_tools.annotation_import.drawn_boxes import (
     second_of_image,
     short,
 )
-from ava_tools.annotation_import.export_file import read_xml
 from ava_tools.annotation_import.tracks import (
     Shape,
     Span,
@@ -42,6 +41,7 @@ _DECIMAL = re.compile(r"-?[0-9]{1,20}(\.[0-9]{0,30})?([eE][-+]?[0-9]{1,3})?")
 
 def read_cvat(
     path: str,
+    root: ElementTree.Element,
     videos: AnnotatedVideos,
     *,
     rate: float | None = None,
@@ -52,7 +52,8 @@ def read_cvat(
     The label of a track without attributes is its action.
 
     Args:
-        path: xml file.
+        path: xml file, for messages.
+        root: its root element.
         videos: annotated videos.
         rate: keyframes per second of tracks, None for 1; images per second of video, for images.
         attributes: attributes that contain actions, "label" for the label; empty for all attributes
@@ -62,7 +63,6 @@ def read_cvat(
         AnnotationError: the file has another format, a box cannot be used, or the video lacks a
             frame.
     """
-    root = read_xml(path)
     reader = _Reader(root, attributes)
     has_tracks = root.find("track") is not None
     known = ("version", "meta", "track" if has_tracks else "image")

@@ -51,12 +51,14 @@ class Export:
         left_out: what has no place in AVA's format -> how often it occurs.
         attributes: name of each attribute -> number of its values that are actions.
         notes: further lines for the summary.
+        is_of_bouts: whether the file has bouts, which need the boxes of persons.
     """
 
     boxes: list[DrawnBox] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     attributes: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
+    is_of_bouts: bool = False
 
     def count_actions(self, actions: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
         """Count the actions of a box by attribute, and return them."""

@@ -10,7 +10,7 @@ from ava_tools.annotation_import.drawn_boxes import quote
 from avsf_det.structures import AnnotationError
 from avsf_det.structures.text_file import open_text, reading
 
-_NO_BOXES = "It has times but no boxes of persons: draw them in VIA 3, CVAT or Label Studio."
+_AS_BOUTS = "Give the project (.boris), or its aggregated events."
 _DRAW = (
     "Not read: draw the boxes in VIA 3, CVAT or Label Studio, or write a csv with a first line "
     "video,second,x1,y1,x2,y2,action,person (docs/custom_dataset.md)."
@@ -34,14 +34,12 @@ _JSON_TOOLS: tuple[tuple[set[str], str, str], ...] = (
     ({"data_row", "projects"}, "an export of Labelbox", _DRAW),
     ({"item", "annotations"}, "an export of V7 Darwin", _DRAW),
     ({"data_hash", "data_units"}, "an export of Encord", _DRAW),
-    ({"behaviors_conf"}, "a project of BORIS", _NO_BOXES),
     ({"shapes", "imagePath"}, "a file of Labelme", _DRAW),
     ({"categories", "items"}, "a dataset of Datumaro", _AS_CVAT),
     ({"tracks", "shapes"}, "annotations of a CVAT backup", _AS_CVAT),
 )
 # Of XML: tag of the root.
 _XML_TOOLS = {
-    "ANNOTATION_DOCUMENT": ("a file of ELAN", _NO_BOXES),
     "annotation": ("a file of Pascal VOC or ANVIL", _DRAW),
     "viper": ("a file of ViPER", _DRAW),
     "html": ("a web page", "Save the export itself."),
@@ -54,8 +52,8 @@ _CSV_TOOLS: tuple[tuple[set[str], str, str], ...] = (
         "Save the project, and give its json.",
     ),
     ({"region_shape_attributes"}, "an export of VIA 2", _VIA_2),
-    ({"behavior", "subject"}, "an export of BORIS", _NO_BOXES),
-    ({"behavior", "observation id"}, "an export of BORIS", _NO_BOXES),
+    ({"behavior", "subject"}, "events of BORIS", _AS_BOUTS),
+    ({"behavior", "observation id"}, "events of BORIS", _AS_BOUTS),
     ({"annotator", "lead_time"}, "an export of Label Studio as CSV", _AS_JSON),
     ({"annotation_id", "lead_time"}, "an export of Label Studio as CSV", _AS_JSON),
 )

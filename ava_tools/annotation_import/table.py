@@ -71,7 +71,7 @@ def find_table(path: str) -> Table | None:
     Raises:
         AnnotationError: it is one, and lacks a column.
     """
-    rows, delimiter = _read(path)
+    rows, delimiter = split_rows(path)
     if not rows:
         return None
     place, header = rows[0]
@@ -109,7 +109,7 @@ def _corners_in(columns: Collection[str]) -> tuple[str, ...]:
     return max(_CORNERS, _SIZES, key=lambda names: len({*names} & {*columns}))
 
 
-def _read(path: str) -> tuple[list[tuple[str, list[str]]], str]:
+def split_rows(path: str) -> tuple[list[tuple[str, list[str]]], str]:
     """Return the rows that are neither blank nor comments, and what separates the fields."""
     with open_text(path) as file:
         lines = [*enumerate(bounded_lines(file, path), 1)]
@@ -186,7 +186,7 @@ def read_table(
     for place, fields, box in read:
         if not video_id_of(fields["video"]).strip():
             raise AnnotationError(f"{place}: no name of a video. A row is {_ROW}.")
-        second = _second(place, fields["second"], table.decimal_comma)
+        second = parse_second(place, fields["second"], table.decimal_comma)
         size = videos.frame_size(fields["video"], place) if in_pixels else (1, 1)
         actions = actions_in({"action": fields["action"].replace("|", ";")}, attributes)
         actions = {x: [_name_of(name, label_map, place) for name in y] for x, y in actions.items()}
@@ -232,7 +232,7 @@ def _number(place: str, column: str, text: str, decimal_comma: bool) -> float:
     return number
 
 
-def _second(place: str, text: str, decimal_comma: bool) -> float:
+def parse_second(place: str, text: str, decimal_comma: bool) -> float:
     """Parse seconds, or a time such as 0:01:02.5."""
     if clock := _CLOCK.fullmatch(text.replace(",", ".") if decimal_comma else text):
         return 3600 * int(clock[1] or 0) + 60 * int(clock[2]) + float(clock[3])

@@ -79,13 +79,17 @@ class AnnotatedVideos:
             self._times[name] = presentation_times(self.find(name, place))
         return self._times[name]
 
+    def duration(self, name: str, place: str) -> float:
+        """Return the length of a video in seconds."""
+        return self._read(name, place)[1]
+
     def check_second(self, name: str, second: float, place: str) -> None:
         """Check that a moment is not after the end of a video.
 
         Raises:
             AnnotationError: it is.
         """
-        duration = self._read(name, place)[1]
+        duration = self.duration(name, place)
         if second > duration + _TOLERANCE:
             raise AnnotationError(
                 f"{place}: second {second:g}, but {quote(name)} lasts {duration:g} s. Give the "

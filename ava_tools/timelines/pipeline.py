@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +16,10 @@ from avsf_det.data.video import SequentialVideoReader
 from avsf_det.data.video.open_file import source_of
 from avsf_det.engine.predictor import ClipPredictor, PredictorError, keyframe_seconds
 from avsf_det.structures.addresses import name_of, stem_of
-from avsf_det.structures.ava_csv import write_person_boxes
-from avsf_det.utils.atomic import open_atomic
 
 from .bouts import Bout, BoutRules, Track, find_bouts
 from .page import PersonBoxes, write_page
+from .persons import Frames, boxes_by_person, by_person
 
 MIN_PERSON = 0.5  # person score; boxes below it are not scored
 
@@ -41,15 +40,14 @@ class Timeline:
     path: str
     duration: float
     fps: float
-    boxes: dict[float, np.ndarray]
+    boxes: Frames
     step: float
     bouts: list[Bout]
 
     @property
     def persons(self) -> list[PersonBoxes]:
         """Boxes of each person."""
-        rows = _by_person((s, found[:, 5], found[:, :4]) for s, found in self.boxes.items())
-        return [PersonBoxes(str(person), *arrays) for person, arrays in rows.items()]
+        return boxes_by_person(self.boxes)
 
 
 class TimelineMaker:
@@ -122,7 +120,7 @@ class TimelineMaker:
         persons = {s: rows[rows[:, 5] >= 0] for s, rows in zip(seconds, found, strict=True)}
         scored = {s: persons[s][persons[s][:, 4] >= MIN_PERSON] for s in keyframes}
         scores = self._score(path, {second: rows[:, :5] for second, rows in scored.items()})
-        rows = _by_person((second, scored[second][:, 5], scores[second]) for second in keyframes)
+        rows = by_person((second, scored[second][:, 5], scores[second]) for second in keyframes)
         tracks = [Track(stem_of(path), str(person), *arrays) for person, arrays in rows.items()]
         bouts = list(find_bouts(tracks, self.predictor.class_names, self.rules, self.step))
         clipped = [b._replace(end=min(b.end, duration)) for b in bouts if b.start < duration]
@@ -184,15 +182,6 @@ class TimelineMaker:
         return hashlib.sha256(f"{self._digest} {size}".encode()).hexdigest()[:16]
 
 
-def write_persons(path: Path, timelines: Iterable[Timeline]) -> None:
-    """Write the boxes of all videos with their ids as a csv that ``--boxes`` reads."""
-    with open_atomic(path) as file:
-        for timeline in timelines:
-            keyframes = ((stem_of(timeline.path), second) for second in timeline.boxes)
-            boxes = (rows.tolist() for rows in timeline.boxes.values())
-            write_person_boxes(file, zip(keyframes, boxes, strict=True))
-
-
 def _thin_out(seconds: Sequence[float], step: float) -> list[float]:
     """Return the seconds without those that follow another by less than ``step``."""
     kept: list[float] = []
@@ -200,17 +189,3 @@ def _thin_out(seconds: Sequence[float], step: float) -> list[float]:
         if not kept or second >= kept[-1] + step - 1e-6:
             kept.append(second)
     return kept
-
-
-def _by_person(
-    frames: Iterable[tuple[float, np.ndarray, np.ndarray]],
-) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """Group (second, ids (N,), values (N, K)) of frames: id to seconds (T,) and values (T, K)."""
-    found: dict[int, list[tuple[float, np.ndarray]]] = {}
-    for second, ids, values in frames:
-        for person, row in zip(ids.tolist(), values, strict=True):
-            found.setdefault(int(person), []).append((second, row))
-    return {
-        person: (np.array([s for s, _ in rows]), np.stack([x for _, x in rows]))
-        for person, rows in sorted(found.items())
-    }

@@ -15,7 +15,8 @@ class Conv3d(nn.Conv3d):
 
     On a CPU, kernels over time alone, over space alone, and those with few outputs run as 2-D
     convolutions or matrix products (:mod:`avsf_det.layers.cpu_conv`), equal up to rounding. Under
-    torch.compile and torch.export they stay 3-D: compilers choose a better form themselves.
+    torch.compile and torch.export they stay 3-D where that is safe: compilers choose a better form
+    themselves.
 
     Args:
         *args: arguments of :class:`torch.nn.Conv3d`.
@@ -49,6 +50,8 @@ class Conv3d(nn.Conv3d):
             form = cpu_conv.choose_form(self, x)
             if form is not None:
                 return form(x, self)
+        elif x.device.type == "cpu" and cpu_conv.is_unsafe_in_3d(self):
+            return cpu_conv.conv_temporal(x, self)
         return self._convolve_padded(x)
 
     def _convolve_padded(self, x: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,6 @@ import pytest
 
 from ava_tools import timeline as tool
 from ava_tools.inference import tracking
-from ava_tools.timelines.exchange import read_boris
 from avsf_det.engine import predictor
 from avsf_det.structures.ava_csv import read_person_boxes
 
@@ -55,7 +54,7 @@ def test_table_page_and_exports(run, tmp_path, capsys):
     run_tool, searched = run
     output = tmp_path / "out"
     arguments = ["--input", tmp_path / "videos" / "a.mp4", "--output", output]
-    arguments += ["--threshold", "0.0001", "--export", "boris,tsv,vtt"]
+    arguments += ["--threshold", "0.0001", "--export", "boris,cvat,vtt"]
     assert run_tool(*arguments) == 0
     with open(output / "bouts.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -71,10 +70,11 @@ def test_table_page_and_exports(run, tmp_path, capsys):
     (sit,) = (r for r in rows if (r["person"], r["action"]) == ("0", "sit"))
     assert float(sit["mean"]) == pytest.approx(np.mean(walker), abs=1e-4)
     assert {p.name for p in output.iterdir()} == {
-        *("bouts.csv", "persons.csv", "bouts.boris", "a.tsv", "a.vtt", "a.html"),
-        *("a.jsonl", "a.persons.jsonl"),
+        *("bouts.csv", "persons.csv", "bouts.boris", "a.cvat.xml", "cvat_labels.json", "a.vtt"),
+        *("exports.json", "a.html", "a.jsonl", "a.persons.jsonl"),
     }
-    assert len(read_boris(output / "bouts.boris")) == len(rows)
+    project = json.loads((output / "bouts.boris").read_text())
+    assert len(project["observations"]["a"]["events"]) == 2 * len(rows)
 
     # A second run repeats nothing, and ends the same.
     before, num = (output / "bouts.csv").read_text(), len(searched)
@@ -123,7 +123,7 @@ def test_nobody_and_no_tracker(run, tmp_path, monkeypatch, capsys):
     run_tool, searched = run
     monkeypatch.setattr(predictor, "PersonDetector", lambda cfg: lambda frames: [walking(0)[:0]])
     arguments = ["--input", tmp_path / "videos" / "b.mp4", "--output", tmp_path / "out"]
-    assert run_tool(*arguments, "--export", "boris,vtt,tsv") == 0
+    assert run_tool(*arguments, "--export", "boris,vtt,eaf") == 0
     assert "0 persons, 0 bouts" in capsys.readouterr().out
     assert (tmp_path / "out" / "persons.csv").read_bytes() == b""
     monkeypatch.undo()  # the linker that needs no library

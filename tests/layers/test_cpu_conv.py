@@ -86,6 +86,10 @@ def test_strides_above_the_number_of_taps_stay_in_their_memory(memory_format):
         with torch.set_grad_enabled(learned):
             assert choose_form(conv, x) is conv_temporal
             torch.testing.assert_close(conv(x).double(), expected, rtol=0.02, atol=0.5)
+    program = torch.export.export(conv, (x,))  # AOTInductor runs the same kernels
+    calls = {str(node.target) for node in program.graph.nodes}
+    assert "aten.conv2d.default" in calls and "aten.conv3d.default" not in calls
+    torch.testing.assert_close(program.module()(x).double(), expected, rtol=0.02, atol=0.5)
 
 
 @pytest.mark.parametrize("memory_format", FORMATS)

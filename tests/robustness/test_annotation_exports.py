@@ -9,6 +9,7 @@ from ava_tools.annotation_import import convert
 from avsf_det.structures.ava_csv import read_action_boxes
 from avsf_det.structures.label_map import read_label_map
 
+from ..ava_tools.annotation_import import test_bouts as bouts
 from ..ava_tools.annotation_import.conftest import KnownVideos
 from ..ava_tools.annotation_import.test_cvat import XML, box, track, with_meta
 from ..ava_tools.annotation_import.test_label_studio import choice, keyframe, region, task
@@ -42,28 +43,40 @@ EXPORTS = {
     "saved.csv": SAVED.encode(),
     "label_studio.json": json.dumps(LABEL_STUDIO).encode(),
     "table.csv": TABLE.encode(),
+    "project.boris": json.dumps(bouts.STATES).encode(),
+    "corrected.eaf": bouts.elan().encode(),
+    "bouts.csv": bouts.TABLE.encode(),
+    "persons.csv": bouts.PERSONS.encode(),
 }
 
 
 def convert_mutations(name: str, count: int, tmp_path, monkeypatch) -> int:
     """Convert mutated exports; return how many could be converted."""
-    sizes = {**SIZES, "folder/one.mp4": (100, 50)}
+    sizes = {**SIZES, "folder/one.mp4": (100, 50), "walk.v2.mp4": (100, 50)}
     monkeypatch.setattr(
         convert, "AnnotatedVideos", lambda folder: KnownVideos(sizes, np.arange(100) / 10)
     )
     monkeypatch.setattr("os.fsync", lambda file: None)  # not what is tested
     output, label_map = str(tmp_path / "out.csv"), str(tmp_path / "map.pbtxt")
+    persons, table = tmp_path / "boxes.csv", tmp_path / "table_of_bouts.csv"
+    persons.write_text(bouts.PERSONS)
+    table.write_text(bouts.TABLE)
 
     def read(path: str) -> None:
+        options = {"rate": 10}
+        if name == "persons.csv":
+            path, options["boxes"] = str(table), path
+        elif name in ("project.boris", "corrected.eaf", "bouts.csv"):
+            options["boxes"] = str(persons)
         (tmp_path / "map.pbtxt").unlink(missing_ok=True)
-        convert.convert_annotations([path], "videos", output, label_map, rate=10)
+        convert.convert_annotations([path], "videos", output, label_map, **options)
         # What was written is valid, and the label map gives the names back.
         csv = (tmp_path / "out.csv").read_text(encoding="utf-8")
         assert set(read_action_boxes(output).actions) == set(read_label_map(label_map))
-        convert.convert_annotations([path], "videos", output, label_map, rate=10)
+        convert.convert_annotations([path], "videos", output, label_map, **options)
         assert (tmp_path / "out.csv").read_text(encoding="utf-8") == csv
 
-    mutated = mutated_json_files if name.endswith(".json") else mutations
+    mutated = mutated_json_files if name.endswith((".json", ".boris")) else mutations
     return check_reader(read, tmp_path / name, mutated(EXPORTS[name], count, seed=14))
 
 

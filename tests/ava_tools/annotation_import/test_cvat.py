@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ava_tools.annotation_import.cvat import read_cvat
+from ava_tools.annotation_import.export_file import read_xml
 from avsf_det.structures import AnnotationError
 
 from .conftest import KnownVideos
@@ -46,7 +47,8 @@ def with_meta(meta: str, *tracks: str) -> str:
 @pytest.fixture
 def export(write):
     def read_file(text: str, times=TIMES, **options):
-        return read_cvat(write("a.xml", text), KnownVideos(SIZES, times), **options)
+        path = write("a.xml", text)
+        return read_cvat(path, read_xml(path), KnownVideos(SIZES, times), **options)
 
     return read_file
 
@@ -207,7 +209,8 @@ def test_images_named_by_video_and_frame(export):
 def test_encodings_that_xml_declares(encoding, tmp_path):
     text = XML.replace("utf-8", encoding).format(track(box(0, 0), label="h\u00f6ren"))
     (tmp_path / "a.xml").write_bytes(text.encode(encoding))
-    read = read_cvat(str(tmp_path / "a.xml"), KnownVideos(SIZES, TIMES))
+    path = str(tmp_path / "a.xml")
+    read = read_cvat(path, read_xml(path), KnownVideos(SIZES, TIMES))
     assert read.boxes[0].actions == ("h\u00f6ren",)
 
 

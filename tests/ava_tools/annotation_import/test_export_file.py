@@ -18,7 +18,6 @@ BORIS = "Observation id,Media file,Subject,Behavior,Behavior type,Time\n1,a.mp4,
         (LABEL_STUDIO_MIN, "an export of Label Studio as JSON_MIN. Export the project as JSON"),
         ({"framesCount": 9, "objects": [], "frames": []}, "Supervisely. Not read: draw the boxes"),
         ({"images": [], "annotations": [], "categories": []}, "COCO's json. Its images have no"),
-        ({"project_name": "x", "observations": {}, "behaviors_conf": {}}, "a project of BORIS"),
         ({"_via_img_metadata": {}}, "a project of VIA 2, which knows|a project of VIA 2"),
         ({"a.jpg9": {"filename": "a.jpg", "regions": []}}, "an export of VIA 2"),
         ([1, 2], r"\[1, 2\] is no project of VIA 3"),
@@ -47,7 +46,6 @@ def test_what_is_no_json(write, text, message):
 @pytest.mark.parametrize(
     ("root", "message"),
     [
-        ("ANNOTATION_DOCUMENT", "a file of ELAN. It has times but no boxes"),
         ("annotation", "Pascal VOC or ANVIL"),
         ("viper", "ViPER"),
     ],
@@ -60,9 +58,9 @@ def test_xml_of_other_tools(write, root, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (BORIS, "an export of BORIS"),
-        (BORIS.replace(",", "\t"), "an export of BORIS"),
-        (BORIS.replace(",", ";"), "an export of BORIS"),
+        (BORIS, "events of BORIS. Give the project"),
+        (BORIS.replace(",", "\t"), "events of BORIS. Give the project"),
+        (BORIS.replace(",", ";"), "events of BORIS. Give the project"),
         ("name,place,hour\na,b,1\n", "a table with the columns .* must name video, second, x1"),
         ("1,2,794.2,47.5,71.2,174.8,1,-1,-1,-1\n", "rows of MOTChallenge"),
         ("0 0.5 0.5 0.2 0.2\n", "boxes of YOLO, which have no time"),

@@ -1,22 +1,21 @@
-"""Each file is read by what is not its writer: another library, or by hand."""
+"""Each file is read by what is not its writer: another library, a schema, or our importers."""
 
 import csv
 import json
-import re
+from collections import Counter
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
+from ava_tools.annotation_import.boris import is_boris, read_boris
+from ava_tools.annotation_import.elan import read_elan
+from ava_tools.timelines.boris import SHEET_COLUMNS, write_boris, write_boris_sheet
 from ava_tools.timelines.bouts import Bout
-from ava_tools.timelines.elan import read_elan, write_elan
-from ava_tools.timelines.exchange import (
-    read_boris,
-    read_csv,
-    write_boris,
-    write_boris_table,
-    write_csv,
-    write_vtt,
-)
-from avsf_det.structures import AnnotationError
+from ava_tools.timelines.elan import write_elan
+from ava_tools.timelines.exchange import write_csv, write_results, write_vtt
+from ava_tools.timelines.pipeline import Timeline
+from avsf_det.structures import AVSFError
 
 BOUTS = [
     Bout("walk", "1", "stand", 0.5, 3.5, 0.91, 0.97),
@@ -26,6 +25,8 @@ BOUTS = [
 ]
 SPANS = [b[:5] for b in BOUTS]
 ACTIONS = ["stand", "wave", "sing <la>"]
+# Of ELAN's authors, also in the source distribution of pympi-ling.
+SCHEMA = Path(__file__).resolve().parents[4] / "shared/data/elan/EAFv3.0.xsd"
 
 
 def test_csv(tmp_path):
@@ -37,36 +38,18 @@ def test_csv(tmp_path):
         "video": "walk", "person": "1", "action": "wave", "start": "1.000", "end": "2.250",
         "mean": "0.6000", "peak": "0.8000",
     }  # fmt: skip
-    assert read_csv(path) == BOUTS
-
-
-def test_csv_of_a_spreadsheet(tmp_path):
-    path = tmp_path / "bouts.csv"
-    path.write_bytes(b"\xef\xbb\xbfaction,start,end,video,person\r\nwave,1,2.5,walk,1\r\n")
-    assert read_csv(path) == [Bout("walk", "1", "wave", 1, 2.5)]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("video,person,action,start\n", "no column 'end'"),
-        ("video,person,action,start,end\nv,1,wave,2,2\n", "2: 'wave' from 2 to 2 s"),
-        ("video,person,action,start,end\nv,1,wave,x,2\n", "2: 'x' is not a number"),
-    ],
-)
-def test_bad_csv(tmp_path, text, message):
-    (tmp_path / "b.csv").write_text(text)
-    with pytest.raises(AnnotationError, match=re.escape(message)):
-        read_csv(tmp_path / "b.csv")
+    assert len(rows) == len(BOUTS)
 
 
 def test_boris_project(tmp_path):
     path = tmp_path / "project.boris"
-    write_boris(path, BOUTS, {"walk": ("/videos/walk.mp4", 3800.0, 25.0)}, ACTIONS)
+    media = {"walk": ("/videos/walk.mp4", 3800.0, 25.0)}
+    write_boris(path, BOUTS, media, ACTIONS, ["10", "2"])
     project = json.loads(path.read_text(encoding="utf-8"))
     assert [b["code"] for b in project["behaviors_conf"].values()] == ACTIONS
     assert {b["type"] for b in project["behaviors_conf"].values()} == {"State event"}
-    assert [s["name"] for s in project["subjects_conf"].values()] == ["1", "Zoë & Ян"]
+    subjects = [s["name"] for s in project["subjects_conf"].values()]
+    assert subjects == ["1", "2", "10", "Zoë & Ян"]
     observation = project["observations"]["walk"]
     assert observation["file"] == {"1": ["/videos/walk.mp4"]}
     assert observation["media_info"]["length"] == {"/videos/walk.mp4": 3800.0}
@@ -75,67 +58,60 @@ def test_boris_project(tmp_path):
     assert [e[0] for e in events] == sorted(e[0] for e in events)
     # Where one bout stops and the next starts at once, the stop comes first.
     assert [e[4] != "" for e in events if e[0] == 2.25] == [False, True]
-    assert sorted(b[:5] for b in read_boris(path)) == sorted(SPANS)
-
-
-def test_boris_of_other_hands(tmp_path):
-    """Point events have no length, and a state must stop."""
-    path = tmp_path / "p.boris"
-    project = {
-        "behaviors_conf": {
-            "0": {"code": "s", "type": "State event with coding map"},
-            "1": {"code": "p", "type": "Point event"},
-        },
-        "observations": {
-            "monday": {
-                "file": {"1": ["C:\\videos\\cage 1.avi"], "2": []},
-                "events": [
-                    [1.5, "No focal subject", "s", "", ""],
-                    [2, "", "p", "", ""],
-                    [4.5, "", "s", "", ""],
-                ],
-            }
-        },
-    }
-    path.write_text(json.dumps(project))
-    assert read_boris(path) == [Bout("cage 1", "", "s", 1.5, 4.5)]
-    project["observations"]["monday"]["events"].pop()
-    path.write_text(json.dumps(project))
-    with pytest.raises(AnnotationError, match=r"'monday': 's' of '' starts at 1\.5 s and never"):
-        read_boris(path)
-    path.write_text("[]")
-    with pytest.raises(AnnotationError, match="not a BORIS project"):
-        read_boris(path)
+    assert is_boris(project)
+    assert sorted(b[:5] for b in read_boris(str(path), project, Counter())) == sorted(SPANS)
 
 
 def test_boris_spreadsheet(tmp_path):
-    path = tmp_path / "walk.tsv"
-    write_boris_table(path, BOUTS[:2])
-    rows = [line.split("\t") for line in path.read_text().splitlines()]
-    assert rows[0] == ["time", "subject", "code", "modifier", "comment"]
-    assert [row[:3] for row in rows[1:]] == [
-        ["0.500", "1", "stand"], ["1.000", "1", "wave"], ["2.250", "1", "wave"],
-        ["3.500", "1", "stand"],
+    openpyxl = pytest.importorskip("openpyxl", reason="needs pip install openpyxl")
+    path = tmp_path / "walk.xlsx"
+    write_boris_sheet(path, BOUTS[:2])
+    first, *rows = openpyxl.load_workbook(path).active.iter_rows(values_only=True)
+    # BORIS refuses a sheet without these names in its first row.
+    assert first == SHEET_COLUMNS == ("time", "subject", "code", "modifier", "comment")
+    # Numbers alone would not be read as names of subjects.
+    assert [row[:3] for row in rows] == [
+        (0.5, "person 1", "stand"), (1, "person 1", "wave"), (2.25, "person 1", "wave"),
+        (3.5, "person 1", "stand"),
     ]  # fmt: skip
 
 
-def test_elan(tmp_path):
-    elan = pytest.importorskip("pympi.Elan", reason="needs pip install pympi-ling")
+@pytest.fixture
+def eaf(tmp_path):
     path = tmp_path / "walk.eaf"
-    write_elan(path, BOUTS, tmp_path / "walk.mp4")
-    eaf = elan.Eaf(str(path))
-    assert set(eaf.get_tier_names()) == {"1/stand", "1/wave", "Zoë & Ян/sing <la>"}
-    assert eaf.get_parameters_for_tier("1/wave")["PARTICIPANT"] == "1"
-    assert sorted(eaf.get_annotation_data_for_tier("1/wave")) == [
+    write_elan(path, BOUTS, tmp_path / "50%41 walk.mp4", ACTIONS, ["1", "2"])
+    return path
+
+
+def test_elan_by_pympi(eaf):
+    elan = pytest.importorskip("pympi.Elan", reason="needs pip install pympi-ling")
+    read = elan.Eaf(str(eaf))
+    names = {"1/stand", "1/wave", "1/other", "2/other", "Zoë & Ян/sing <la>", "Zoë & Ян/other"}
+    assert set(read.get_tier_names()) == names
+    assert read.get_parameters_for_tier("1/wave")["PARTICIPANT"] == "1"
+    assert sorted(read.get_annotation_data_for_tier("1/wave")) == [
         (1000, 2250, "wave"),
         (2250, 3000, "wave"),
     ]
-    (media,) = eaf.get_linked_files()
-    assert media["MIME_TYPE"] == "video/mp4" and media["RELATIVE_MEDIA_URL"] == "./walk.mp4"
-    assert [b[:5] for b in read_elan(path)] == sorted(SPANS)
-    path.write_text("<nothing/>")
-    with pytest.raises(AnnotationError, match=r"not a file of ELAN"):
-        read_elan(path)
+    assert read.get_annotation_data_for_tier("2/other") == []
+    (media,) = read.get_linked_files()
+    assert media["MIME_TYPE"] == "video/mp4"
+    entries = read.get_cv_entries("actions")
+    assert [values[0][0] for values, *_ in entries.values()] == ACTIONS
+
+
+def test_elan_by_its_schema(eaf):
+    xmlschema = pytest.importorskip("xmlschema", reason="needs pip install xmlschema")
+    if not SCHEMA.exists():
+        pytest.skip(f"needs {SCHEMA.name} of https://www.mpi.nl/tools/elan")
+    assert [*xmlschema.XMLSchema(str(SCHEMA)).iter_errors(str(eaf))] == []
+
+
+def test_elan_comes_back(eaf):
+    left_out = Counter()
+    found = read_elan(str(eaf), ElementTree.parse(eaf).getroot(), left_out)
+    assert sorted(b[1:5] for b in found) == sorted(b[1:] for b in SPANS)
+    assert {b.video for b in found} == {"50%41 walk"} and not left_out
 
 
 def test_vtt(tmp_path):
@@ -148,3 +124,17 @@ def test_vtt(tmp_path):
         "00:01:02.000 --> 01:02:05.125",
         "Zoë &amp; Ян: sing &lt;la&gt;",
     ]
+
+
+def test_corrections_are_not_overwritten(tmp_path):
+    results = [Timeline("walk.mp4", 9.0, 30.0, {}, 1.0, BOUTS)]
+    write_results(tmp_path, results, ACTIONS, ["vtt"])
+    fewer = [Timeline("walk.mp4", 9.0, 30.0, {}, 1.0, BOUTS[:1])]
+    write_results(tmp_path, fewer, ACTIONS, ["vtt"])  # nobody has touched the files
+    corrected = (tmp_path / "walk.vtt").read_text().replace("stand", "sit")
+    (tmp_path / "walk.vtt").write_text(corrected)
+    before = (tmp_path / "bouts.csv").read_text()
+    with pytest.raises(AVSFError, match=r"walk\.vtt: has changed since it was written.*Move it"):
+        write_results(tmp_path, results, ACTIONS, ["vtt"])
+    assert (tmp_path / "walk.vtt").read_text() == corrected
+    assert (tmp_path / "bouts.csv").read_text() == before

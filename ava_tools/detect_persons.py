@@ -1,18 +1,18 @@
 #!/usr/bin/env python
 """Detect the persons at the keyframes of a dataset or of videos, and write their boxes as a csv.
 
-The detector is MODEL.PERSON_DETECTOR of the config: any of Detectron2's or torchvision's; by
-default one of Detectron2's model zoo, downloaded when first used. Lighter ones, --min-size and
-MODEL.AUTOCAST_DTYPE bfloat16 take a fraction of its time (docs/own_videos.md). The csv is for
-DATASETS.PROPOSAL_FILES_TEST and _TRAIN, and for demo.py. With --track, persons are searched
---person-rate times a second and linked, and column 7 of the csv is the id of the person. A killed
-run resumes when it is started again; the csv is written at the end. For a dataset, the boxes are
-also scored against its annotated ones.
+The detector is MODEL.PERSON_DETECTOR of the config: any of Detectron2's or torchvision's, or an
+ONNX file; by default one of Detectron2's model zoo, downloaded when first used. Lighter ones,
+--min-size and MODEL.AUTOCAST_DTYPE bfloat16 take a fraction of its time (docs/own_videos.md). The
+csv is for DATASETS.PROPOSAL_FILES_TEST and _TRAIN, and for demo.py. With --track, column 7 is the
+id of the person. A killed run resumes when it is started again; the csv is written at the end. For
+a dataset, the boxes are also scored against its annotated ones.
 """
 
 import argparse
 import sys
 
+from ava_tools.support.arguments import add_whole_frame_argument
 from ava_tools.support.group import in_ranks
 from avsf_det.engine.defaults import (
     add_config_arguments,
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
     set_up_loggers()
     size = ["MODEL.PERSON_DETECTOR.MIN_SIZE", args.min_size] if args.min_size else []
-    cfg = load_config(args.config_file, [*args.opts, *size])
+    cfg = load_config(args.config_file, [*args.opts, *size, *args.whole_frame])
     check_datasets([args.dataset] if args.dataset else [], "--dataset")
     videos = videos_of_dataset(args.dataset) if args.dataset else videos_of_path(args.input)
     detector = PersonDetector(cfg)
@@ -89,6 +89,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--batch-size", type=at_least(1), default=4, metavar="N", help="frames at once (4)")
     size = "short side of the frames in pixels, which sets the time (the detector's, 800)"
     add("--min-size", type=at_least(32), metavar="PIXELS", help=size)
+    add_whole_frame_argument(parser)
     add_config_arguments(parser, help="config of an action model")
     args = parser.parse_args(argv)
     if args.person_rate and not args.track:

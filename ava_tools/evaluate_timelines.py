@@ -32,7 +32,13 @@ def run(args: argparse.Namespace) -> None:
     boxes = person_rows(ava_csv.read_action_boxes(folder / "persons.csv", PERSON_BOXES), [])
     label_map = read_label_map(args.labelmap, distinct_names=True)
     rows = ava_csv.read_ground_truth(args.groundtruth)
-    truth = person_rows(rows, list(label_map), offset=args.offset, source=args.groundtruth)
+    truth = person_rows(
+        rows,
+        list(label_map),
+        offset=args.offset,
+        excluded=ava_csv.read_excluded_keyframes(args.excluded) if args.excluded else frozenset(),
+        source=args.groundtruth,
+    )
     found, annotated = ({video for video, _ in x.keyframes} for x in (boxes, truth))
     if not found & annotated:
         raise AVSFError(
@@ -55,6 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     add("timelines", metavar="DIR", help="output folder of timeline.py")
     add("-l", "--labelmap", required=True, help="pbtxt of the actions to compare")
     add("-g", "--groundtruth", required=True, help="annotations with ids of persons, as csv")
+    add("-x", "--excluded", help="csv of excluded keyframes: video_id,timestamp")
     offset = "second of the csv's clock at which videos start: 900 for AVA's cut videos (0)"
     add("--offset", type=float, default=0, metavar="S", help=offset)
     add("--step", type=positive, default=1, metavar="S", help="seconds between keyframes (1)")

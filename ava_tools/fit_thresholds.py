@@ -32,6 +32,7 @@ def run(args: argparse.Namespace) -> None:
         ava_csv.read_detections(args.detections),
         ava_csv.read_ground_truth(args.groundtruth),
         label_map,
+        excluded=ava_csv.read_excluded_keyframes(args.excluded) if args.excluded else frozenset(),
         step=args.step,
         source=args.groundtruth,
     )
@@ -52,6 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     add("-l", "--labelmap", required=True, help="pbtxt of the model's actions")
     add("-g", "--groundtruth", required=True, help="annotations with ids of persons, as csv")
     add("-d", "--detections", required=True, help="csv of an evaluation with all scores")
+    add("-x", "--excluded", help="csv of excluded keyframes: video_id,timestamp")
     add("--weights", required=True, metavar="FILE", help="model file beside which to write")
     add("--step", type=positive, default=1, metavar="S", help="seconds between keyframes (1)")
     return run_command(run, parser.parse_args(argv))

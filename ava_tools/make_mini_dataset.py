@@ -15,6 +15,7 @@ from pathlib import Path
 from ava_tools.mini.annotations import plan_ava
 from ava_tools.mini.charades import plan_charades
 from ava_tools.mini.epic import plan_epic
+from ava_tools.mini.jhmdb import plan_jhmdb
 from ava_tools.mini.kinetics import plan_kinetics, plan_places
 from ava_tools.mini.ucf_hmdb import plan_hmdb, plan_ucf
 from avsf_det.engine.defaults import at_least, make_parser, run_command
@@ -27,6 +28,7 @@ PLANS = {
     "charades": plan_charades,
     "ucf": plan_ucf,
     "hmdb": plan_hmdb,
+    "jhmdb": plan_jhmdb,
 }
 EXAMPLE = "example: python ava_tools/make_mini_dataset.py --datasets ava kinetics"
 

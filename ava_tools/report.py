@@ -16,11 +16,14 @@ from ava_tools.report_page.sources import (
     ReportError,
     add_arguments,
     evaluated_dataset_of_arguments,
+    find_thresholds_file,
+    find_timelines,
     read_run,
 )
 from ava_tools.support.arguments import join_runs, named_path
 from avsf_det.engine.defaults import at_least, make_parser, run_command
 from avsf_det.evaluation.ava_map import PROTOCOLS
+from avsf_det.structures.addresses import join
 from avsf_det.utils.atomic import write_atomic
 
 EXAMPLE = """example:
@@ -49,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     evaluated = evaluated_dataset_of_arguments(args)
     detections = {name: read_run(path, evaluated.name) for name, path in paths.items()}
+    first = next(iter(paths.values()))
+    videos = {video for video, _ in evaluated.ground_truth.keyframes}
     trainings = {name: read_training(path) for name, path in paths.items()}
     report = build_report(
         evaluated,
@@ -57,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
         protocol=args.protocol,
         max_clips=args.max_clips if evaluated.files else 0,
         trainings={name: curves for name, curves in trainings.items() if curves},
+        timelines=find_timelines(args.timelines or join(first, "timelines"), args.output, videos),
+        thresholds_file=find_thresholds_file(first),
     )
     write_atomic(args.output, report.html)
     print(f"{args.output}: {len(report.html.encode()) / 1e6:.1f} MB")
@@ -73,24 +80,18 @@ def run(args: argparse.Namespace) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = make_parser(__doc__, EXAMPLE)
-    parser.add_argument(
-        "--run",
-        action="append",
-        required=True,
-        type=named_path,
-        metavar="NAME=PATH",
-        help="detections csv, or OUTPUT_DIR of an evaluation; repeat it for runs to compare with",
-    )
-    parser.add_argument(
-        "--output", default="report.html", metavar="FILE", help="page to write (report.html)"
-    )
-    parser.add_argument("--errors", metavar="FILE", help="also write the errors as csv there")
+    add = parser.add_argument
+    runs = "detections csv, or OUTPUT_DIR of an evaluation; repeat it for runs to compare with"
+    add("--run", action="append", required=True, type=named_path, metavar="NAME=PATH", help=runs)
+    add("--output", default="report.html", metavar="FILE", help="page to write (report.html)")
+    add("--errors", metavar="FILE", help="also write the errors as csv there")
     protocol = "rules of the matching; see docs/evaluation.md (default)"
-    parser.add_argument("--protocol", choices=list(PROTOCOLS), default="default", help=protocol)
-    parser.add_argument(
-        "--max-clips", type=at_least(0), default=50, metavar="N", help="examples with clips (50)"
-    )
-    parser.add_argument("--title", help="title of the page")
+    add("--protocol", choices=list(PROTOCOLS), default="default", help=protocol)
+    clips = "examples with clips (50)"
+    add("--max-clips", type=at_least(0), default=50, metavar="N", help=clips)
+    pages = "link to the pages of timeline.py in this folder (timelines in the first run's)"
+    add("--timelines", metavar="DIR", help=pages)
+    add("--title", help="title of the page")
     add_arguments(parser)
     return run_command(run, parser.parse_args(argv))
 

@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ava_tools.support.arguments import list_of
+from ava_tools.support.arguments import add_whole_frame_argument, list_of
 from ava_tools.support.group import in_ranks
 from ava_tools.timelines import FORMATS
 from avsf_det.engine.defaults import (
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
     set_up_loggers()
     given = {name: getattr(args, name) for name in ("smoothing", "max_gap", "min_length")}
-    cfg, folder = load_config(args.config_file, args.opts), Path(args.output)
+    cfg, folder = load_config(args.config_file, [*args.opts, *args.whole_frame]), Path(args.output)
     boxes_of = load_boxes(args.boxes, offset=args.offset) if args.boxes else {}
     folder.mkdir(parents=True, exist_ok=True)
     predictor = ClipPredictor(cfg, label_map=args.label_map)
@@ -87,6 +87,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--rate", type=positive, default=1, metavar="HZ", help="scored keyframes per second (1)")
     add("--person-rate", type=positive, default=5, metavar="HZ", help="searches per second (5)")
     add("--boxes", metavar="CSV", help="person boxes to use instead of the detector's")
+    add_whole_frame_argument(parser)
     add("--offset", type=float, default=0, metavar="S", help="second of --boxes at a video's start")
     add("--label-map", default="", metavar="FILE", help="of actions, if not that of DATASETS.TEST")
     add("--threshold", type=positive, metavar="P", help="score of a bout, of all actions (0.5)")

@@ -142,6 +142,8 @@ def _add_heads(cfg: CfgNode) -> None:
     # the person. CONFIG_FILE is a path, a name in Detectron2's model zoo, or one of torchvision's
     # detectors, such as "torchvision/fasterrcnn_mobilenet_v3_large_320_fpn".
     cfg.MODEL.PERSON_DETECTOR = CfgNode()
+    # Config of Detectron2, "torchvision/<name>", an .onnx file (engine/onnx_detector.py), or
+    # "whole-frame": the frame is the box of its one person.
     cfg.MODEL.PERSON_DETECTOR.CONFIG_FILE = "COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml"
     cfg.MODEL.PERSON_DETECTOR.WEIGHTS = ""  # path or URL; "": those of the model zoo
     cfg.MODEL.PERSON_DETECTOR.SCORE_THRESH = 0.8  # boxes with a lower score are dropped, 0..1
@@ -198,6 +200,11 @@ def _add_data(cfg: CfgNode) -> None:
     cfg.DATASETS.OWN.VIDEOS = ""  # folder of the videos
     # Whether a training first compares all seconds with the lengths of the videos.
     cfg.DATASETS.CHECK_SECONDS = True
+    # Of each video, every n-th keyframe is trained or tested on: where each frame is annotated,
+    # neighbours are alike. At test for such datasets only (tubes, AVA-ActiveSpeaker), where the
+    # other frames are not scored either.
+    cfg.DATASETS.KEYFRAME_STRIDE_TRAIN = 1
+    cfg.DATASETS.KEYFRAME_STRIDE_TEST = 1
     # Person boxes (csv with a score): DATASETS.PROPOSAL_FILES_{TRAIN,TEST}, one per dataset, or
     # those that the dataset was registered with. Boxes with a lower score are dropped, 0..1.
     cfg.DATASETS.PROPOSAL_MIN_SCORE_TRAIN = 0.9

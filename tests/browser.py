@@ -96,7 +96,7 @@ class Page:
             raise AssertionError(f"{script}: {answer['exceptionDetails']}")
         return answer["result"].get("value")
 
-    def wait_for(self, condition: str, seconds: float = 20) -> None:
+    def wait_for(self, condition: str, seconds: float = 120) -> None:
         self.run(
             f"new Promise((done, fail) => {{ const end = Date.now() + {1000 * seconds};"
             f"(function look() {{ if ({condition}) done(); else if (Date.now() > end)"

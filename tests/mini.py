@@ -17,5 +17,5 @@ def write_mini(folder: Path, planned: MiniDataset, num_rendered: int | None = No
             write_planned_video(video, path)
         else:
             shutil.copy(paths[i % num_rendered], path)
-    for name, text in planned.annotations.items():
-        (folder / name).write_text(text)
+    for name, content in planned.annotations.items():
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())

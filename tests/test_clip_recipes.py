@@ -29,7 +29,7 @@ TINY = [
 ]
 # Videos to train on and to evaluate on: at least one of each class.
 SIZES = {"ava": (2, 1), "kinetics": (9, 9), "epic": (1, 1), "charades": (8, 8), "ucf": (16, 8)}
-SIZES["hmdb"] = (14, 7)
+SIZES |= {"hmdb": (14, 7), "jhmdb": (7, 7)}
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,17 @@ def test_each_data_set_trains_and_is_evaluated(datasets, name, tasks, metric):
         assert metric in score_clips(scores)[task].metrics
     last = json.loads((output / "metrics.json").read_text().splitlines()[-1])
     assert f"{min(tasks)}/{metric}" in last
+
+
+def test_tubes_train_and_are_evaluated(datasets):
+    """Mini-JHMDB: 75 frames a video, of which 3 are scored."""
+    output = train(datasets, "avsf_jhmdb_mini", "DATASETS.KEYFRAME_STRIDE_TEST", "25")
+    last = json.loads((output / "metrics.json").read_text().splitlines()[-1])
+    assert 0 <= last["ava/mAP"] <= 1
+    assert 0 <= last["video/mAP@0.5:0.95"] <= last["video/mAP@0.5"] <= last["video/mAP@0.2"] <= 1
+    predictions = (output / "inference" / "ava_predictions.csv").read_text().splitlines()
+    assert {line.split(",")[1] for line in predictions} == {"0001", "0026", "0051"}
+    assert len(predictions) == 7 * 3 * 7  # videos, frames, actions of the one box
 
 
 def test_kinetics_pretraining_then_ava_fine_tuning_by_weights_alone(datasets, pretrained):

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 from ava_tools.inference.person_boxes import Video
 from ava_tools.support.ranks import file_size, gather, take_share
-from ava_tools.support.visualizer import draw_clip_frame
 from avsf_det.data import VideoDecodeError
 from avsf_det.data.video import SequentialVideoReader
 from avsf_det.data.video.open_file import source_of
@@ -24,7 +23,6 @@ from avsf_det.engine.predictor import ClipPredictor, PredictorError, keyframe_se
 from avsf_det.structures.addresses import name_of, stem_of
 from avsf_det.utils.atomic import replace_atomic
 
-from .camera import Capture, watch
 from .drawing import draw_frames, num_frames, output_fps
 from .prediction_log import PredictionLog
 from .yuv import YUVReader
@@ -53,6 +51,10 @@ class ActionDemo:
         draw: whether videos are drawn; else only the scores are written.
         max_height: higher videos are drawn scaled down to this number of rows.
 
+    Attributes:
+        drawn_names: names of the drawn actions, in the order of the model's.
+        digest: what the scores depend on, see :meth:`ClipPredictor.digest`.
+
     Raises:
         PredictorError: the model does not have such an action.
     """
@@ -78,8 +80,8 @@ class ActionDemo:
         self.draw = draw
         self.max_height = max_height
         self._drawn = [i for i, name in enumerate(names) if not classes or name in classes]
-        self._drawn_names = [names[i] for i in self._drawn]
-        self._digest = predictor.digest()
+        self.drawn_names = [names[i] for i in self._drawn]
+        self.digest = predictor.digest()
 
     def run(
         self, path: str | Path, output: str | Path, boxes: Boxes | None = None, offset: float = 0.0
@@ -128,49 +130,8 @@ class ActionDemo:
                 log.write_ava_csv(table, stem_of(path), self.predictor.class_ids, offset)
             counts = f"keyframes: {len(seconds)}, persons: {log.count_persons()}"
             summary = f"{output if self.draw else table}: {counts}"
-        self._finish(log, scores)
+        self.finish(log, scores)
         return summary if has_audio else f"{summary}; no audio track: the model received silence"
-
-    def watch(
-        self,
-        capture: Capture,
-        output: str | Path,
-        stopped: Callable[[], bool] = lambda: False,
-        show: Callable[[np.ndarray], None] = lambda image: None,
-    ) -> str:
-        """Draw the frames of a camera, without audio, until it ends; see :func:`camera.watch`.
-
-        Args:
-            capture: the camera.
-            output: .mp4 to write.
-            stopped: called before each frame; True ends the run.
-            show: called with each drawn frame, uint8 (H, W, 3) RGB.
-
-        Returns:
-            a summary of one line.
-
-        Raises:
-            PredictorError: there was no frame, or ``output`` exists.
-        """
-        output = Path(output)
-        if output.exists():
-            raise PredictorError(f"{output} exists; choose another output")
-        log_path = output.with_suffix(".part.jsonl")
-        log_path.unlink(missing_ok=True)
-        with PredictionLog(log_path, "camera", self._digest, self.predictor.class_names) as log:
-            frames = self._draw_camera(capture, log, stopped, show)
-            first = next(frames, None)
-            if first is None:
-                raise PredictorError("the camera gave no frame, or for less than half a clip")
-            part = output.with_suffix(".part.mp4")
-            _write(part, chain([first], frames), None, {"preset": "ultrafast"})
-            replace_atomic(part, output)
-            if self.keep_scores:
-                table = output.with_suffix(".csv")
-                log.write_ava_csv(table, "camera", self.predictor.class_ids)
-            summary = f"{output}: persons: {log.count_persons()}"
-        self._finish(log, output.with_suffix(".jsonl"))
-        return summary
 
     def _keyframes(self, path: str, duration: float, boxes: Boxes | None) -> list[float]:
         if boxes is None:
@@ -202,8 +163,8 @@ class ActionDemo:
             frames = _UntilDamage(
                 draw_frames(
                     reader,
-                    ((second, self._select_drawn(found)) for second, found in keyframes),
-                    self._drawn_names,
+                    ((second, self.select_drawn(found)) for second, found in keyframes),
+                    self.drawn_names,
                     log_mel=None if clip_reader.mute else clip_reader.log_mel,
                     clip_sec=clip_reader.clip_sec,
                     interval=self.interval,
@@ -219,32 +180,12 @@ class ActionDemo:
             _write(part, shown, output_fps(reader.fps), _ENCODING, audio_of=path)
         return frames.error
 
-    def _draw_camera(
-        self,
-        capture: Capture,
-        log: PredictionLog,
-        stopped: Callable[[], bool],
-        show: Callable[[np.ndarray], None],
-    ) -> Iterator[tuple[float, np.ndarray]]:
-        """Yield (second, drawn frame); keyframes are logged."""
-        for shot in watch(capture, self.predictor, self.interval, stopped=stopped):
-            if shot.keyframe > log.last:
-                log.append(shot.keyframe, shot.instances)
-            image = draw_clip_frame(
-                shot.frame,
-                self._select_drawn(shot.instances),
-                self._drawn_names,
-                min_score=self.min_score,
-            )
-            show(image)
-            yield shot.second, image
-
-    def _select_drawn(self, found: Instances) -> Instances:
+    def select_drawn(self, found: Instances) -> Instances:
         """Return the instances with the scores of the drawn actions only."""
         fields = {**found.get_fields(), "action_scores": found.action_scores[:, self._drawn]}
         return Instances(found.image_size, **fields)
 
-    def _finish(self, log: PredictionLog, scores: Path) -> None:
+    def finish(self, log: PredictionLog, scores: Path) -> None:
         """Keep the log as ``scores``, or delete it unless it was there before."""
         if self.keep_scores:
             replace_atomic(log.path, scores)
@@ -255,7 +196,7 @@ class ActionDemo:
         """Return 16 hexadecimal digits of everything that the scores of a video depend on."""
         source = source_of(path)
         size = os.path.getsize(source) if os.path.exists(source) else source
-        sha = hashlib.sha256(f"{self._digest} {size} {self.interval}".encode())
+        sha = hashlib.sha256(f"{self.digest} {size} {self.interval}".encode())
         for second, persons in sorted(boxes.items()) if boxes is not None else ():
             sha.update(f"{second}".encode() + np.asarray(persons, np.float32).tobytes())
         return sha.hexdigest()[:16]

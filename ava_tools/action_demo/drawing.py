@@ -76,7 +76,7 @@ def draw_frames(
         second = float(i / fps)
         found = nearest.at(second)
         if overlay is None or found is not drawn:
-            draw = partial(_draw, found, class_names, min_score)
+            draw = partial(draw_prediction, found, class_names, min_score)
             drawn, overlay = found, Overlay(draw, reader.size, reader.matrix)
         channels = planes(image)
         (frame,) = reader.get_transformed_frames_played_at([second])
@@ -87,9 +87,10 @@ def draw_frames(
         yield image
 
 
-def _draw(
+def draw_prediction(
     found: Instances | None, class_names: Sequence[str], min_score: float, canvas: np.ndarray
 ) -> None:
+    """Draw persons and actions into a canvas uint8 (H, W, 3); None: "not scored here"."""
     if found is None:
         scale = 0.5 * max(1.0, canvas.shape[1] / 800)
         canvas[: round(40 * scale)] //= 4  # a dark bar

@@ -16,6 +16,7 @@ from avsf_det.data.video.reader import Convert, FrameConverter, Window
 BT709 = 1  # libav's number of the colour matrix of HD video
 _BLUE_RED = {True: (0.0722, 0.2126), False: (0.114, 0.299)}  # weights in Y, of BT.709, BT.601
 _OFFSETS = 16.0, 128.0, 128.0  # Y, U, V of black
+_MIN_WIDTH = 640
 _ONE = 256  # fixed-point 1 of overlays
 
 
@@ -28,15 +29,12 @@ class YUVReader(SequentialVideoReader):
 
     Args:
         path: path of the file.
-        max_height: higher videos are scaled down to this number of rows.
-        min_width: narrower videos are enlarged to this width, so that text is readable, as far as
-            ``max_height`` allows.
+        max_height: see :func:`drawn_size`.
     """
 
-    def __init__(self, path: str, *, max_height: int = 720, min_width: int = 640) -> None:
+    def __init__(self, path: str, *, max_height: int = 720) -> None:
         super().__init__(path)
-        scale = min(max(1.0, min_width / self.width), max_height / self.height)
-        self.size = _even(self.height * scale), _even(self.width * scale)
+        self.size = drawn_size(self.height, self.width, max_height)
         self.matrix = rgb_to_yuv(self.file.video.codec_context.colorspace == BT709)
         self.make_converter = self._make_yuv_converter
 
@@ -45,6 +43,16 @@ class YUVReader(SequentialVideoReader):
     ) -> Convert:
         converter = FrameConverter(file, *self.size, "yuv420p")
         return lambda frame: converter(frame).to_ndarray()
+
+
+def drawn_size(height: int, width: int, max_height: int) -> tuple[int, int]:
+    """Return the even height and width of drawn frames.
+
+    Higher videos are scaled down to ``max_height`` rows. Narrower videos are enlarged to
+    ``_MIN_WIDTH``, so that text is readable, as far as ``max_height`` allows.
+    """
+    scale = min(max(1.0, _MIN_WIDTH / width), max_height / height)
+    return _even(height * scale), _even(width * scale)
 
 
 def rgb_to_yuv(is_hd: bool) -> np.ndarray:

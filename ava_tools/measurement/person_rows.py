@@ -1,6 +1,7 @@
 """Boxes of persons at keyframes, matched with the annotated ones, and linked by their ids."""
 
 from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,9 +37,15 @@ class PersonRows:
     def at(self, keyframes: Collection[Keyframe]) -> "PersonRows":
         """Return the rows of these keyframes."""
         wanted = set(keyframes)
-        kept = np.array([k in wanted for k in self.keyframes], bool)[self.keyframe]
-        columns = (self.keyframe, self.boxes, self.persons, self.scores)
-        return PersonRows(self.keyframes, *(column[kept] for column in columns))
+        kept = [i for i, keyframe in enumerate(self.keyframes) if keyframe in wanted]
+        number = np.full(len(self.keyframes), -1, np.int64)
+        number[kept] = np.arange(len(kept))
+        rows = number[self.keyframe] >= 0
+        return PersonRows(
+            [self.keyframes[i] for i in kept],
+            number[self.keyframe[rows]],
+            *(column[rows] for column in (self.boxes, self.persons, self.scores)),
+        )
 
     def rows_by_person(self) -> dict[tuple[str, str], np.ndarray]:
         """Return (video, person) -> its rows, by time."""
@@ -57,7 +64,12 @@ class PersonRows:
 
 
 def person_rows(
-    rows: ActionBoxes, action_ids: Sequence[int], *, offset: float = 0.0, source: str = ""
+    rows: ActionBoxes,
+    action_ids: Sequence[int],
+    *,
+    offset: float = 0.0,
+    excluded: AbstractSet[Keyframe] = frozenset(),
+    source: str = "",
 ) -> PersonRows:
     """Join the rows of a csv that have the same keyframe, box and person.
 
@@ -66,6 +78,7 @@ def person_rows(
             column of the action (``action_ids`` is empty then).
         action_ids: ids of the K actions; rows of others are of a person without action.
         offset: second of the csv's clock at which the files start.
+        excluded: keyframes of the csv to leave out.
         source: file of annotations, for messages. It makes ids of persons a must.
 
     Raises:
@@ -90,14 +103,16 @@ def person_rows(
             f"{source}: one person has two boxes at second {second:g} of '{video}'. Bouts need the "
             "id of the person in column 8"
         )
-    return PersonRows(
-        # Milliseconds make seconds of files and of csv comparable.
-        [(video, round(second - offset, 3)) for video, second in rows.keyframes],
+    # Milliseconds make seconds of files and of csv comparable.
+    of_file = {k: (k[0], round(k[1] - offset, 3)) for k in rows.keyframes}
+    joined = PersonRows(
+        list(of_file.values()),
         key[:, 0].astype(np.int64),
         key[:, 2:],
         key[:, 1].astype(np.int64),
         scores,
     )
+    return joined.at([of_file[k] for k in rows.keyframes if k not in excluded])
 
 
 def match_rows(found: PersonRows, truth: PersonRows) -> np.ndarray:

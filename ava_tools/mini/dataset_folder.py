@@ -51,8 +51,8 @@ def write_dataset(output: Path, dataset: MiniDataset, *, workers: int = 2) -> di
     """
     started = time.monotonic()
     digests = {
-        name: hashlib.sha256(text.encode()).hexdigest()
-        for name, text in dataset.annotations.items()
+        name: hashlib.sha256(x.encode() if isinstance(x, str) else x).hexdigest()
+        for name, x in dataset.annotations.items()
     }
     request = {
         "videos": len(dataset.videos),
@@ -62,8 +62,8 @@ def write_dataset(output: Path, dataset: MiniDataset, *, workers: int = 2) -> di
     }
     _prepare_folder(output, request)
     _write_videos(output, dataset.videos, workers)
-    for name, text in dataset.annotations.items():
-        write_atomic(output / name, text)
+    for name, content in dataset.annotations.items():
+        write_atomic(output / name, content)
     sheet = output / "contact_sheet.png"
     if not sheet.exists():
         image = draw_contact_sheet(list(dataset.videos.values())[:_SHEET_VIDEOS])

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ava_tools.mini.video_plan import VideoPlan
@@ -14,11 +14,11 @@ class MiniDataset:
 
     Attributes:
         videos: path inside the folder -> plan of the video; the suffix selects the encoding.
-        annotations: path inside the folder -> whole text of the annotation file.
+        annotations: path inside the folder -> whole content of the annotation file.
     """
 
     videos: dict[str, VideoPlan]
-    annotations: dict[str, str]
+    annotations: Mapping[str, str | bytes]
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:

@@ -95,6 +95,8 @@ def build_report(
     protocol: str = "default",
     max_clips: int = 50,
     trainings: Mapping[str, Training] | None = None,
+    timelines: Mapping[str, str] | None = None,
+    thresholds_file: str = "",
 ) -> Report:
     """Build the page.
 
@@ -106,6 +108,8 @@ def build_report(
         protocol: key of ``PROTOCOLS``.
         max_clips: largest number of examples with a clip; they are most of the file.
         trainings: name -> curves of the training of a run, where they are known.
+        timelines: video id -> link to its page of timeline.py.
+        thresholds_file: thresholds of the first run that timeline.py uses; "" if there are none.
 
     Raises:
         ReportError: too many runs.
@@ -140,6 +144,8 @@ def build_report(
         confused=[_confused(run.errors, names) for run in runs],
         examples=list(zip(examples, clips, strict=True)),
         places=[_place_in_video(x, evaluated) for x in examples],
+        timelines=timelines or {},
+        thresholds_file=thresholds_file,
         plot=PLOT,
         few=FEW_BOXES,
         videos=count_by_video(runs[0].errors, first, evaluated.ground_truth),

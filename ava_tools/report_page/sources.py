@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import numpy as np
 
@@ -185,6 +188,28 @@ def read_run(path: str, dataset_name: str) -> ActionBoxes:
             "gives the reason; repeat it with train_net.py --eval-only"
         )
     return detections
+
+
+def find_timelines(path: str, output: str, videos: Collection[str]) -> dict[str, str]:
+    """Return video id -> link from the report to its page of timeline.py.
+
+    Args:
+        path: folder of timeline.py; links are empty if it has none of the pages.
+        output: file of the report, to which the links are relative.
+        videos: ids of the evaluated videos.
+    """
+    pages = {video: os.path.join(path, f"{video}.html") for video in videos}
+    here = os.path.dirname(os.path.abspath(output))
+    return {
+        video: quote(os.path.relpath(page, here))
+        for video, page in pages.items()
+        if os.path.isfile(page)
+    }
+
+
+def find_thresholds_file(path: str) -> str:
+    """Return the file of fit_thresholds.py in the folder of a run; "" if there is none."""
+    return next((str(file) for file in sorted(Path(path).glob("*.thresholds.json"))), "")
 
 
 def keyframe_index(boxes: ActionBoxes, other: ActionBoxes) -> np.ndarray:

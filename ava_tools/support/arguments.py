@@ -18,6 +18,36 @@ def add_box_arguments(parser: argparse.ArgumentParser) -> None:
     add("--offset", type=float, default=0.0, metavar="S", help=offset)
 
 
+def add_whole_frame_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--whole-frame``, a list of settings for ``load_config``."""
+    parser.add_argument(
+        "--whole-frame",
+        action="store_const",
+        const=["MODEL.PERSON_DETECTOR.CONFIG_FILE", "whole-frame"],
+        default=[],
+        help="one box, the whole frame: a single subject before a fixed camera",
+    )
+
+
+def add_live_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of devices and network streams."""
+    add = parser.add_argument
+    add_whole_frame_argument(parser)
+    add("--show", action="store_true", help="show the frames of a stream in a window; q ends")
+    tries = "tries in a row to open a lost stream again, with growing waits (10)"
+    add("--reconnect", type=at_least(0), default=10, metavar="N", help=tries)
+    microphone = "ALSA's name of the microphone of /dev/video*; '' for none (default)"
+    add("--microphone", default="default", metavar="NAME", help=microphone)
+    add(
+        "--input-option",
+        type=named_path,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="option of libav for a stream, such as video_size=1280x720; repeat",
+    )
+
+
 def list_of(choices: Sequence[str]) -> Callable[[str], list[str]]:
     """Return a type for argparse: a list of some of the choices, such as "boris,eaf"."""
 

@@ -6,8 +6,10 @@ const video = one("#video");
 const [boxes, names, now, time, playhead] = ["#boxes", "#names", "#now", "#time", "#playhead"].map((s) => one(s));
 const bars = all(".bout");
 const lanes = one(".lanes");
-const colour = new Map(data.persons.map((p, i) => [p.person, i % 6]));
-all(".lanes h3").forEach((h, i) => colour.set(h.textContent.trim(), i % 6));
+const people = all(".person");
+const rows = all(".row");
+const colour = new Map(people.map((p, i) => [p.dataset.person, i % 6]));
+const nameOf = new Map(people.map((p) => [p.dataset.person, p.dataset.name]));
 
 // Filters
 const [action, score] = [one("#action"), one("#score")];
@@ -15,6 +17,9 @@ const passes = (b) => (!action.value || b.action === action.value) && b.peak >= 
 function filter() {
   one("output", score.parentElement).textContent = Number(score.value).toFixed(2);
   for (const bar of bars) bar.hidden = !passes(data.bouts[bar.dataset.bout]);
+  for (const row of rows) row.hidden = all(".bout", row).every((bar) => bar.hidden);
+  const unfiltered = data.bouts.every(passes);
+  for (const person of people) person.hidden = !unfiltered && all(".row", person).every((row) => row.hidden);
   const shown = data.bouts.filter(passes).length;
   one("#count").textContent = shown === data.bouts.length ? `${shown} bouts` : `${shown} of ${data.bouts.length} bouts`;
   show();
@@ -56,7 +61,8 @@ function show() {
     const actions = current.filter((b) => b.person === person.person).map((b) => b.action);
     label.textContent = [person.person, ...actions].join(" · ");
     label.className = `person${colour.get(person.person)}`;
-    label.style.left = `${100 * Math.min(x1, 0.8)}%`;
+    label.style.left = `${100 * x1}%`;
+    label.style.maxWidth = `min(max(6rem, ${100 * (x2 - x1)}%), ${100 * (1 - x1)}%)`;
     label.style.top = `${100 * Math.min(y1, 0.92)}%`;
     names.append(label);
   }
@@ -64,7 +70,7 @@ function show() {
     ...current.map((b) => {
       const item = document.createElement("li");
       item.className = `person${colour.get(b.person)}`;
-      item.textContent = `${b.person}: ${b.action} (${b.start.toFixed(1)} to ${b.end.toFixed(1)} s, peak ${b.peak.toFixed(2)})`;
+      item.textContent = `${nameOf.get(b.person)}: ${b.action} (${b.start.toFixed(1)} to ${b.end.toFixed(1)} s, peak ${b.peak.toFixed(2)})`;
       return item;
     })
   );
@@ -95,6 +101,11 @@ video.addEventListener("play", follow);
 for (const change of ["pause", "seeked", "loadeddata"]) video.addEventListener(change, show);
 video.addEventListener("click", toggle);
 one("#play").addEventListener("click", toggle);
+const mute = one("#mute"); // there is none without audio
+mute?.addEventListener("click", () => {
+  video.muted = !video.muted;
+  mute.setAttribute("aria-pressed", video.muted);
+});
 time.addEventListener("input", () => seek(Number(time.value)));
 lanes.addEventListener("click", (event) => {
   const bar = event.target.closest(".bout");
@@ -118,4 +129,11 @@ document.addEventListener("keydown", (event) => {
   actions[key]();
 });
 window.addEventListener("resize", show);
+// #t=12 in the address is second 12.
+function seekToHash() {
+  const found = /^#t=([\d.]+)$/.exec(location.hash);
+  if (found) seek(Number(found[1]));
+}
+window.addEventListener("hashchange", seekToHash);
+seekToHash();
 filter();

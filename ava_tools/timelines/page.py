@@ -22,6 +22,7 @@ MAX_WIDTH, MAX_FPS = 640, 25  # of the video in the page
 MAX_EMBEDDED = 40_000_000  # bytes; a larger video lies beside the page
 LOGMEL_SIZE = 1600, 96  # pixels
 AUDIO_RATE = 16000  # Hz
+TICK_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 3600)  # seconds
 CHUNK_SEC = 8.0  # audio read at once
 _VIDEO_OPTIONS = {"crf": "28", "preset": "veryfast", "movflags": "faststart"}
 
@@ -98,6 +99,7 @@ def write_page(
         logmel=logmel,
         lanes=_lanes([p.person for p in persons], bouts),
         actions=sorted({b.action for b in bouts}),
+        ticks=_ticks(duration),
         facts=facts,
         # "</script>" in a name must not end the script.
         data=json.dumps(data, ensure_ascii=False).replace("<", "\\u003c"),
@@ -106,16 +108,28 @@ def write_page(
         Path(temporary).write_text(html.encode(errors="replace").decode(), encoding="utf-8")
 
 
-def _lanes(persons: Sequence[str], bouts: Sequence[Bout]) -> list[tuple[str, list[list]]]:
-    """Return (person, rows), where each row has the (index, bout) of one action."""
-    lanes = []
-    for person in dict.fromkeys([*persons, *(b.person for b in bouts)]):
-        rows: dict[str, list] = {}
-        for index, b in enumerate(bouts):
-            if b.person == person:
-                rows.setdefault(b.action, []).append((index, b))
-        lanes.append((person, list(rows.values())))
-    return lanes
+def _lanes(
+    persons: Sequence[str], bouts: Sequence[Bout]
+) -> list[tuple[str, str, list[list[tuple[int, Bout]]]]]:
+    """Return (person, name, rows), where each row has the (index, bout) of one action."""
+    rows: dict[str, dict[str, list]] = {person: {} for person in persons}
+    for index, b in enumerate(bouts):
+        rows.setdefault(b.person, {}).setdefault(b.action, []).append((index, b))
+    return [(person, _name(person), list(lanes.values())) for person, lanes in rows.items()]
+
+
+def _name(person: str) -> str:
+    """Return the name of a person for people; ids of the tracker are numbers."""
+    return f"Person {person}" if person.isdecimal() else person or "nobody"
+
+
+def _ticks(duration: float) -> list[tuple[float, str]]:
+    """Return (second, text) of up to ten round times along a video."""
+    step = next((s for s in TICK_STEPS if duration / s <= 10), duration / 10)
+    ticks = [k * step for k in range(int(0.97 * duration / step) + 1)]
+    if duration < 60:
+        return [(t, f"{t:.3g} s") for t in ticks]
+    return [(t, f"{int(t // 60)}:{int(t % 60):02}") for t in ticks]
 
 
 def _frames(reader: SequentialVideoReader, fps: int, size: tuple[int, int]) -> Iterator[np.ndarray]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +11,7 @@ import numpy as np
 
 from ava_tools.measurement.person_rows import match_rows, person_rows
 from ava_tools.measurement.span_map import Detected, span_f1, time_iou
-from avsf_det.structures import ActionBoxes, AVSFError
+from avsf_det.structures import ActionBoxes, AVSFError, Keyframe
 from avsf_det.structures.addresses import is_address
 from avsf_det.utils.atomic import write_atomic
 
@@ -95,6 +96,7 @@ def fit_thresholds(
     ground_truth: ActionBoxes,
     label_map: Mapping[int, str],
     *,
+    excluded: AbstractSet[Keyframe] = frozenset(),
     step: float = 1.0,
     source: str = "ground truth",
 ) -> dict[str, Fit]:
@@ -107,6 +109,7 @@ def fit_thresholds(
         detections: boxes with the scores of all actions, of videos that were not trained on.
         ground_truth: annotations with ids of persons. Its keyframes alone count.
         label_map: action id to name.
+        excluded: keyframes to leave out.
         step: seconds between annotated keyframes.
         source: file of the annotations, for messages.
 
@@ -116,7 +119,7 @@ def fit_thresholds(
     Raises:
         AVSFError: no ids of persons, or no keyframe in common.
     """
-    truth = person_rows(ground_truth, list(label_map), source=source)
+    truth = person_rows(ground_truth, list(label_map), excluded=excluded, source=source)
     names = list(label_map.values())
     annotated = [as_detected(bout) for bout in find_bouts(truth.tracks(), names, ANNOTATED, step)]
     found = person_rows(detections, list(label_map)).at(truth.keyframes)

@@ -10,7 +10,6 @@ import io
 import json
 import math
 import os
-import pickle
 import re
 import struct
 import sys
@@ -23,7 +22,7 @@ import numpy as np
 import torch
 
 from ..structures import AVSFError
-from .array_unpickler import ArrayUnpickler
+from ..utils.array_unpickler import UNREADABLE, ArrayUnpickler, explain_unreadable
 
 ZIP_MAGIC = b"PK\x03\x04"
 # Files of torch.save before PyTorch 1.6 start with this number, pickled.
@@ -36,13 +35,8 @@ SAFETENSORS_DTYPES = {
     **{"U8": torch.uint8, "BOOL": torch.bool},
 }
 
-# Exceptions of unpickling and of zip files for bytes in another format, or damaged ones.
-_UNREADABLE = (
-    *(pickle.UnpicklingError, ArithmeticError, AssertionError, AttributeError, EOFError),
-    *(ImportError, LookupError, RuntimeError, TypeError, ValueError, struct.error),
-    # SystemError: from the state of a NumPy dtype.
-    *(zipfile.BadZipFile, NotImplementedError, MemoryError, SystemError),
-)
+# Of damaged files, and of those in another format.
+_UNREADABLE = (*UNREADABLE, zipfile.BadZipFile, NotImplementedError)
 
 # Keys of the weights in a file, in the order of the search: PySlowFast and PyTorchVideo, Caffe2,
 # Detectron2 and this project, many others.
@@ -64,16 +58,8 @@ def safe_load(path: str) -> object:
         try:
             return _load(file, os.fstat(file.fileno()).st_size)
         except _UNREADABLE as error:
-            reason = str(error).strip().partition("\n")[0][:120]
-            message = (
-                "neither a complete file of torch.save nor a complete pickle or safetensors file "
-                f"({type(error).__name__}: {reason})"
-            )
-            if forbidden := re.search(r"GLOBAL ([\w.]+)", str(error)):
-                message = (
-                    f"refused, because it asks for {forbidden[1][:80]}: such a file can run code "
-                    "when it is read. Data need nothing but tensors, arrays and plain containers"
-                )
+            kinds = "file of torch.save nor a complete pickle or safetensors file"
+            message = explain_unreadable(error, f"neither a complete {kinds}")
             raise CheckpointError(f"{path}: {message}") from None
 
 

@@ -9,12 +9,13 @@ from functools import partial
 
 import numpy as np
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, DatasetFromList, DatasetMapper
+from detectron2.data import DatasetCatalog, DatasetFromList, DatasetMapper, MetadataCatalog
 from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
 from torch.utils.data import Dataset
 
 from ..structures import AVSFError, ConfigError
+from ..structures.ava_boxes import take_every
 from ..structures.ava_csv import read_person_boxes
 from .checks import check_not_empty, check_num_classes, check_tasks, has_keyframes
 from .clip_reader import BadClipReplacer
@@ -118,7 +119,8 @@ def _training_keyframes(cfg: CfgNode) -> list[dict]:
     dicts = []
     for i, name in enumerate(cfg.DATASETS.TRAIN):
         # Keyframes without persons have nothing to learn from.
-        dataset = [d for d in DatasetCatalog.get(name) if d["annotations"]]
+        dataset = take_every(DatasetCatalog.get(name), cfg.DATASETS.KEYFRAME_STRIDE_TRAIN)
+        dataset = [d for d in dataset if d["annotations"]]
         check_not_empty(dataset, name, "keyframes with persons")
         check_num_classes(cfg, name)
         if files:
@@ -195,7 +197,13 @@ class TimeDataset(Dataset):
 
 def keyframes_to_test(cfg: CfgNode, dataset_name: str) -> list[dict]:
     """Load the keyframes of a test set that have a person box, see :func:`attach_test_boxes`."""
-    dataset = DatasetCatalog.get(dataset_name)
+    dataset, stride = DatasetCatalog.get(dataset_name), cfg.DATASETS.KEYFRAME_STRIDE_TEST
+    if stride > 1 and MetadataCatalog.get(dataset_name).evaluator_type == "ava":
+        raise ConfigError(
+            f"DATASETS.KEYFRAME_STRIDE_TEST is {stride}, but the annotations of '{dataset_name}' "
+            "are scored as a whole; it must be 1"
+        )
+    dataset = take_every(dataset, stride)
     check_num_classes(cfg, dataset_name)
     dicts = attach_test_boxes(cfg, dataset, dataset_name)
     if cfg.TEST.AUDIO_MODE == "swap":
@@ -207,7 +215,8 @@ def swap_audio(dataset: list[dict]) -> None:
     """Give each dict an ``audio_from``: the clip half a dataset away, of another video."""
     if len({d["video_id"] for d in dataset}) < 2:
         raise ConfigError("TEST.AUDIO_MODE swap needs at least two videos")
-    keys = ("file_name", "source", "image_id", "timestamp", "offset", "start_sec", "end_sec")
+    span = ("timestamp", "offset", "clock", "start_sec", "end_sec")
+    keys = ("file_name", "source", "image_id", *span)
     sources = [{key: d[key] for key in keys if key in d} for d in dataset]
     for i, d in enumerate(dataset):
         j = (i + len(dataset) // 2) % len(dataset)

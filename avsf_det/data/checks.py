@@ -10,6 +10,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from ..structures import AVSFError, ConfigError
 
 KINDS = ("", "keyframes", "clips", "frames")
+# Evaluator types of the datasets that have keyframes with person boxes.
+KEYFRAME_TYPES = ("ava", "tubes", "active_speaker")
 NAMES_SHOWN = 4
 
 logger = logging.getLogger(__name__)
@@ -41,7 +43,7 @@ def has_keyframes(cfg: CfgNode, dataset_name: str) -> bool:
     kind = cfg.INPUT.KIND  # "frames" are the images of keyframes, for a person detector
     if kind not in KINDS:
         raise ConfigError(f"INPUT.KIND must be keyframes, clips, frames or '', got '{kind}'")
-    keyframes = MetadataCatalog.get(dataset_name).evaluator_type == "ava"
+    keyframes = MetadataCatalog.get(dataset_name).evaluator_type in KEYFRAME_TYPES
     if kind and keyframes != (kind != "clips"):
         found = "keyframes with person boxes" if keyframes else "clips without person boxes"
         raise ConfigError(

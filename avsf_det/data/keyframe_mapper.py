@@ -109,6 +109,8 @@ def keyframe_second(dataset_dict: dict, video: VideoReader) -> float:
         VideoDecodeError: the keyframe is outside the file.
     """
     second = dataset_dict["timestamp"] - dataset_dict["offset"]
+    if dataset_dict.get("clock") == "frames":
+        second /= video.fps
     if not 0 <= second <= video.duration + 1 / video.fps:
         raise VideoDecodeError(
             f"{dataset_dict['source']}: keyframe {dataset_dict['image_id']} lies at "

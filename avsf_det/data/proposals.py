@@ -53,9 +53,10 @@ def attach_test_boxes(cfg: CfgNode, dataset: list[dict], dataset_name: str) -> l
         boxes_of = read_person_boxes(file)
         excluded_file = metadata.excluded_file
         excluded = read_excluded_keyframes(excluded_file) if excluded_file else ()
-        dataset = add_detected_keyframes(
-            dataset, boxes_of, excluded=excluded, valid_sec=metadata.valid_sec
-        )
+        if metadata.evaluator_type == "ava":  # other datasets have all their keyframes
+            dataset = add_detected_keyframes(
+                dataset, boxes_of, excluded=excluded, valid_sec=metadata.valid_sec
+            )
         dataset = attach_person_boxes(dataset, boxes_of, cfg.DATASETS.PROPOSAL_MIN_SCORE_TEST)
     else:
         logger.info(f"Person boxes of '{dataset_name}' are the ground-truth boxes")

@@ -1,4 +1,4 @@
-"""Person boxes in video frames, by any image detector of Detectron2 or torchvision."""
+"""Person boxes in video frames, by an image detector of Detectron2, torchvision or an ONNX file."""
 
 import os
 from collections.abc import Sequence
@@ -15,19 +15,17 @@ from torch import nn
 
 from avsf_det.checkpoint import CheckpointError, SafeCheckpointer
 from avsf_det.layers import fold_batch_norms
-from avsf_det.structures import AVSFError, ConfigError
+from avsf_det.structures import ConfigError
 from avsf_det.structures.addresses import is_address
 from avsf_det.utils.detectron2_zoo import import_detectron2_model_zoo
 
 from .config_checks import check_config
 from .config_file import apply_setting, read_config_file
+from .onnx_detector import ONNX, OnnxDetector, PersonDetectorError
 
+WHOLE_FRAME = "whole-frame"  # in place of a detector: the frame is the one person's box
 TORCHVISION = "torchvision/"  # prefix of its detectors' names
 PERSON = 0  # category in COCO, and in detectors trained on AVA's csv files
-
-
-class PersonDetectorError(AVSFError):
-    """Person detector that cannot be built, or weights that do not fit it."""
 
 
 class PersonDetector:
@@ -37,8 +35,9 @@ class PersonDetector:
         cfg: config, of which MODEL.PERSON_DETECTOR, MODEL.DEVICE and MODEL.AUTOCAST_DTYPE are used.
 
     Attributes:
-        config_file: path of the detector's config, or "torchvision/" and a name.
-        weights: path or URL of its weights.
+        config_file: path of the detector's config or ONNX file, "torchvision/" and a name, or
+            "whole-frame".
+        weights: path or URL of its weights; "" where there are none.
 
     Raises:
         PersonDetectorError: the config or the weights do not exist, or do not fit together.
@@ -52,8 +51,13 @@ class PersonDetector:
         self._dtype = getattr(torch, dtype) if dtype else None
         self._reverse_channels = False
         self._resize: T.Augmentation | None = None
-        if self.config_file.startswith(TORCHVISION):
-            self._model: nn.Module = _TorchvisionDetector(self.config_file, options)
+        if self.config_file == WHOLE_FRAME:
+            self._model: nn.Module = _WholeFrame()
+        elif self.config_file.endswith(ONNX):
+            self._model = OnnxDetector(self.config_file, options, cfg.MODEL.DEVICE)
+            self._resize = self._model.resize
+        elif self.config_file.startswith(TORCHVISION):
+            self._model = _TorchvisionDetector(self.config_file, options)
             _load(self._model.detector, self.weights)
             self._model.eval().to(self._device)
         else:
@@ -106,6 +110,24 @@ class PersonDetector:
         return {"image": tensor, "height": height, "width": width}
 
 
+class _WholeFrame(nn.Module):
+    """The whole frame as the box of one person, with the inputs and outputs of Detectron2's."""
+
+    def forward(self, inputs: list[dict]) -> list[dict]:
+        sizes = [(x["height"], x["width"]) for x in inputs]
+        return [
+            {
+                "instances": Instances(
+                    (height, width),
+                    pred_boxes=Boxes(torch.tensor([[0.0, 0.0, width, height]])),
+                    scores=torch.ones(1),
+                    pred_classes=torch.zeros(1, dtype=torch.int64),
+                )
+            }
+            for height, width in sizes
+        ]
+
+
 class _TorchvisionDetector(nn.Module):
     """Detector of torchvision with the inputs and outputs of Detectron2's."""
 
@@ -144,8 +166,9 @@ def find_detector(config_file: str, weights: str) -> tuple[str, str]:
     """Return the path of a detector's config, and the path or URL of its weights.
 
     Args:
-        config_file: path, name in Detectron2's model zoo, or "torchvision/" and the name of one of
-            its detectors, such as "torchvision/fasterrcnn_mobilenet_v3_large_320_fpn".
+        config_file: path of a config or of an .onnx file, name in Detectron2's model zoo,
+            "torchvision/" and the name of one of its detectors, such as
+            "torchvision/fasterrcnn_mobilenet_v3_large_320_fpn", or "whole-frame".
         weights: path or URL; "" for the weights of the model zoo.
 
     Raises:
@@ -154,6 +177,12 @@ def find_detector(config_file: str, weights: str) -> tuple[str, str]:
     key = "MODEL.PERSON_DETECTOR"
     if weights and not is_address(weights) and not os.path.isfile(weights):
         raise PersonDetectorError(f"{key}.WEIGHTS: there is no file {weights}")
+    if config_file == WHOLE_FRAME:
+        return config_file, ""
+    if config_file.endswith(ONNX):
+        if weights:
+            raise PersonDetectorError(f"{key}.WEIGHTS: must be '', as {config_file} holds them")
+        return config_file, ""
     if is_address(config_file) or os.path.isfile(config_file):
         if not weights:
             raise PersonDetectorError(

@@ -195,25 +195,38 @@ class ClipPredictor:
                 keyframe = {"file_name": path, "timestamp": second, "offset": 0.0, "source": path}
                 yield second, self._predict(mapper, keyframe, persons, size)
 
-    def predict_frames(self, frames: np.ndarray, persons: np.ndarray) -> Instances:
-        """Predict a clip of frames uint8 (T, H, W, 3) RGB, such as a camera's, without audio.
+    def predict_frames(
+        self, frames: np.ndarray, persons: np.ndarray, samples: torch.Tensor | None = None
+    ) -> Instances:
+        """Predict a clip that is read already, such as a camera's.
 
-        They are those of :meth:`frame_times`; ``persons`` are the boxes float32 (N, 5) of the
-        keyframe, which is frame T // 2.
+        Args:
+            frames: uint8 (T, H, W, 3) RGB, those of :meth:`frame_times`.
+            persons: boxes float32 (N, 5) of the keyframe, which is frame T // 2.
+            samples: float32 (S,) in -1..1, those of :meth:`audio_span` at the sample rate of
+                ``clip_reader.log_mel``; None: a clip without audio.
         """
         mapper = self._build_mapper()
 
         def pack(keyframe: dict) -> dict:
             # (T, H, W, 3) -> (3, T, H', W'); the transforms move the boxes along.
             clip, transforms = augment_clip(frames, self._augmentations)
-            audio = {"audio": self.clip_reader.spectrogram(None)[0], "has_audio": False}
-            return mapper.pack(keyframe, clip, audio, transforms, frames.shape[1:3])
+            audio, has_audio = self.clip_reader.spectrogram(
+                None if self.clip_reader.mute else samples
+            )
+            sound = {"audio": audio, "has_audio": has_audio}
+            return mapper.pack(keyframe, clip, sound, transforms, frames.shape[1:3])
 
         return self._predict(pack, {"timestamp": 0.0}, persons, frames.shape[1:3])
 
     def frame_times(self, second: float) -> list[float]:
         """Return the times of the T frames of the clip around a keyframe, in seconds."""
         return self.clip_reader.frame_times(second - self.clip_reader.clip_sec / 2)
+
+    def audio_span(self, second: float) -> tuple[float, float]:
+        """Return start and end of the audio of the clip around a keyframe, in seconds."""
+        half, middle = self.clip_reader.clip_sec / 2, second + self.clip_reader.audio_offset
+        return middle - half, middle + half
 
     def _build_mapper(self) -> KeyframeMapper:
         # A new source for each video, because it keeps the last one open.

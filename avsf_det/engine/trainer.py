@@ -21,11 +21,13 @@ from avsf_det.checkpoint import AVSFCheckpointer, SafeCheckpointer
 from avsf_det.data import build_clip_test_loader, build_clip_train_loader, person_box_file
 from avsf_det.data.loader import TrainLoader, explain_dead_worker
 from avsf_det.evaluation import (
+    ActiveSpeakerEvaluator,
     AVAEvaluator,
     CharadesEvaluator,
     ClipEvaluator,
     EPICEvaluator,
     SyncEvaluator,
+    TubeEvaluator,
 )
 from avsf_det.layers import fold_batch_norms
 from avsf_det.structures import AVSFError, ConfigError
@@ -101,12 +103,21 @@ class Trainer(DefaultTrainer):
             return SyncEvaluator()
         several = len(cfg.DATASETS.TEST) > 1
         folder = os.path.join(cfg.OUTPUT_DIR, "inference", *[dataset_name] * several)
-        match MetadataCatalog.get(dataset_name).evaluator_type:
+        kind = MetadataCatalog.get(dataset_name).evaluator_type
+        stride = cfg.DATASETS.KEYFRAME_STRIDE_TEST
+        # The evaluator names the origin of the boxes, because they limit the mAP.
+        boxes = "the ground truth"
+        if kind in ("ava", "tubes"):
+            boxes = person_box_file(cfg, dataset_name) or boxes
+        match kind:
             case "ava":
-                # The evaluator names the origin of the boxes, because they limit the mAP.
-                boxes, protocol = person_box_file(cfg, dataset_name), cfg.TEST.AVA_PROTOCOL
-                boxes = boxes or "the ground truth"
+                protocol = cfg.TEST.AVA_PROTOCOL
                 return AVAEvaluator(dataset_name, folder, protocol=protocol, box_source=boxes)
+            case "tubes":
+                options: dict = {"box_source": boxes, "keyframe_stride": stride}
+                return TubeEvaluator(dataset_name, folder, **options)
+            case "active_speaker":
+                return ActiveSpeakerEvaluator(dataset_name, folder, keyframe_stride=stride)
             case "epic":
                 return EPICEvaluator(dataset_name, folder, use_prior=cfg.TEST.EPIC_PRIOR)
             case "clip":
@@ -116,7 +127,7 @@ class Trainer(DefaultTrainer):
             case unknown:
                 raise ConfigError(
                     f"Dataset '{dataset_name}' has evaluator_type '{unknown}'; known: 'ava', "
-                    "'epic', 'clip', 'charades'"
+                    "'tubes', 'active_speaker', 'epic', 'clip', 'charades'"
                 )
 
     def resume_or_load(self, resume: bool = True) -> None:

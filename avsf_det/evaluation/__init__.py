@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .active_speaker import ActiveSpeakerEvaluator, active_speaker_ap
     from .ava_evaluation import AVAEvaluator
     from .ava_map import AVAEvaluationError, AVAResult, average_precision, evaluate_ava
     from .clip_evaluation import CharadesEvaluator, ClipEvaluator, EPICEvaluator
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     )
     from .clip_scores import ClipEvaluationError, ClipScores, read_scores, write_scores
     from .sync_evaluation import SyncEvaluator
+    from .tube_evaluation import TubeEvaluator
 
 _NAMES = {
+    "active_speaker": ["ActiveSpeakerEvaluator", "active_speaker_ap"],
     "ava_evaluation": ["AVAEvaluator"],
     "ava_map": ["AVAEvaluationError", "AVAResult", "average_precision", "evaluate_ava"],
     "clip_evaluation": ["CharadesEvaluator", "ClipEvaluator", "EPICEvaluator"],
@@ -31,6 +34,7 @@ _NAMES = {
     ],
     "clip_scores": ["ClipEvaluationError", "ClipScores", "read_scores", "write_scores"],
     "sync_evaluation": ["SyncEvaluator"],
+    "tube_evaluation": ["TubeEvaluator"],
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = sorted(_MODULE_OF)

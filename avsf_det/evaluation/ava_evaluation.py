@@ -7,14 +7,16 @@ import logging
 import os
 from collections import OrderedDict
 from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import TextIO
 
 import numpy as np
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
 from ..structures import ActionBoxes
+from ..structures.ava_boxes import take_every
 from ..structures.ava_csv import (
     DETECTION_DIGITS,
     read_excluded_keyframes,
@@ -44,14 +46,22 @@ class AVAEvaluator(DatasetEvaluator):
     """
 
     def __init__(
-        self, dataset_name: str, output_dir: str, protocol: str = "default", *, box_source: str = ""
+        self,
+        dataset_name: str,
+        output_dir: str,
+        protocol: str = "default",
+        *,
+        box_source: str = "",
+        keyframe_stride: int = 1,
     ) -> None:
         """Take everything from the metadata of the dataset; files are read by :meth:`evaluate`.
 
         These are ``action_classes``, ``action_csv_ids``, ``scored_action_csv_ids`` (None: all),
-        ``annotation_file`` and ``excluded_file`` ("" when there is none). The protocol is "default"
-        or "activitynet". ``box_source`` names the source of the person boxes in the log, by default
-        the metadata's ``proposal_file``.
+        ``annotation_file`` and ``excluded_file`` ("" when there is none). With ``truth_in_dicts``
+        the ground truth is that of the dataset dicts instead of the file's: each
+        ``keyframe_stride``-th keyframe of a video. The protocol is "default" or "activitynet".
+        ``box_source`` names the source of the person boxes in the log, by default the metadata's
+        ``proposal_file``.
         """
         if protocol not in PROTOCOLS:
             raise AVAEvaluationError(
@@ -62,7 +72,8 @@ class AVAEvaluator(DatasetEvaluator):
         self._protocol = protocol
         self._box_source = box_source or meta.get("proposal_file", "") or "not named"
         self._annotation_file, self._excluded_file = meta.annotation_file, meta.excluded_file
-        self._num_actions = len(meta.action_csv_ids)
+        self._truth_in_dicts, self._stride = meta.get("truth_in_dicts", False), keyframe_stride
+        self._action_ids, self._num_actions = meta.action_csv_ids, len(meta.action_csv_ids)
         scored = meta.scored_action_csv_ids
         # Columns of action_scores that count: a column is the rank of its id in the label map.
         index_of = {csv_id: index for index, csv_id in enumerate(meta.action_csv_ids)}
@@ -106,6 +117,37 @@ class AVAEvaluator(DatasetEvaluator):
             On the main process ``{"ava": {"mAP": x, "AP-<class name>": x, ...}}``, fractions in
             0..1, nan for a class without ground truth; None on the others.
         """
+        predictions = self.gather()
+        if predictions is None:
+            return None
+        if not any(len(boxes) for _, _, boxes, _ in predictions):
+            self._logger.warning(
+                f"No person box in {len(predictions)} keyframes of {self._dataset_name}: mAP is 0. "
+                f"Person boxes: {self._box_source}; is DATASETS.PROPOSAL_MIN_SCORE_TEST above all "
+                "their scores?"
+            )
+        with self._open("ava_predictions.csv") as file:
+            for video_id, timestamp, boxes, scores in predictions:
+                write_detections(file, (video_id, timestamp), boxes, self._scored_ids, scores)
+        result = evaluate_ava(
+            self._as_rows(predictions),
+            self._annotated_rows()
+            if self._truth_in_dicts
+            else read_ground_truth(self._annotation_file),
+            self._label_map,
+            read_excluded_keyframes(self._excluded_file) if self._excluded_file else frozenset(),
+            self._protocol,
+        )
+        self._write_results(result)
+        self._logger.info(
+            f"AVA frame-mAP of {self._dataset_name}, {len(predictions)} keyframes run, person "
+            f"boxes: {self._box_source}\n{result.table()}"
+        )
+        per_class = {f"AP-{c.name}": c.ap for c in result.classes}
+        return OrderedDict(ava={"mAP": result.mean_ap, **per_class})
+
+    def gather(self) -> list[Prediction] | None:
+        """Return the predictions of all ranks on the main process, None on the others."""
         gathered = comm.gather(self._predictions, dst=0)
         if not comm.is_main_process():
             return None
@@ -118,29 +160,29 @@ class AVAEvaluator(DatasetEvaluator):
                     f"keyframe {video_id},{timestamp:g} was predicted twice; the test loader must "
                     "give each keyframe once (Detectron2's InferenceSampler does)"
                 )
-        if not any(len(boxes) for _, _, boxes, _ in predictions):
-            self._logger.warning(
-                f"No person box in {len(predictions)} keyframes of {self._dataset_name}: mAP is 0. "
-                f"Person boxes: {self._box_source}; is DATASETS.PROPOSAL_MIN_SCORE_TEST above all "
-                "their scores?"
-            )
-        with self._open("ava_predictions.csv") as file:
-            for video_id, timestamp, boxes, scores in predictions:
-                write_detections(file, (video_id, timestamp), boxes, self._scored_ids, scores)
-        result = evaluate_ava(
-            self._as_rows(predictions),
-            read_ground_truth(self._annotation_file),
-            self._label_map,
-            read_excluded_keyframes(self._excluded_file) if self._excluded_file else frozenset(),
-            self._protocol,
+        return predictions
+
+    @cached_property
+    def dataset_dicts(self) -> list[dict]:
+        """Keyframes that are scored, each with its annotations."""
+        return take_every(DatasetCatalog.get(self._dataset_name), self._stride)
+
+    def _annotated_rows(self) -> ActionBoxes:
+        """Return the annotations of the dataset dicts, each box with each of its actions."""
+        rows = [
+            (i, a["bbox"], self._action_ids[action])
+            for i, d in enumerate(self.dataset_dicts)
+            for a in d["annotations"]
+            for action in a["action_ids"]
+        ]
+        keyframe, boxes, actions = zip(*rows, strict=True) if rows else [()] * 3
+        return ActionBoxes(
+            keyframes=[(d["video_id"], d["timestamp"]) for d in self.dataset_dicts],
+            keyframe=np.array(keyframe, np.int32),
+            boxes=np.array(boxes, np.float64).reshape(-1, 4),
+            actions=np.array(actions, np.int32),
+            scores=np.ones(len(rows)),
         )
-        self._write_results(result)
-        self._logger.info(
-            f"AVA frame-mAP of {self._dataset_name}, {len(predictions)} keyframes run, person "
-            f"boxes: {self._box_source}\n{result.table()}"
-        )
-        per_class = {f"AP-{c.name}": c.ap for c in result.classes}
-        return OrderedDict(ava={"mAP": result.mean_ap, **per_class})
 
     def _open(self, name: str) -> AbstractContextManager[TextIO]:
         return open_atomic(os.path.join(self._output_dir, name))

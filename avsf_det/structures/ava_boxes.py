@@ -6,6 +6,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,15 @@ class ActionBoxes:
 
     def __len__(self) -> int:
         return len(self.keyframe)
+
+
+def take_every(dataset_dicts: Sequence[dict], stride: int) -> list[dict]:
+    """Return each ``stride``-th keyframe of every video, its first one first, ordered by time."""
+    if stride == 1:
+        return list(dataset_dicts)
+    ordered = sorted(dataset_dicts, key=lambda d: (d["video_id"], d["timestamp"]))
+    groups = groupby(ordered, key=lambda d: d["video_id"])
+    return [d for _, video in groups for d in islice(video, 0, None, stride)]
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,18 @@
+import csv
 import json
 
-import cv2
 import numpy as np
 import pytest
 from detectron2.modeling import build_model
 
 from ava_tools import demo as tool
 from ava_tools import get_ava_performance
-from ava_tools.action_demo import demo as action_demo
 from avsf_det.checkpoint import AVSFCheckpointer
 from avsf_det.data import VideoReader
 from avsf_det.engine import Trainer, predictor
 
 from ..engine import actions
-from .action_demo.test_camera import Camera
+from .action_demo.stream_server import StreamServer, make_stream
 
 pytestmark = pytest.mark.usefixtures("few_blocks")
 PERSON = np.array([[0.25, 0.25, 0.75, 0.75, 0.9]], np.float32)
@@ -148,37 +147,14 @@ def test_options_that_cannot_be(run, folder, options, capsys):
     assert "must" in capsys.readouterr().err
 
 
-class Webcam(Camera):
-    """Camera like OpenCV's, which runs until it is stopped."""
-
-    def __init__(self, number: int):
-        super().__init__(10**6)
-        self.is_there = number == 0
-
-    def isOpened(self) -> bool:  # noqa: N802
-        return self.is_there
-
-    def release(self) -> None:
-        self.is_there = False
-
-
-def test_webcam(run, tmp_path, monkeypatch, capsys):
-    cameras, shown = [], []
-    monkeypatch.setattr(
-        cv2, "VideoCapture", lambda number: cameras.append(Webcam(number)) or cameras[-1]
-    )
-    monkeypatch.setattr(cv2, "imshow", lambda title, image: shown.append(image))
-    monkeypatch.setattr(cv2, "waitKey", lambda ms: ord("q") if len(shown) == 20 else -1)
-    watch = action_demo.watch
-    monkeypatch.setattr(
-        action_demo, "watch", lambda camera, *a, **k: watch(camera, *a, clock=camera.clock, **k)
-    )
-    assert run("--webcam", 0, "--output", tmp_path / "out.mp4", "--json", "--show") == 0
-    printed = capsys.readouterr().out
-    assert "audio is not recorded" in printed
-    assert "persons: 3" in printed
-    assert not cameras[0].is_there
-    with VideoReader(tmp_path / "out.mp4") as drawn:
-        assert drawn.duration == pytest.approx(2.5, abs=0.15)
-    assert run("--webcam", 1, "--output", tmp_path / "other.mp4") == 1
-    assert "--webcam 1: no such camera" in capsys.readouterr().err
+def test_a_stream_of_the_whole_frame(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.undo()  # the config's detector
+    with StreamServer([(make_stream(1), False)]) as server:
+        options = ("--whole-frame", "--rate", 2, "--no-video", "--reconnect", 0)
+        assert run("--input", server.url, "--output", tmp_path / "live.csv", *options) == 0
+        assert run("--input", server.url, "--output", tmp_path / "none.csv", *options) == 1
+    printed = capsys.readouterr()
+    assert "keyframes" in printed.out and "cannot be opened (Connection refused)" in printed.err
+    assert {path.name for path in tmp_path.iterdir()} == {"live.csv", "live.jsonl"}
+    rows = list(csv.reader((tmp_path / "live.csv").open()))
+    assert {tuple(row[2:6]) for row in rows} == {("0.00000", "0.00000", "1.00000", "1.00000")}

@@ -71,6 +71,15 @@ def test_a_csv_with_another_clock(folder, capsys):
     assert json.loads(capsys.readouterr().out)["sit"]["F1@0.5"] == pytest.approx(4 / 5)
 
 
+def test_excluded_keyframes(folder, capsys):
+    (folder / "excluded.csv").write_text("v,0001\nv,9\n")
+    assert run(folder, "--json", "-x", str(folder / "excluded.csv")) == 0
+    figures = json.loads(capsys.readouterr().out)
+    # At 8 person 2 does not sit. Person 6 runs at 2 and 3 of 2 to 4.
+    assert figures["sit"]["F1@0.5"] == pytest.approx(2 * 1 / (2 + 2))
+    assert (figures["run"]["AP@0.5"], figures["run"]["AP@0.7"]) == (1, 0)
+
+
 def test_other_videos(folder, capsys):
     (folder / "gt.csv").write_text("w,1,0,0,0.4,1,1,5\n")
     assert run(folder) == 1

@@ -1,5 +1,8 @@
 """Command lines of report.py, visualize_results.py and visualize_data.py."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -74,6 +77,29 @@ def test_report_of_files(small_set, of_files, tmp_path, capsys):
     assert first == "one,102,sit,missed,,0.0,0.0,0.4,1.0"
     assert report.main([*of_files, *runs, "--output", str(output), "--max-clips", "0"]) == 0
     assert output.stat().st_size < few and "<video" not in output.read_text()
+
+
+def test_links_to_timelines_and_thresholds(small_set, of_files, tmp_path):
+    (tmp_path / "time lines").mkdir()
+    (tmp_path / "time lines" / "one.html").write_text("")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "ava_predictions.csv").write_bytes(Path(small_set["good"]).read_bytes())
+    output = tmp_path / "report.html"
+    arguments = [*of_files, "--run", f"a={run}", "--output", str(output), "--max-clips", "4"]
+    assert report.main([*arguments, "--timelines", str(tmp_path / "time lines")]) == 0
+    html = output.read_text()
+    assert '<th scope="row">one <a href="time%20lines/one.html">timeline</a></th>' in html
+    # Examples link to their second of the file.
+    assert re.search(r'<a href="time%20lines/one\.html#t=[2-5]">timeline</a>', html)
+    assert "two.html" not in html and "fit_thresholds.py fits" in html
+    # Both are found in the folder of the run.
+    (tmp_path / "time lines").rename(run / "timelines")
+    (run / "model_final.thresholds.json").write_text("{}")
+    assert report.main(arguments) == 0
+    html = output.read_text()
+    assert 'href="run/timelines/one.html"' in html
+    assert f"timeline.py uses those of <code>{run}/model_final.thresholds.json</code>" in html
 
 
 def test_report_of_bad_input(small_set, of_files, tmp_path, capsys):

@@ -12,11 +12,11 @@ import torch
 
 from avsf_det.checkpoint import (
     CheckpointError,
-    array_unpickler,
     find_weights,
     read_checkpoint,
     safe_load,
 )
+from avsf_det.utils import array_unpickler
 
 WEIGHTS = {"layer1.0.conv1.weight": torch.arange(6.0).view(1, 2, 3)}
 

@@ -83,7 +83,7 @@ READERS: dict[str, tuple[bytes | Callable[[], bytes], Callable[[str], object]]] 
     "boxes.csv": (BOXES, ava_csv.read_ground_truth),
     "ava.csv": (BOXES, lambda p: load_ava_csv(p, [1, 2, 3], "videos")),
     "detections.csv": (SCORED, ava_csv.read_detections),
-    "persons.csv": (PERSONS, ava_csv.read_person_boxes),
+    "persons.csv": (PERSONS, lambda p: ava_csv.read_person_boxes(p, take_ids=True)),
     "excluded.csv": (b"v,0902\nw,1000.5\n", ava_csv.read_excluded_keyframes),
     "items.pbtxt": (ITEMS, read_label_map),
     "lines.txt": (b"3: sit\n1: climb (e.g., a: b)\n# 4: x\n", read_label_map),

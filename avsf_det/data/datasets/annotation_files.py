@@ -208,7 +208,7 @@ def find_videos(video_dir: str, patterns: Sequence[str], stems: Iterable[str]) -
     found: dict[str, list[str]] = {}
     # One listing of a folder is much faster than a query for each stem and extension.
     for pattern in patterns:
-        for path in _matches(video_dir, pattern):
+        for path in list_matches(video_dir, pattern):
             stem, extension = os.path.splitext(os.path.basename(path))
             stem = normal_form(stem)
             if stem in wanted and extension.lower() in VIDEO_EXTENSIONS:
@@ -222,7 +222,7 @@ def find_videos(video_dir: str, patterns: Sequence[str], stems: Iterable[str]) -
     return {stem: paths[0] for stem, paths in found.items()}
 
 
-def _matches(folder: str, pattern: str) -> Iterator[str]:
+def list_matches(folder: str, pattern: str) -> Iterator[str]:
     """Yield the paths in a folder that match a pattern like "*/videos/*", relative to it."""
     if not is_address(folder):
         yield from glob.iglob(pattern, root_dir=folder)
@@ -232,7 +232,7 @@ def _matches(folder: str, pattern: str) -> Iterator[str]:
         if not rest:
             yield name
         elif not _has_extension(name) and is_folder(inner := join(folder, name)):
-            yield from (f"{name}/{path}" for path in _matches(inner, rest))
+            yield from (f"{name}/{path}" for path in list_matches(inner, rest))
 
 
 def inner_path(place: str, path: str, video_dir: str) -> str:

@@ -7,7 +7,7 @@ Timestamps are seconds in the csv's own clock. Every defect raises :class:`Annot
 
 import logging
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -104,12 +104,15 @@ def load_ava_csv(
     excluded: Collection[Keyframe] = (),
     offset: float = 0.0,
     valid_sec: tuple[float, float] | None = None,
+    find_files: Callable[[Collection[Keyframe]], Mapping[Keyframe, tuple[str, float]]]
+    | None = None,
 ) -> list[dict]:
     """Read the annotated keyframes, with the arguments of :func:`register_ava_csv`.
 
     Rows with the same coordinates and person are one box with several actions. Keyframes without
     persons have no annotations: training leaves them out. ``action_csv_ids`` are the csv's ids of
-    the action indices.
+    the action indices. ``find_files`` returns the file and its offset for each keyframe, by default
+    ``<video_id>.mp4``; keyframes that it leaves out are not returned.
 
     Returns:
         One dict per keyframe (contract 1 of docs/design.md), ordered by video and time.
@@ -133,15 +136,20 @@ def load_ava_csv(
             f"{csv_file}: no keyframe ({sum(map(len, annotations))} boxes before exclusions). The "
             "file needs a row video_id,timestamp,x1,y1,x2,y2,action,person for each box and action."
         )
-    file_of = _find_videos(video_dir, {video_id for (video_id, _), _ in kept}, csv_file)
+    if find_files:
+        file_of = find_files([keyframe for keyframe, _ in kept])
+    else:
+        videos = _find_videos(video_dir, {video_id for (video_id, _), _ in kept}, csv_file)
+        file_of = {keyframe: (videos[keyframe[0]], offset) for keyframe, _ in kept}
     assert rows.lines is not None
     # Keyframes are numbered in order of appearance, so keyframe i starts at the i-th first row.
     first_rows = np.unique(rows.keyframe, return_index=True)[1]
     lines = [*rows.lines[first_rows].tolist(), *rows.empty.values()]
     sources = [f"{csv_file}:{line}" for line in lines]
     return [
-        _dataset_dict(keyframe, file_of[keyframe[0]], offset, sources[i], annotations[i])
+        _dataset_dict(keyframe, *file_of[keyframe], sources[i], annotations[i])
         for keyframe, i in kept
+        if keyframe in file_of
     ]
 
 

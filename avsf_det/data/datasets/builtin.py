@@ -5,9 +5,12 @@ ava_tools/make_mini_dataset.py. ``DATASETS.PROPOSAL_FILES_TRAIN`` and ``_TEST`` 
 elsewhere. Registration reads no file.
 """
 
+import itertools
 import os
 
+from .active_speaker import register_active_speaker
 from .ava import register_ava_csv
+from .ava_kinetics import register_ava_kinetics
 from .builtin_meta import (
     AVA_CUT_SECOND,
     AVA_LABEL_MAP,
@@ -17,12 +20,17 @@ from .builtin_meta import (
     EPIC55_PARTICIPANTS,
     EPIC100_NUM_CLASSES,
     HMDB51_NUM_CLASSES,
+    JHMDB_NUM_CLASSES,
     KINETICS_NUM_CLASSES,
     KINETICS_SOUNDS,
+    MULTISPORTS_NUM_CLASSES,
+    MULTISPORTS_UNSCORED,
+    UCF24_NUM_CLASSES,
 )
 from .charades import register_charades
 from .epic_kitchens import register_epic_kitchens
 from .kinetics import register_kinetics
+from .tubes import register_tubes
 from .ucf_hmdb import register_hmdb51, register_ucf101
 
 # Label maps of the evaluated classes; AVA_LABEL_MAP has all classes that are annotated.
@@ -47,6 +55,8 @@ _EPIC_SITE = "https://epic-kitchens.github.io"
 _CHARADES_SITE = "https://prior.allenai.org/projects/charades"
 _UCF_SITE = "https://www.crcv.ucf.edu/data/UCF101.php"
 _HMDB_SITE = "https://serre.lab.brown.edu/hmdb51.html"
+_JHMDB_SITE = "http://jhmdb.is.tue.mpg.de"
+_MULTISPORTS_SITE = "https://deeperaction.github.io/datasets/multisports.html"
 
 
 def _source(folder: str, site: str = "") -> str:
@@ -96,6 +106,78 @@ def register_all_ava_mini(root: str) -> None:
             person_boxes=f"{annotations}/ava_mini_{split}_boxes.csv",
             source=_source("ava_mini"),
         )
+
+
+def register_all_ava_kinetics(root: str) -> None:
+    """Register ``ava_kinetics_{train,val}``, the part of AVA-Kinetics on clips of Kinetics-700."""
+    folder = f"{root}/ava_kinetics/annotations"
+    for split in ("train", "val"):
+        register_ava_kinetics(
+            f"ava_kinetics_{split}",
+            f"{folder}/kinetics_{split}_v1.0.csv",
+            AVA_LABEL_MAP,
+            f"{root}/kinetics700/videos",
+            scored_label_map=f"{root}/ava/annotations/{_SCORED_LABEL_MAPS['v2.2']}",
+            person_boxes=f"{folder}/kinetics_{split}_boxes.csv",
+            source=_source("ava_kinetics", _AVA_SITE),
+        )
+
+
+def register_all_active_speaker(root: str) -> None:
+    """Register ``ava_active_speaker_{train,val}`` and their ``_movies`` siblings."""
+    for split in ("train", "val"):
+        for suffix, (folder, offset) in _VIDEOS.items():
+            register_active_speaker(
+                f"ava_active_speaker_{split}{suffix}",
+                f"{root}/ava/annotations/ava_activespeaker_{split}_v1.0",
+                f"{root}/ava/{folder}",
+                offset=offset,
+                source=_source("ava", _AVA_SITE),
+            )
+
+
+def register_all_tubes(root: str) -> None:
+    """Register the datasets of tubes.
+
+    They are ``ucf101_24_{train,test}``, ``multisports_{train,val}``,
+    ``jhmdb_split{1,2,3}_{train,test}`` and ``jhmdb_mini_split1_{train,test}``.
+    """
+    sports = "multisports/trainval"
+    # Pickle and folder of videos, names by (split, subset), number of classes, where to get them.
+    versions: list[tuple[str, str, dict[tuple[int, str], str], int | None, str]] = [
+        (
+            *("ucf101_24/UCF101v2-GT.pkl", "ucf101/videos"),
+            {(1, subset): f"ucf101_24_{subset}" for subset in ("train", "test")},
+            *(UCF24_NUM_CLASSES, _UCF_SITE),
+        ),
+        (
+            *(f"{sports}/multisports_GT.pkl", sports),
+            # The test videos of the pickle are the validation set.
+            {(1, "train"): "multisports_train", (1, "test"): "multisports_val"},
+            *(MULTISPORTS_NUM_CLASSES, _MULTISPORTS_SITE),
+        ),
+    ]
+    for name, num_splits, num_classes, site in (
+        ("jhmdb", 3, JHMDB_NUM_CLASSES, _JHMDB_SITE),
+        ("jhmdb_mini", 1, None, ""),
+    ):
+        splits = itertools.product(range(1, num_splits + 1), ("train", "test"))
+        names = {(split, subset): f"{name}_split{split}_{subset}" for split, subset in splits}
+        versions.append((f"{name}/JHMDB-GT.pkl", f"{name}/videos", names, num_classes, site))
+    for pickle_file, videos, names, num_classes, site in versions:
+        folder = os.path.dirname(pickle_file)
+        for (split, subset), name in names.items():
+            register_tubes(
+                name,
+                f"{root}/{pickle_file}",
+                subset,
+                f"{root}/{videos}",
+                split=split,
+                num_classes=num_classes,
+                unscored=MULTISPORTS_UNSCORED,
+                person_boxes=f"{root}/{folder}/{name}_boxes.csv",
+                source=_source(folder, site),
+            )
 
 
 def register_all_kinetics(root: str) -> None:
@@ -211,6 +293,9 @@ def register_all_hmdb51(root: str) -> None:
 _root = os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
 register_all_ava(_root)
 register_all_ava_mini(_root)
+register_all_ava_kinetics(_root)
+register_all_active_speaker(_root)
+register_all_tubes(_root)
 register_all_kinetics(_root)
 register_all_epic_kitchens(_root)
 register_all_charades(_root)

@@ -63,3 +63,14 @@ EPIC55_PARTICIPANTS = {"train": range(1, 26), "val": range(26, 33)}
 
 CHARADES_NUM_CLASSES = 157
 HMDB51_NUM_CLASSES = 51
+
+UCF24_NUM_CLASSES = 24
+JHMDB_NUM_CLASSES = 21
+MULTISPORTS_NUM_CLASSES = 66
+# Classes that MultiSports' evaluation leaves out.
+MULTISPORTS_UNSCORED = _names(
+    """
+    aerobic kick jump; aerobic off axis jump; aerobic butterfly jump; aerobic balance turn;
+    basketball save; basketball jump ball
+    """
+)

@@ -159,7 +159,7 @@ def _find_facts(file: OpenFile) -> _Facts:
     if is_file and file.container.format.name in _SCANNED:
         times.timeline = _read_timeline(file)
     pts, frame = _decode_first_frame(file)
-    first = _describe(pts, frame, file.video)
+    first = describe_frame(pts, frame, file.video)
     empty_streams = file.empty_streams | _find_empty_audio(file)
     if times.states_decoding_times or not _pts_ascend(file):
         times.delay = 0
@@ -265,7 +265,7 @@ def _find_video_end(file: OpenFile, first_pts: int) -> int:
     return first_pts + period if end is None else end + (file.times.delay or 0)
 
 
-def _describe(pts: int, frame: av.VideoFrame, stream: av.VideoStream) -> FirstFrame:
+def describe_frame(pts: int, frame: av.VideoFrame, stream: av.VideoStream) -> FirstFrame:
     """Return the facts of a frame that a stream's decoder has just returned."""
     # What the container says, else what the codec does.
     aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)

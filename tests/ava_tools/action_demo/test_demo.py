@@ -1,5 +1,4 @@
 import tracemalloc
-from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -13,7 +12,6 @@ from avsf_det.engine.predictor import ClipPredictor, PredictorError
 
 from ...engine import actions
 from ...media import tone, write_video
-from .test_camera import Camera
 
 pytestmark = pytest.mark.usefixtures("few_blocks")
 PERSON = np.array([[0.25, 0.25, 0.75, 0.75, 0.9]], np.float32)
@@ -221,20 +219,3 @@ def test_memory_does_not_grow_with_the_video(predictor, tmp_path, monkeypatch):
 
     peak(4)
     assert peak(72) < 1.2 * peak(36)
-
-
-def test_camera(predictor, tmp_path, monkeypatch):
-    camera, shown = Camera(60), []
-    monkeypatch.setattr(action_demo, "watch", partial(action_demo.watch, clock=camera.clock))
-    demo = ActionDemo(predictor, keep_scores=True)
-    printed = demo.watch(camera, tmp_path / "out.mp4", show=shown.append)
-    assert printed == f"{tmp_path / 'out.mp4'}: persons: 7"
-    assert {path.name for path in tmp_path.iterdir()} == {"out.mp4", "out.jsonl", "out.csv"}
-    with VideoReader(tmp_path / "out.mp4") as drawn:
-        assert not drawn.has_audio
-        assert drawn.fps == pytest.approx(8, rel=0.05)
-        assert drawn.duration == pytest.approx(len(shown) / 8, abs=0.15)
-    with pytest.raises(PredictorError, match=r"out.mp4 exists"):
-        demo.watch(camera, tmp_path / "out.mp4")
-    with pytest.raises(PredictorError, match="the camera gave no frame"):
-        demo.watch(Camera(0), tmp_path / "none.mp4")

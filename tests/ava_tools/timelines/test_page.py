@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 
 from ava_tools.timelines.bouts import Bout
-from ava_tools.timelines.page import PersonBoxes, write_page
+from ava_tools.timelines.page import PersonBoxes, _ticks, write_page
 
 from ...browser import Page, find_browser
 from ...media import tone, write_video
 
+LONG = "listen to (a person) who <b>talks</b> " * 4
 BOUTS = [
     Bout("walk", "1", "stand", 0.5, 5.5, 0.8, 0.9),
-    Bout("walk", "1", "wave", 2.0, 3.5, 0.5, 0.6),
+    Bout("walk", "1", LONG, 2.0, 3.5, 0.5, 0.6),
     Bout("walk", "</script>&2", "sing", 1.0, 4.0, 0.7, 0.95),
 ]
 NOW = "document.querySelector('#now').innerText"
@@ -56,7 +57,7 @@ def test_in_a_browser(page_path, tmp_path):
         # n: the next bout starts at 0.5 s; box 1 is half way between the first two keyframes.
         page.press("n")
         page.wait_for("document.querySelector('#now li')")
-        assert page.run(NOW) == "1: stand (0.5 to 5.5 s, peak 0.90)"
+        assert page.run(NOW) == "Person 1: stand (0.5 to 5.5 s, peak 0.90)"
         box = "document.querySelector('#boxes rect').getAttribute('x')"
         assert float(page.run(box)) == pytest.approx(0.05)
         # A click on a bout seeks its start; the second person is visible around its keyframes.
@@ -70,8 +71,32 @@ def test_in_a_browser(page_path, tmp_path):
         page.run("document.querySelector('#score').dispatchEvent(new Event('input'))")
         assert page.run("document.querySelector('#count').textContent") == "2 of 3 bouts"
         assert page.run("document.querySelector('[data-bout=\"1\"]').hidden")
+        # What the filters leave empty goes: the row of that bout, and the person without others.
+        shown = "[...document.querySelectorAll('.row, .person')].filter((e) => !e.hidden).length"
+        assert page.run(shown) == 2 + 2
+        page.run("document.querySelector('#action').value = 'sing'")
+        page.run("document.querySelector('#action').dispatchEvent(new Event('change'))")
+        assert page.run(shown) == 1 + 1
         wide = "document.documentElement.scrollWidth <= innerWidth"
         for size, dark in (((390, 800), True), ((1280, 900), False)):
             page.look(size, dark)
             assert page.run(wide)
+        # The video plays, with its sound.
+        page.run("document.querySelector('#play').click()")
+        page.wait_for("document.querySelector('#video').webkitAudioDecodedByteCount > 0")
+        page.run("document.querySelector('#mute').click()")
+        assert page.run("document.querySelector('#video').muted")
         assert page.problems == []
+
+
+def test_times_along_the_axis():
+    assert [text for _, text in _ticks(2.5)] == ["0 s", "0.5 s", "1 s", "1.5 s", "2 s"]
+    assert [text for _, text in _ticks(300)] == [f"{i // 2}:{30 * (i % 2):02}" for i in range(10)]
+    assert len(_ticks(1e6)) <= 11
+
+
+def test_a_video_in_which_nobody_is(tmp_path):
+    write_video(tmp_path / "empty.mkv", num_frames=5, fps=10, size=(96, 54))
+    write_page(tmp_path / "empty.html", str(tmp_path / "empty.mkv"), [], [])
+    html = (tmp_path / "empty.html").read_text()
+    assert "No person was found" in html and "no audio" in html and 'id="mute"' not in html

@@ -1,4 +1,4 @@
-"""Unpickler for weights: it builds arrays and plain containers, and cannot run other code.
+"""Unpickler of arrays and plain containers, for weights and annotations; it runs no other code.
 
 The file decides neither which functions are called nor how much memory is used. Each global of
 ALLOWED_GLOBALS is replaced by a function of this module, which checks its arguments. What these
@@ -36,6 +36,13 @@ STORAGE_DTYPES = {
     **{"DoubleStorage": torch.float64, "BFloat16Storage": torch.bfloat16},
     **{"ComplexFloatStorage": torch.complex64, "ComplexDoubleStorage": torch.complex128},
 }
+
+# Exceptions of unpickling bytes in another format, or damaged ones.
+UNREADABLE = (
+    *(pickle.UnpicklingError, ArithmeticError, AssertionError, AttributeError, EOFError),
+    *(ImportError, LookupError, RuntimeError, TypeError, ValueError, struct.error, MemoryError),
+    SystemError,  # from the state of a NumPy dtype
+)
 
 # Function of (key, dtype, number of bytes) that returns a storage.
 ReadStorage = Callable[[str, torch.dtype, int], torch.UntypedStorage]
@@ -279,6 +286,17 @@ IGNORED_TYPES = (
     *(("numpy", "ndarray"), ("torch", "Tensor")),
     *(("torch._tensor", "Tensor"), ("torch.nn.parameter", "Parameter")),
 )
+
+
+def explain_unreadable(error: Exception, what_it_is: str) -> str:
+    """Return why a file was refused; ``what_it_is`` says so for one that is damaged."""
+    if forbidden := re.search(r"GLOBAL ([\w.]+)", str(error)):
+        return (
+            f"refused, because it asks for {forbidden[1][:80]}: such a file can run code when it "
+            "is read. Data need nothing but tensors, arrays and plain containers"
+        )
+    reason = str(error).strip().partition("\n")[0][:120]
+    return f"{what_it_is} ({type(error).__name__}: {reason})"
 
 
 class _TypedStorage(tuple):

@@ -21,6 +21,7 @@ from ava_tools.annotation_import.table import parse_second, split_rows
 from ava_tools.annotation_import.videos import AnnotatedVideos
 from ava_tools.timelines.bouts import Bout
 from ava_tools.timelines.page import PersonBoxes
+from avsf_det.data.datasets.annotation_files import normal_form
 from avsf_det.structures import AnnotationError
 from avsf_det.structures.ava_boxes import Box
 
@@ -137,6 +138,10 @@ def boxes_of_bouts(
     """
     export = Export(is_of_bouts=True)
     export.attributes["action"] = 0
+    # Some tools and file systems take accents off their letters.
+    bouts = [bout._replace(video=normal_form(bout.video)) for bout in bouts]
+    if persons is not None:
+        persons = {normal_form(video): found for video, found in persons.items()}
     for video in dict.fromkeys(bout.video for bout in bouts):
         file, place = f"{video}.mp4", f"{path}: bouts of {quote(video)}"
         last = videos.duration(file, place)

@@ -68,10 +68,7 @@ def convert_annotations(
     _check_outputs([*exports, video_dir, *filter(None, [boxes])], output, label_map)
     videos = AnnotatedVideos(video_dir)
     given = read_label_map(label_map) if os.path.exists(label_map) else None
-    persons = (
-        {v: boxes_by_person(frames) for v, frames in read_persons(boxes).items()} if boxes else None
-    )
-    options = _Options(rate, attributes, person_attribute, given, persons)
+    options = _Options(rate, attributes, person_attribute, given, _read_persons(boxes))
     read = {path: _read(path, videos, options) for path in exports}
     if boxes and not any(export.is_of_bouts for export in read.values()):
         raise AVSFError(f"--boxes {boxes}: for BORIS, ELAN and bouts; other exports have boxes")
@@ -121,6 +118,12 @@ class _Options(NamedTuple):
     person_attribute: str
     label_map: LabelMap | None
     persons: Mapping[str, Sequence[PersonBoxes]] | None
+
+
+def _read_persons(path: str) -> dict[str, list[PersonBoxes]] | None:
+    if not path:
+        return None
+    return {video: boxes_by_person(frames) for video, frames in read_persons(path).items()}
 
 
 def _read(path: str, videos: AnnotatedVideos, options: _Options) -> Export:

@@ -1,7 +1,7 @@
 """Boxes of persons with their actions as files of VIA 3 and CVAT, to correct by hand."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
@@ -44,26 +44,8 @@ def write_via(path: str | Path, results: Iterable["Timeline"], actions: Sequence
             "loc": _FILE_URI,
             "src": absolute.as_uri(),
         }
-        with VideoReader(result.path) as reader:
-            size = np.array([reader.width, reader.height] * 2)
-        moments = set(_thin_out(sorted({s for p in result.persons for s in p.seconds.tolist()})))
-        for person in result.persons:
-            for second, box in zip(person.seconds.tolist(), person.boxes, strict=True):
-                if second not in moments:
-                    continue
-                x1, y1, x2, y2 = (box * size).round(2).tolist()
-                done = [
-                    b.action
-                    for b in result.bouts
-                    if b.person == person.person and b.start <= second < b.end
-                ]
-                metadata[f"{i}_{len(metadata)}"] = {
-                    "vid": str(i),
-                    "flg": 0,
-                    "z": [second],
-                    "xy": [_RECTANGLE, x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)],
-                    "av": {"1": ",".join(number[a] for a in done), "2": person.person},
-                }
+        for box in _via_boxes(result, number):
+            metadata[f"{i}_{len(metadata)}"] = {"vid": str(i), "flg": 0, **box}
     project = {
         "project": {
             "pid": "__VIA_PROJECT_ID__",
@@ -93,6 +75,23 @@ def write_via(path: str | Path, results: Iterable["Timeline"], actions: Sequence
         "view": {i: {"fid_list": [i]} for i in files},
     }
     write_atomic(path, json.dumps(project, ensure_ascii=False))
+
+
+def _via_boxes(result: "Timeline", number: Mapping[str, str]) -> Iterator[dict]:
+    """Yield time, rectangle in pixels and attributes of each box; ``number``: action -> option."""
+    with VideoReader(result.path) as reader:
+        size = np.array([reader.width, reader.height] * 2)
+    persons = result.persons
+    moments = set(_thin_out(sorted({s for p in persons for s in p.seconds.tolist()})))
+    for person in persons:
+        bouts = [b for b in result.bouts if b.person == person.person]
+        for second, box in zip(person.seconds.tolist(), person.boxes, strict=True):
+            if second not in moments:
+                continue
+            x1, y1, x2, y2 = (box * size).round(2).tolist()
+            done = ",".join(number[b.action] for b in bouts if b.start <= second < b.end)
+            shape = [_RECTANGLE, x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)]
+            yield {"z": [second], "xy": shape, "av": {"1": done, "2": person.person}}
 
 
 def _attribute(name: str, kind: int, options: dict[str, str]) -> dict:

@@ -228,6 +228,15 @@ def test_boxes_need_ids_and_bouts(run, write):
         run("table.csv", "video,second,x1,y1,x2,y2,action\nwalk.v2.mp4,1,0,0,1,1,sit\n")
 
 
+def test_accents_apart_from_their_letters(run, write, monkeypatch):
+    """As macOS writes names of files."""
+    videos = KnownVideos({"caf\u00e9.mp4": (200, 100)}, np.arange(100) / 10)
+    monkeypatch.setattr(convert, "AnnotatedVideos", lambda folder: videos)
+    persons = write("composed.csv", PERSONS.replace("walk.v2", "caf\u00e9"))
+    rows, _ = run("bouts.csv", TABLE.replace("walk.v2", "cafe\u0301"), boxes=persons)
+    assert len(rows) == 5 and {row.split(",")[0] for row in rows} == {"caf\u00e9"}
+
+
 def test_other_tables_are_no_bouts(write):
     assert read_bouts(write("a.csv", "name,place\na,b\n")) is None
     with pytest.raises(AnnotationError, match=r"a\.csv:1: no column 'person' in"):

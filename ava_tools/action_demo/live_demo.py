@@ -17,7 +17,7 @@ from avsf_det.utils.atomic import replace_atomic
 from .demo import ActionDemo
 from .drawing import draw_prediction
 from .live import Latency, LiveRun, StreamFrameConverter, stop_on_signals
-from .live_source import LiveSource
+from .live_source import LiveSource, warn
 from .live_stream import LiveStream, StreamClock
 from .live_writer import LiveWriter
 from .prediction_log import PredictionLog
@@ -48,16 +48,20 @@ class LiveDemo:
         self._clock = StreamClock()
         self._streams: list[LiveStream] = []
         for source in sources:
-            is_first = not self._streams
-            self._streams.append(
-                LiveStream(
+            try:
+                stream = LiveStream(
                     source,
                     self._clock,
                     self._stopped,
-                    has_video=is_first,
+                    has_video=not self._streams,
                     max_reconnects=max_reconnects,
                 )
-            )
+            except VideoDecodeError as error:
+                if not self._streams:
+                    raise
+                warn(f"microphone {error}")
+            else:
+                self._streams.append(stream)
         self._latency = Latency()  # of frames
         self._shown = 0
 
@@ -113,6 +117,7 @@ class LiveDemo:
         with ExitStack() as stack:
             painter: _Painter | None = None
             writer: LiveWriter | None = None
+            second = 0.0
             for second, frame in run.frames():
                 if self._demo.draw:
                     if painter is None or writer is None:
@@ -134,7 +139,8 @@ class LiveDemo:
                     print(f"{second:.0f} s: {self._describe(run)}", flush=True)
                     report += _REPORT_SEC
             if writer is not None:
-                writer.write_audio(run.buffer.audio_end(self._clock.latest))
+                end = second if self._stopped.is_set() else self._clock.latest
+                writer.write_audio(run.buffer.audio_end(end))
 
     def _describe(self, run: LiveRun) -> str:
         """Return numbers of frames and keyframes, and latencies, since the start."""

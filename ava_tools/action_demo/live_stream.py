@@ -117,7 +117,7 @@ class LiveStream:
         self._max_reconnects, self._wait_sec = max_reconnects, wait_sec
         self._tries = 0  # since the last decoded frame
         self._container = self._open()
-        audio = self._container.streams.best("audio")
+        _, audio = _best_streams(self._container)
         self.has_audio = audio is not None
         self.sample_rate = audio.codec_context.sample_rate if audio else 0
         self.channels = audio.codec_context.channels if audio else 0
@@ -133,7 +133,7 @@ class LiveStream:
 
     def _open(self) -> Any:
         container = self.source.open()
-        if self._has_video and container.streams.best("video") is None:
+        if self._has_video and _best_streams(container)[0] is None:
             container.close()
             raise VideoDecodeError(f"{self.source.name}: there is no video in it")
         return container
@@ -160,13 +160,13 @@ class LiveStream:
     def _read_connection(self) -> Iterator[LiveItem]:
         """Decode one connection."""
         container = self._container
-        video, audio = (container.streams.best(kind) for kind in ("video", "audio"))
+        video, audio = _best_streams(container)
         streams = [s for s in (video if self._has_video else None, audio) if s is not None]
         # A raw stream has no timestamps: its frames are counted.
         first = 0 if int(container.format.flags) & _RAW else None
         times = {s.index: FrameTimes(first, _length_in_ticks(s)) for s in streams}
         is_waiting = self._has_video  # for the first frame, which sets the clock
-        waiting: deque[tuple[float, av.AudioFrame]] = deque(maxlen=_MAX_WAITING)
+        waiting: deque[tuple[float, Any, Any]] = deque(maxlen=_MAX_WAITING)
         start = 0.0  # of the connection: reading time - second
         for stream, frame in self._frames(container, streams):
             ticks = times[stream.index].time_of(frame)
@@ -178,16 +178,15 @@ class LiveStream:
                 self.clock.connect(timestamp)
                 self._describe(ticks, frame, stream)
                 start = self.clock.now() - self.clock.second(timestamp, 0)
-                for earlier, sound in waiting:
-                    yield self._item(earlier, sound, audio)
+            waiting.append((timestamp, frame, stream))
             if is_waiting or not self.clock.is_set:
-                waiting.append((timestamp, frame))
                 continue
             self._tries = 0
-            item = self._item(timestamp, frame, stream)
-            if self.source.is_paced:
-                self.stopped.wait(max(0.0, item.second + start - self.clock.now()))
-            yield item
+            while waiting:
+                item = self._item(*waiting.popleft())
+                if self.source.is_paced:
+                    self.stopped.wait(max(0.0, item.second + start - self.clock.now()))
+                yield item
 
     def _frames(self, container: Any, streams: list) -> Iterator[tuple[Any, Any]]:
         """Yield the stream and each decoded frame of it."""
@@ -239,6 +238,12 @@ class LiveStream:
 
 class _LostError(Exception):
     """Connection that gives no more packets."""
+
+
+def _best_streams(container: Any) -> tuple[Any, Any]:
+    """Return the video and the audio stream, or None; audio may be declared, and begin later."""
+    streams = container.streams
+    return streams.best("video"), streams.best("audio") or next(iter(streams.audio), None)
 
 
 def _check_clock(packet: av.Packet, latest: dict[int, float]) -> None:

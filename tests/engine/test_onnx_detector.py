@@ -85,8 +85,8 @@ def test_a_fixed_size_bytes_and_no_classes(build):
         (TORCHVISION, {}, {"WEIGHTS": "w.pth"}, "WEIGHTS: there is no file w.pth"),
         (TORCHVISION, {}, {"WEIGHTS": __file__}, r"WEIGHTS: must be '', as .*d.onnx holds them"),
         (TORCHVISION, {}, {"CONFIG_FILE": "no.onnx"}, "no.onnx: cannot be opened as an ONNX file"),
-        (TORCHVISION, {}, {"CONFIG_FILE": __file__ + ".onnx"}, "cannot be opened as an ONNX file"),
     ],
+    ids=["channels", "label", "no weights", "weights", "no file"],
 )
 def test_what_is_no_detector_is_named(build, text, metadata, options, problem):
     with pytest.raises(PersonDetectorError, match=problem):

@@ -15,9 +15,9 @@ from ...media import read_number, write_video
 from .stream_server import FPS, RATE, StreamServer, make_stream
 
 
-def read(url: str, **options):
+def read(url: str, clock: StreamClock | None = None, **options):
     """Numbers and seconds of the frames, (2, N), and seconds of the clicks, of a stream."""
-    stream = LiveStream(LiveSource(url), StreamClock(), threading.Event(), **options)
+    stream = LiveStream(LiveSource(url), clock or StreamClock(), threading.Event(), **options)
     track, frames = AudioTrack(RATE, 1, 60), []
     for second, frame in stream:
         if isinstance(frame, av.AudioFrame):
@@ -45,6 +45,16 @@ def test_a_stream_without_audio():
         stream, (numbers, _), clicks = read(server.url)
     assert not stream.has_audio and not len(clicks)
     np.testing.assert_array_equal(numbers, range(25))
+
+
+def test_a_microphone_is_on_the_clock_of_its_camera():
+    clock = StreamClock()
+    with StreamServer([(make_stream(1, sound=False, start=100.52), False)]) as camera:
+        read(camera.url, clock)
+    with StreamServer([(make_stream(start=100), False)]) as microphone:
+        stream, frames, clicks = read(microphone.url, clock, has_video=False)
+    assert stream.has_audio and not len(frames)
+    np.testing.assert_allclose(clicks, [101 - 100.52], atol=2e-3)
 
 
 @pytest.mark.parametrize("loss", ["reset", "new clock"])

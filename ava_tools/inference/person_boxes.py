@@ -5,7 +5,7 @@ import logging
 import math
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -40,6 +40,7 @@ class Video:
         offset: second of the csv's clock at which the file starts.
         seconds: keyframes in that clock; None: the whole file, at a fixed rate.
         name: path relative to the folder that it was found in.
+        counts_frames: whether the clock, offset and keyframes, counts frames instead of seconds.
     """
 
     video_id: str
@@ -47,6 +48,7 @@ class Video:
     offset: float = 0.0
     seconds: tuple[float, ...] | None = None
     name: str = ""
+    counts_frames: bool = False
 
 
 def videos_of_dataset(name: str) -> list[Video]:
@@ -60,16 +62,17 @@ def videos_of_dataset(name: str) -> list[Video]:
     """
     if name not in DatasetCatalog.list():
         raise AnnotationError(f"no dataset is registered as '{name}'")
-    if MetadataCatalog.get(name).evaluator_type != "ava":
+    if MetadataCatalog.get(name).evaluator_type not in ("ava", "tubes"):
         raise AnnotationError(f"dataset '{name}' is of clips without person boxes")
     seconds: dict[Video, list[float]] = {}
     for d in DatasetCatalog.get(name):
-        video = Video(d["video_id"], d["file_name"], d["offset"])
+        counts_frames = d.get("clock") == "frames"
+        video = Video(d["video_id"], d["file_name"], d["offset"], counts_frames=counts_frames)
         seconds.setdefault(video, []).append(d["timestamp"])
     if valid := MetadataCatalog.get(name).valid_sec:
         every = [float(second) for second in range(round(valid[0]), round(valid[1]) + 1)]
         seconds = dict.fromkeys(seconds, every)
-    return [Video(v.video_id, v.path, v.offset, tuple(s)) for v, s in seconds.items()]
+    return [replace(video, seconds=tuple(s)) for video, s in seconds.items()]
 
 
 def videos_of_path(path: str) -> list[Video]:
@@ -257,7 +260,8 @@ def _detect(
             batch = [*seconds[start : start + batch_size]]
             found = partial.batches.get((video.video_id, k), [])
             if [second for second, _ in found] != batch:
-                times = [second - video.offset for second in batch]
+                rate = reader.fps if video.counts_frames else 1.0
+                times = [(second - video.offset) / rate for second in batch]
                 boxes = detector(list(reader.get_frames_played_at(times)))
                 found = [[t, _round(b)] for t, b in zip(batch, boxes, strict=True)]
                 partial.add(video.video_id, k, found)
@@ -268,7 +272,8 @@ def _keyframes(video: Video, reader: SequentialVideoReader, rate: float) -> list
     """Return the keyframes before the end of the file, in the csv's clock."""
     if video.seconds is None:
         return keyframe_seconds(reader.duration, rate)
-    end = video.offset + reader.duration + 1 / reader.fps
+    rate = reader.fps if video.counts_frames else 1.0
+    end = video.offset + (reader.duration + 1 / reader.fps) * rate
     seconds = [second for second in video.seconds if second <= end]
     if missing := len(video.seconds) - len(seconds):
         logger.warning(

@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 
@@ -17,6 +18,7 @@ from ava_tools.inference.person_boxes import (
     write_person_boxes,
 )
 from avsf_det.data import AnnotationError, register_ava_csv
+from avsf_det.data.datasets import register_tubes
 from avsf_det.engine import person_detector
 from avsf_det.structures.ava_csv import read_person_boxes
 
@@ -324,6 +326,22 @@ def test_tracks_through_the_keyframes_of_a_data_set(dataset, linked, tmp_path, m
     assert tool.main([*arguments, "--track"]) == 1
     assert "pip install --no-deps trackers" in capsys.readouterr().err
     assert not os.path.exists(f"{output}.partial")
+
+
+def test_each_frame_of_tubes_has_the_persons_of_its_frame(videos, tmp_path, caplog):
+    data = {"labels": ["sit"], "train_videos": [[]], "test_videos": [["more/b"]]}
+    data |= {"nframes": {"more/b": 33}, "resolution": {"more/b": (48, 96)}}
+    (tmp_path / "gt.pkl").write_bytes(pickle.dumps({**data, "gttubes": {"more/b": {}}}))
+    name = "detect_persons_tubes"
+    register_tubes(name, str(tmp_path / "gt.pkl"), "test", str(tmp_path / "videos"))
+    write(videos_of_dataset(name), tmp_path / "boxes.csv", batch_size=4)
+    assert "2 of the 33 keyframes lie after its end" in caplog.text  # one is on screen at the end
+    read = read_person_boxes(str(tmp_path / "boxes.csv"))
+    assert [*read] == [("more-b", frame) for frame in range(1, 32)]
+    edges = [boxes[0, 2] for boxes, _ in read.values()]
+    np.testing.assert_allclose(edges[:30], np.arange(1, 31) / 100, atol=1e-6)
+    DatasetCatalog.remove(name)
+    MetadataCatalog.remove(name)
 
 
 def test_all_seconds_that_may_be_annotated_are_looked_at(dataset):

@@ -53,9 +53,10 @@ def choose_form(conv: nn.Conv3d, x: torch.Tensor) -> Form | None:
             return None  # its maps are contiguous for the batch norm, see lay_out
         if conv.kernel_size[0] > 1 or not is_channels_last(x):
             return conv_temporal
-        if conv.stride == (1, 1, 1) and conv.groups == 1:
-            return conv_pointwise
-        return conv_spatial if is_spatial(conv) else None
+        if conv.stride != (1, 1, 1):
+            return conv_spatial if is_spatial(conv) else None
+        # 1 x 1 x 1, channels last: in bfloat16 the 3-D form needs no copies.
+        return None if _is_half(x) or conv.groups > 1 else conv_pointwise
     if is_spatial(conv):
         return conv_spatial
     return conv_thin if is_thin(conv) and is_learned else None

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,18 +34,20 @@ class PersonRows:
         """Second of each row."""
         return np.array([second for _, second in self.keyframes], float)[self.keyframe]
 
+    def where(self, kept: np.ndarray) -> "PersonRows":
+        """Return the rows of a mask, bool (N,)."""
+        columns = (self.keyframe, self.boxes, self.persons, self.scores)
+        return PersonRows(self.keyframes, *(column[kept] for column in columns))
+
     def at(self, keyframes: Collection[Keyframe]) -> "PersonRows":
         """Return the rows of these keyframes."""
         wanted = set(keyframes)
         kept = [i for i, keyframe in enumerate(self.keyframes) if keyframe in wanted]
         number = np.full(len(self.keyframes), -1, np.int64)
         number[kept] = np.arange(len(kept))
-        rows = number[self.keyframe] >= 0
-        return PersonRows(
-            [self.keyframes[i] for i in kept],
-            number[self.keyframe[rows]],
-            *(column[rows] for column in (self.boxes, self.persons, self.scores)),
-        )
+        rows = self.where(number[self.keyframe] >= 0)
+        keyframes_left = [self.keyframes[i] for i in kept]
+        return replace(rows, keyframes=keyframes_left, keyframe=number[rows.keyframe])
 
     def rows_by_person(self) -> dict[tuple[str, str], np.ndarray]:
         """Return (video, person) -> its rows, by time."""
@@ -75,7 +77,7 @@ def person_rows(
 
     Args:
         rows: annotations with ids of persons, detections, or person boxes with their id in the
-            column of the action (``action_ids`` is empty then).
+            column of the action (``action_ids`` is empty then); those without id are left out.
         action_ids: ids of the K actions; rows of others are of a person without action.
         offset: second of the csv's clock at which the files start.
         excluded: keyframes of the csv to leave out.
@@ -90,12 +92,15 @@ def person_rows(
     elif persons is None:
         persons = np.zeros(len(rows), np.int64)
     key = np.column_stack([rows.keyframe, persons, rows.boxes])
-    key, row = np.unique(key, axis=0, return_inverse=True)
+    # The rows of a box mostly follow each other: each run of them is one before the sort.
+    starts = np.append(True, (key[1:] != key[:-1]).any(axis=1))[: len(key)]
+    key, run = np.unique(key[starts], axis=0, return_inverse=True)
+    row = run.reshape(-1)[np.cumsum(starts) - 1]
     scores = np.zeros((len(key), len(action_ids)))
     column = {action: k for k, action in enumerate(action_ids)}
     columns = np.array([column.get(a, -1) for a in rows.actions.tolist()], np.int64)
     known = columns >= 0
-    np.maximum.at(scores, (row.reshape(-1)[known], columns[known]), rows.scores[known])
+    np.maximum.at(scores, (row[known], columns[known]), rows.scores[known])
     if source and len(np.unique(key[:, :2], axis=0)) < len(key):
         same = np.flatnonzero((np.diff(key[:, :2], axis=0) == 0).all(axis=1))[0]
         video, second = rows.keyframes[int(key[same, 0])]
@@ -112,6 +117,8 @@ def person_rows(
         key[:, 1].astype(np.int64),
         scores,
     )
+    if not action_ids:
+        joined = joined.where(joined.persons >= 0)
     return joined.at([of_file[k] for k in rows.keyframes if k not in excluded])
 
 

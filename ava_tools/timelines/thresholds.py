@@ -17,7 +17,7 @@ from avsf_det.utils.atomic import write_atomic
 
 from .bouts import Bout, BoutRules, Track, find_bouts
 
-MAX_CANDIDATES = 50  # thresholds tried per action
+MAX_CANDIDATES = 20  # thresholds tried per action
 MIN_TIME_IOU = 0.5
 ANNOTATED = BoutRules(threshold=0.5, release=1.0)  # scores of annotations are 0 or 1
 

@@ -14,6 +14,7 @@ TRUTH += [f"v,{s},{RIGHT},2,6" for s in (1, 2, 3, 4)]
 # IoU 0.8. There are boxes between the annotated seconds, too.
 BOXES = [f"v,{s / 2},{LEFT},0,0.9" for s in range(1, 10)]
 BOXES += [f"v,{s},{LEFT},2,0.9" for s in (8, 9, 10)]
+BOXES += [f"v,{s},{RIGHT},,0.9" for s in (1, 2, 3)]  # without id: left out
 BOXES += [f"v,{s / 2},0.5,0.2,0.9,1,1,0.9" for s in range(1, 10)]
 BOUTS = [
     # All of the annotated time of 5 until 4.5 s: what is before 0.5 s and after 4.5 s is left out.

@@ -38,14 +38,9 @@ def add_live_arguments(parser: argparse.ArgumentParser) -> None:
     add("--reconnect", type=at_least(0), default=10, metavar="N", help=tries)
     microphone = "ALSA's name of the microphone of /dev/video*; '' for none (default)"
     add("--microphone", default="default", metavar="NAME", help=microphone)
-    add(
-        "--input-option",
-        type=named_path,
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="option of libav for a stream, such as video_size=1280x720; repeat",
-    )
+    option = "option of libav for a stream, such as video_size=1280x720; repeat"
+    name = "--input-option"
+    add(name, type=named_path, action="append", default=[], metavar="NAME=VALUE", help=option)
 
 
 def list_of(choices: Sequence[str]) -> Callable[[str], list[str]]:

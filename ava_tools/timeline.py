@@ -1,10 +1,9 @@
 #!/usr/bin/env python
 """Write who does what from when to when in videos: a table of bouts, and a page per video.
 
-Persons are searched --person-rate times a second and linked, so that each has an id. The model
-scores them --rate times a second, and the scores become bouts with a start and an end. bouts.csv
-has all bouts, persons.csv all boxes with the ids (column 7); a page plays its video with boxes,
-bouts and spectrogram. --boxes that have ids are used as they are. A killed run resumes.
+Persons are searched --person-rate times a second and linked, unless --boxes have ids already. The
+model scores them --rate times a second. bouts.csv has the bouts, persons.csv all boxes with ids
+(column 7); a page plays its video with boxes, bouts and spectrogram. A killed run resumes.
 """
 
 import argparse
@@ -45,20 +44,17 @@ def run(args: argparse.Namespace) -> int:
     from ava_tools.timelines.thresholds import find_thresholds
     from avsf_det.data import VideoDecodeError
     from avsf_det.engine.predictor import ClipPredictor, PredictorError, load_boxes
-    from avsf_det.structures.addresses import stem_of
 
     set_up_loggers()
     given = {name: getattr(args, name) for name in ("smoothing", "max_gap", "min_length")}
     cfg, folder = load_config(args.config_file, [*args.opts, *args.whole_frame]), Path(args.output)
     boxes_of = load_boxes(args.boxes, offset=args.offset) if args.boxes else {}
-    folder.mkdir(parents=True, exist_ok=True)
     predictor = ClipPredictor(cfg, label_map=args.label_map)
     # A --threshold for all actions replaces those beside the weights.
     beside = "" if args.threshold else cfg.MODEL.WEIGHTS
     thresholds, source = find_thresholds(args.thresholds, beside, predictor.class_names)
     rules = BoutRules(args.threshold or 0.5, thresholds, **given)
-    rates = {"keyframe_rate": args.rate, "person_rate": args.person_rate}
-    maker = TimelineMaker(predictor, folder, rules, **rates)
+    maker = TimelineMaker(predictor, folder, rules, args.rate, args.person_rate)
     facts = f"{args.config_file}, threshold {rules.threshold:g}{source and f', {source}'}"
     made, failed = [], []
     for video in take_share(videos_of_path(args.input), lambda video: file_size(video.path)):
@@ -73,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
             failed.append(video.video_id)
     timelines = sorted(gather(made), key=lambda timeline: timeline.path)
     if comm.is_main_process():
-        write_persons(folder / "persons.csv", [(stem_of(t.path), t.boxes) for t in timelines])
+        write_persons(folder / "persons.csv", timelines)
         write_results(folder, timelines, predictor.class_names, args.export)
     return int(bool(gather(failed)))
 
@@ -95,8 +91,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--smoothing", type=at_least(1), default=1, metavar="N", help="keyframes of the mean (1)")
     add("--max-gap", type=seconds, default=0, metavar="S", help="join bouts this close (0)")
     add("--min-length", type=seconds, default=0, metavar="S", help="drop shorter bouts (0)")
-    export = f"formats to write, too, as a list: {','.join(FORMATS)}"
-    add("--export", type=list_of(FORMATS), default=[], metavar="LIST", help=export)
+    add("--export", type=list_of(FORMATS), default=[], metavar="LIST", help=",".join(FORMATS))
     add_config_arguments(parser, required=True)
     return run_command(run, parser.parse_args(argv))
 

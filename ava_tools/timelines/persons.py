@@ -2,25 +2,30 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from avsf_det.structures import AnnotationError
+from avsf_det.structures.addresses import stem_of
 from avsf_det.structures.ava_csv import read_person_boxes, write_person_boxes
 from avsf_det.utils.atomic import open_atomic
 
 from .page import PersonBoxes
 
+if TYPE_CHECKING:
+    from .pipeline import Timeline
+
 # Second -> boxes (N, 6) of persons: x1 y1 x2 y2 in 0..1, score, id.
 Frames = Mapping[float, np.ndarray]
 
 
-def write_persons(path: Path, videos: Iterable[tuple[str, Frames]]) -> None:
-    """Write the boxes of all videos, (video id, boxes), as a csv that ``--boxes`` reads."""
+def write_persons(path: Path, timelines: Iterable["Timeline"]) -> None:
+    """Write the boxes of all videos as a csv that ``--boxes`` reads."""
     with open_atomic(path) as file:
-        for video_id, frames in videos:
-            keyframes = ((video_id, second) for second in frames)
-            boxes = (rows.tolist() for rows in frames.values())
+        for timeline in timelines:
+            keyframes = ((stem_of(timeline.path), second) for second in timeline.boxes)
+            boxes = (rows.tolist() for rows in timeline.boxes.values())
             write_person_boxes(file, zip(keyframes, boxes, strict=True))
 
 

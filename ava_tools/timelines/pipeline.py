@@ -58,7 +58,7 @@ class TimelineMaker:
 
     Args:
         predictor: model, and person detector.
-        folder: folder of the logs and pages.
+        folder: folder of the logs and pages, which is created.
         rules: rules that make bouts of scores.
         keyframe_rate: scored keyframes per second.
         person_rate: frames per second in which persons are searched, a multiple of
@@ -73,7 +73,6 @@ class TimelineMaker:
         predictor: ClipPredictor,
         folder: Path,
         rules: BoutRules,
-        *,
         keyframe_rate: float = 1.0,
         person_rate: float = 5.0,
     ) -> None:
@@ -83,6 +82,7 @@ class TimelineMaker:
                 f"persons are searched {person_rate:g} times and scored {keyframe_rate:g} times a "
                 "second; the first must be a multiple of the second"
             )
+        folder.mkdir(parents=True, exist_ok=True)
         self.predictor, self.folder, self.rules = predictor, folder, rules
         self.step = 1 / keyframe_rate
         self._person_rate, self._every = person_rate, round(every)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 
 from ava_tools import timeline as tool
 from ava_tools.inference import tracking
+from ava_tools.inference.tracking import link_persons
 from avsf_det.engine import predictor
+from avsf_det.engine.defaults import load_config
 from avsf_det.structures.ava_csv import read_person_boxes
 
 from ..engine import actions
@@ -22,32 +25,44 @@ def walking(second: float) -> np.ndarray:
     return np.array(left + [[0.7, 0.1, 0.95, 0.9, 0.9]] * (second <= 1.2), np.float32)
 
 
+@pytest.fixture(scope="module")
+def folder(few_blocks, tmp_path_factory):
+    """Videos and a config with weights."""
+    path = tmp_path_factory.mktemp("timeline")
+    actions.make_dataset(path)
+    cfg = actions.make_model(path)
+    cfg.OUTPUT_DIR = str(path)
+    (path / "tiny.yaml").write_text(cfg.dump())
+    yield path
+    actions.forget()
+
+
+@pytest.fixture(scope="module")
+def built(folder):
+    return predictor.ClipPredictor(load_config(str(folder / "tiny.yaml"), []))
+
+
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(built, folder, tmp_path, monkeypatch):
     # The walker is always the first box; inference/test_tracking.py tests the tracker.
     monkeypatch.setattr(
         tracking, "link_persons", lambda seconds, boxes: [np.arange(len(b)) for b in boxes]
     )
-    actions.make_dataset(tmp_path)
-    cfg = actions.make_model(tmp_path)
-    cfg.OUTPUT_DIR = str(tmp_path)
-    (tmp_path / "tiny.yaml").write_text(cfg.dump())
+    shutil.copytree(folder / "videos", tmp_path / "videos")
     searched = []
 
-    def detector(cfg):
-        def find(frames):
-            searched.append(len(searched))
-            return [walking(len(searched) % 100 / 5)]
+    def find(frames):
+        searched.append(len(searched))
+        return [walking(len(searched) % 100 / 5)]
 
-        return find
-
-    monkeypatch.setattr(predictor, "PersonDetector", detector)
+    # One model for all runs.
+    monkeypatch.setattr(predictor, "ClipPredictor", lambda cfg, label_map: built)
+    monkeypatch.setattr(built, "_person_detector", find)
 
     def run_tool(*arguments) -> int:
-        return tool.main(["--config-file", str(tmp_path / "tiny.yaml"), *map(str, arguments)])
+        return tool.main(["--config-file", str(folder / "tiny.yaml"), *map(str, arguments)])
 
-    yield run_tool, searched
-    actions.forget()
+    return run_tool, searched
 
 
 def test_table_page_and_exports(run, tmp_path, capsys):
@@ -119,15 +134,17 @@ def test_ids_of_given_boxes_are_used(run, tmp_path, monkeypatch, capsys):
     assert "persons.csv:2: person 0 has two boxes at 0 s of '人 & 者'" in capsys.readouterr().err
 
 
-def test_nobody_and_no_tracker(run, tmp_path, monkeypatch, capsys):
+def test_nobody_and_no_tracker(run, built, tmp_path, monkeypatch, capsys):
     run_tool, searched = run
-    monkeypatch.setattr(predictor, "PersonDetector", lambda cfg: lambda frames: [walking(0)[:0]])
+    find = built._person_detector
+    monkeypatch.setattr(built, "_person_detector", lambda frames: [walking(0)[:0]])
     arguments = ["--input", tmp_path / "videos" / "b.mp4", "--output", tmp_path / "out"]
     assert run_tool(*arguments, "--export", "boris,vtt,eaf") == 0
     assert "0 persons, 0 bouts" in capsys.readouterr().out
     assert (tmp_path / "out" / "persons.csv").read_bytes() == b""
-    monkeypatch.undo()  # the linker that needs no library
 
+    monkeypatch.setattr(built, "_person_detector", find)
+    monkeypatch.setattr(tracking, "link_persons", link_persons)  # needs its library
     monkeypatch.setitem(sys.modules, "trackers", None)
     arguments[-1] = tmp_path / "other"
     assert run_tool(*arguments) == 1

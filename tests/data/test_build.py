@@ -15,7 +15,7 @@ from avsf_det.data import (
 )
 from avsf_det.data.build import swap_audio
 from avsf_det.data.proposals import attach_person_boxes
-from avsf_det.structures import AVSFError
+from avsf_det.structures import AVSFError, ConfigError
 
 from ..media import tone, write_video
 
@@ -115,6 +115,18 @@ def test_training_adds_detected_boxes_when_asked_for(dataset):
     batches = islice(build_clip_train_loader(cfg), 6)
     found = {clip["image_id"]: len(clip["proposals"]) for batch in batches for clip in batch}
     assert found == {"a,1": 1, "b,1": 1, "b,2": 0}
+
+
+def test_every_nth_keyframe_of_a_video(dataset):
+    cfg = build_cfg("DATASETS.KEYFRAME_STRIDE_TRAIN", 2, "DATASETS.KEYFRAME_STRIDE_TEST", 2)
+    clips = [clip for batch in islice(build_clip_train_loader(cfg), 4) for clip in batch]
+    assert {clip["image_id"] for clip in clips} == {"a,1", "b,1"}
+    # The annotations of AVA are scored as a whole; those of tubes as they are loaded.
+    with pytest.raises(ConfigError, match="KEYFRAME_STRIDE_TEST is 2"):
+        build_clip_test_loader(cfg, NAME)
+    MetadataCatalog.get(NAME).__dict__["evaluator_type"] = "tubes"
+    loader = build_clip_test_loader(cfg, NAME)
+    assert boxes_per_keyframe(loader) == {"a,1": 1, "b,1": 1}  # no keyframe for the boxes of a,2
 
 
 @pytest.mark.parametrize("workers", [0, 1])

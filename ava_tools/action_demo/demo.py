@@ -177,7 +177,7 @@ class ActionDemo:
             if first is None:  # not even the first frame can be read
                 raise frames.error or VideoDecodeError(f"{path}: there is no frame")
             shown = chain([first], images)
-            _write(part, shown, output_fps(reader.fps), _ENCODING, audio_of=path)
+            _write(part, shown, output_fps(reader.fps), path)
         return frames.error
 
     def select_drawn(self, found: Instances) -> Instances:
@@ -239,16 +239,10 @@ def run_videos(
     return int(bool(gather(failed)))
 
 
-def _write(
-    part: Path,
-    frames: Iterable,
-    fps: Fraction | None,
-    options: Mapping[str, str],
-    audio_of: str | None = None,
-) -> None:
+def _write(part: Path, frames: Iterable, fps: Fraction, audio_of: str) -> None:
     """Write a video; if the disk is full, remove what there is of it."""
     try:
-        write_video(part, frames, fps, audio_of=audio_of, video_options=options)
+        write_video(part, frames, fps, audio_of=audio_of, video_options=_ENCODING)
     except OSError:
         part.unlink(missing_ok=True)
         raise

@@ -72,15 +72,16 @@ class LiveDemo:
             output: .mp4 to write, or .csv without drawing; the files of scores have the same name.
 
         Raises:
-            PredictorError: ``output`` exists, or there was no frame.
+            PredictorError: a file to write exists, or there was no frame.
             VideoDecodeError: the stream was lost for good; what came before is kept.
         """
         demo, output = self._demo, Path(output)
-        if output.exists():
-            raise PredictorError(f"{output} exists; choose another output")
         part, table = output.with_suffix(".part.mp4"), output.with_suffix(".csv")
-        log_path = output.with_suffix(".part.jsonl")
-        log_path.unlink(missing_ok=True)
+        log_path, scores = output.with_suffix(".part.jsonl"), output.with_suffix(".jsonl")
+        kept = [output, table, scores] if demo.keep_scores else [output]
+        # A killed run leaves both parts.
+        if there := [str(file) for file in (*kept, part, log_path) if file.exists()]:
+            raise PredictorError(f"{there[0]} exists; choose another output, or delete it")
         lost: VideoDecodeError | None = None
         names = demo.predictor.class_names
         with PredictionLog(log_path, output.name, demo.digest, names) as log:
@@ -104,7 +105,7 @@ class LiveDemo:
             if demo.keep_scores:
                 log.write_ava_csv(table, output.stem, demo.predictor.class_ids)
             print(f"{output}: {self._describe(run)}; persons: {log.count_persons()}", flush=True)
-        demo.finish(log, output.with_suffix(".jsonl"))
+        demo.finish(log, scores)
         if lost is not None:
             raise VideoDecodeError(f"{lost}; what came before is in {output}")
 

@@ -141,7 +141,11 @@ def test_a_stream_is_drawn_with_its_audio(predictor, tmp_path, capsys):
     with StreamServer([(make_stream(), False)]) as server:
         LiveDemo(demo, [LiveSource(server.url)]).run(output)
         with pytest.raises(PredictorError, match=r"out.mp4 exists"):
-            LiveDemo(demo, [LiveSource("lavfi")] * 0).run(output)
+            LiveDemo(demo, []).run(output)
+        (tmp_path / "b.part.mp4").touch()  # of a killed run
+        with pytest.raises(PredictorError, match=r"b.part.mp4 exists"):
+            LiveDemo(demo, []).run(tmp_path / "b.mp4")
+        (tmp_path / "b.part.mp4").unlink()
     assert {p.name for p in tmp_path.iterdir()} == {"out.mp4", "out.jsonl", "out.csv"}
     seconds, numbers = read_output(output)
     np.testing.assert_allclose(seconds, np.array(numbers) / FPS, atol=1e-3)

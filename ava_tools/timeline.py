@@ -37,11 +37,10 @@ def run(args: argparse.Namespace) -> int:
 
     from ava_tools.inference.person_boxes import videos_of_path
     from ava_tools.support.ranks import file_size, gather, take_share
-    from ava_tools.timelines.bouts import BoutRules
     from ava_tools.timelines.exchange import write_results
     from ava_tools.timelines.persons import write_persons
     from ava_tools.timelines.pipeline import TimelineMaker
-    from ava_tools.timelines.thresholds import find_thresholds
+    from ava_tools.timelines.thresholds import find_rules
     from avsf_det.data import VideoDecodeError
     from avsf_det.engine.predictor import ClipPredictor, PredictorError, load_boxes
 
@@ -50,12 +49,10 @@ def run(args: argparse.Namespace) -> int:
     cfg, folder = load_config(args.config_file, [*args.opts, *args.whole_frame]), Path(args.output)
     boxes_of = load_boxes(args.boxes, offset=args.offset) if args.boxes else {}
     predictor = ClipPredictor(cfg, label_map=args.label_map)
-    # A --threshold for all actions replaces those beside the weights.
-    beside = "" if args.threshold else cfg.MODEL.WEIGHTS
-    thresholds, source = find_thresholds(args.thresholds, beside, predictor.class_names)
-    rules = BoutRules(args.threshold or 0.5, thresholds, **given)
+    of = args.threshold, args.thresholds, cfg.MODEL.WEIGHTS, predictor.class_names
+    rules, file = find_rules(*of, **given)
     maker = TimelineMaker(predictor, folder, rules, args.rate, args.person_rate)
-    facts = f"{args.config_file}, threshold {rules.threshold:g}{source and f', {source}'}"
+    facts = f"{args.config_file}, threshold {rules.threshold:g}{file and f', {file}'}"
     made, failed = [], []
     for video in take_share(videos_of_path(args.input), lambda video: file_size(video.path)):
         try:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,22 +35,33 @@ def thresholds_path(weights: str) -> Path:
     return Path(weights).with_suffix(".thresholds.json")
 
 
-def find_thresholds(
-    given: str | None, weights: str, actions: Collection[str]
-) -> tuple[dict[str, float], str]:
-    """Read the file ``given``, else the one beside the weights, and print which.
+def find_rules(
+    threshold: float | None,
+    file: str | None,
+    weights: str,
+    actions: Collection[str],
+    **rules: Any,
+) -> tuple[BoutRules, str]:
+    """Return the rules of bouts, with thresholds per action of a file, which is printed.
+
+    Args:
+        threshold: score of a bout, of the actions that the file lacks. If it is given without a
+            ``file``, the file beside the weights is not read.
+        file: file of thresholds; None for the one beside the weights, if there is one.
+        weights: MODEL.WEIGHTS.
+        actions: names of the model's actions.
+        **rules: other fields of :class:`BoutRules`.
 
     Returns:
-        action -> threshold, and the file; ({}, "") without one.
+        rules and file, "" if there is none.
     """
-    path = given
-    if not given and weights and not is_address(weights) and thresholds_path(weights).is_file():
-        path = str(thresholds_path(weights))
-    if not path:
-        return {}, ""
-    thresholds = read_thresholds(path, actions)
-    print(f"{path}: thresholds of {len(thresholds)} of {len(actions)} actions")
-    return thresholds, path
+    if not file and not threshold and weights and not is_address(weights):
+        beside = thresholds_path(weights)
+        file = str(beside) if beside.is_file() else None
+    thresholds = read_thresholds(file, actions) if file else {}
+    if file:
+        print(f"{file}: thresholds of {len(thresholds)} of {len(actions)} actions")
+    return BoutRules(threshold or 0.5, thresholds, **rules), file or ""
 
 
 def read_thresholds(path: str | Path, actions: Collection[str]) -> dict[str, float]:

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from ava_tools import fit_thresholds as tool
-from ava_tools.timelines.thresholds import find_thresholds, read_thresholds, thresholds_path
+from ava_tools.timelines.bouts import BoutRules
+from ava_tools.timelines.thresholds import find_rules, read_thresholds, thresholds_path
 from avsf_det.structures import AVSFError
 
 ACTIONS = ["sit", "run"]
@@ -54,11 +55,15 @@ def test_the_best_thresholds_are_found_and_stored_beside_the_weights(files, caps
     assert found == {"sit": 0.35, "run": 0.9}
     assert "F1 1.000 of 2 bouts" in capsys.readouterr().out
 
-    thresholds, source = find_thresholds(None, str(files / "model.pth"), ACTIONS)
-    assert thresholds == found and source == str(path)
+    weights = str(files / "model.pth")
+    rules, file = find_rules(None, None, weights, ACTIONS, smoothing=3)
+    assert (rules.threshold, rules.thresholds, rules.smoothing, file) == (0.5, found, 3, str(path))
     assert capsys.readouterr().out == f"{path}: thresholds of 2 of 2 actions\n"
-    for weights in ("", str(files / "other.pth"), "https://example.org/model.pth"):
-        assert find_thresholds(None, weights, ACTIONS) == ({}, "")
+    # A threshold for all actions leaves that file aside, but not one that is named.
+    assert find_rules(0.3, None, weights, ACTIONS) == (BoutRules(0.3), "")
+    assert find_rules(0.3, str(path), "", ACTIONS)[0] == BoutRules(0.3, found)
+    for other in ("", str(files / "other.pth"), "https://example.org/model.pth"):
+        assert find_rules(None, None, other, ACTIONS) == (BoutRules(0.5), "")
     assert thresholds_path("a/model_final.pth").name == "model_final.thresholds.json"
 
 

@@ -84,8 +84,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--output", required=True, metavar="FILE.csv", help="csv of the boxes")
     add("--rate", type=positive, default=1.0, metavar="HZ", help="keyframes/s of --input (1.0)")
     add("--track", action="store_true", help="link the persons: column 7 of the csv is an id")
-    rate = "searches/s of --track (5.0); --rate as high writes all boxes"
-    add("--person-rate", type=positive, metavar="HZ", help=rate)
+    add("--person-rate", type=positive, metavar="HZ", help="searches/s of --track (5.0)")
     add("--batch-size", type=at_least(1), default=4, metavar="N", help="frames at once (4)")
     size = "short side of the frames in pixels, which sets the time (the detector's, 800)"
     add("--min-size", type=at_least(32), metavar="PIXELS", help=size)

@@ -10,7 +10,6 @@ import json
 import sys
 from pathlib import Path
 
-from ava_tools.annotation_import.bouts import read_timeline_bouts
 from ava_tools.measurement.person_rows import person_rows
 from ava_tools.measurement.timeline_scores import COLUMNS, format_scores, score_timelines
 from avsf_det.engine.defaults import make_parser, positive, run_command
@@ -27,6 +26,8 @@ figures to publish, make them with a low one (--threshold 0.05). Figures are fra
 
 def run(args: argparse.Namespace) -> None:
     """Print the table, or one JSON line."""
+    from ava_tools.annotation_import.bouts import read_timeline_bouts
+
     folder = Path(args.timelines)
     bouts = read_timeline_bouts(folder)
     boxes = person_rows(ava_csv.read_action_boxes(folder / "persons.csv", PERSON_BOXES), [])

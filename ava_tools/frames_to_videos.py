@@ -12,10 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
-from avsf_det.data.video.write import write_video
 from avsf_det.engine.defaults import at_least, make_parser, run_command
 from avsf_det.structures import AVSFError
 from avsf_det.utils.atomic import atomic_path
@@ -31,6 +29,8 @@ def read_images(paths: list[Path]) -> Iterator[np.ndarray]:
     Raises:
         AVSFError: an image cannot be read, or has another size than the first.
     """
+    from PIL import Image
+
     size = None
     for path in paths:
         try:
@@ -45,6 +45,8 @@ def read_images(paths: list[Path]) -> Iterator[np.ndarray]:
 
 def run(args: argparse.Namespace) -> None:
     """Write the videos."""
+    from avsf_det.data.video.write import write_video
+
     folders: dict[Path, list[Path]] = {}
     for path in sorted(Path(args.frames).rglob("*")):
         if path.suffix.lower() in ENDINGS and not path.name.startswith("."):

@@ -88,7 +88,8 @@ def main(argv: list[str] | None = None) -> int:
     add("--smoothing", type=at_least(1), default=1, metavar="N", help="keyframes of the mean (1)")
     add("--max-gap", type=seconds, default=0, metavar="S", help="join bouts this close (0)")
     add("--min-length", type=seconds, default=0, metavar="S", help="drop shorter bouts (0)")
-    add("--export", type=list_of(FORMATS), default=[], metavar="LIST", help=",".join(FORMATS))
+    export = f"formats to write, too: {','.join(FORMATS)}"
+    add("--export", type=list_of(FORMATS), default=[], metavar="LIST", help=export)
     add_config_arguments(parser, required=True)
     return run_command(run, parser.parse_args(argv))
 

@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     rates = ", ".join(f"{2e-9 * rate:.0f} {name_of(x)}" for x, rate in bench.rates.items())
     print(f"Matrix products: {rates} GFLOP/s")
     if torch.bfloat16 not in bench.rates:
-        print("bfloat16 is slower than float32 here (no instructions for it), and left out")
+        print("bfloat16 is emulated here (no instructions for it), and left out")
     if args.layers:
         for dtype in bench.rates:
             for training, title in ((False, "Inference"), (True, "Training step")):

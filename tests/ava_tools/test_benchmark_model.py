@@ -28,8 +28,8 @@ def rates(monkeypatch):
     return rates
 
 
-@pytest.mark.parametrize("half_rate", [0.5, 2.0])
-def test_bfloat16_is_measured_where_it_is_faster_in_small_products(monkeypatch, half_rate):
+@pytest.mark.parametrize(("half_rate", "is_measured"), [(0.002, False), (0.5, True), (2.0, True)])
+def test_bfloat16_is_measured_where_it_is_not_emulated(monkeypatch, half_rate, is_measured):
     def rate(dtype, size, device):
         sizes.append((dtype, size))
         return 1.0 if dtype == torch.float32 else half_rate
@@ -38,7 +38,7 @@ def test_bfloat16_is_measured_where_it_is_faster_in_small_products(monkeypatch, 
     monkeypatch.setattr(model_variants, "_matmul_rate", rate)
     found = matmul_rates.__wrapped__(torch.device("cpu"))
     dtypes = [torch.float32, torch.bfloat16]
-    expected = dtypes[: 2 if half_rate > 1 else 1]
+    expected = dtypes[: 1 + is_measured]
     assert list(found) == expected
     assert sizes == [(x, SMALL_MATRIX) for x in dtypes] + [(x, MATRIX) for x in expected]
 

@@ -12,13 +12,15 @@ from avsf_det.layers import Conv3d, is_channels_last
 from avsf_det.layers.cpu_conv import (
     Form,
     choose_form,
+    conv_folded,
     conv_pointwise,
     conv_spatial,
+    conv_tapwise,
     conv_temporal,
-    conv_thin,
+    is_folded,
     is_spatial,
+    is_tapwise,
     is_temporal,
-    is_thin,
     lay_out,
 )
 
@@ -31,7 +33,8 @@ FORM_NAMES: dict[Form | None, str] = {
     conv_spatial: "frames",
     conv_temporal: "columns",
     conv_pointwise: "product",
-    conv_thin: "stacked",
+    conv_tapwise: "tapwise",
+    conv_folded: "folded",
 }
 FORMATS = {"": torch.contiguous_format, " CL": torch.channels_last_3d}
 
@@ -88,7 +91,8 @@ def _calls(
         conv_spatial: is_spatial(conv),
         conv_temporal: is_temporal(conv),
         conv_pointwise: conv.kernel_size == conv.stride == (1, 1, 1) and conv.groups == 1,
-        conv_thin: is_thin(conv),
+        conv_tapwise: is_tapwise(conv, torch.empty(shape, device="meta")),
+        conv_folded: is_folded(conv),
     }
     calls: dict[str, Callable[[], object]] = {}
     for name, memory_format in FORMATS.items():

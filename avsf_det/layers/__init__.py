@@ -1,4 +1,5 @@
 from .batch_norm import (
+    BatchNorm3d,
     BatchNormBase,
     FrozenBatchNorm3d,
     Norm,
@@ -15,6 +16,7 @@ from .nonlocal_block import NonLocalAttention, NonLocalBlock
 
 __all__ = [
     "AudioVisualLinear",
+    "BatchNorm3d",
     "BatchNormBase",
     "Conv3d",
     "FrozenBatchNorm3d",

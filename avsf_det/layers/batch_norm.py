@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from .conv3d import Conv3d
+from .cpu_norm import PartwiseBatchNorm, is_partwise
 
 BatchNormBase = _BatchNorm  # base of BatchNorm2d, BatchNorm3d, SyncBatchNorm and SubBatchNorm
 Norm = str | Callable[[int], nn.Module]  # name, or function of the number of channels
@@ -51,7 +52,44 @@ class FrozenBatchNorm3d(FrozenBatchNorm2d):
         return module
 
 
-class SubBatchNorm(nn.BatchNorm3d):
+def _normalize(
+    x: torch.Tensor,
+    norm: nn.BatchNorm3d,
+    mean: torch.Tensor,
+    variance: torch.Tensor,
+    momentum: float,
+) -> torch.Tensor:
+    """Normalise (N, C, ...) by its own statistics, of which running ones take a share."""
+    if not is_partwise(x, norm.weight):
+        return F.batch_norm(x, mean, variance, norm.weight, norm.bias, True, momentum, norm.eps)
+    y, own_mean, own_variance = PartwiseBatchNorm.apply(x, norm.weight, norm.bias, norm.eps)
+    count = x.numel() // x.shape[1]
+    mean.lerp_(own_mean, momentum)
+    variance.lerp_(own_variance * (count / (count - 1)), momentum)
+    return y
+
+
+class BatchNorm3d(nn.BatchNorm3d):
+    """PyTorch's batch norm, with exact sums on a CPU too (:mod:`avsf_det.layers.cpu_norm`)."""
+
+    # Never None here; for mypy.
+    running_mean: torch.Tensor
+    running_var: torch.Tensor
+    num_batches_tracked: torch.Tensor
+    momentum: float
+
+    def _check_input_dim(self, x: torch.Tensor) -> None:
+        """Accept any rank; called by the parent."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise (N, C, T, H, W), keeping the shape."""
+        if not self.training:
+            return super().forward(x)
+        self.num_batches_tracked += 1
+        return _normalize(x, self, self.running_mean, self.running_var, self.momentum)
+
+
+class SubBatchNorm(BatchNorm3d):
     """Batch norm whose training statistics come from groups of ``clips`` neighbouring clips.
 
     One process with a large batch then trains as several processes with small ones (paper,
@@ -72,12 +110,6 @@ class SubBatchNorm(nn.BatchNorm3d):
         ValueError: in training, there are more than ``clips`` clips and not a multiple of it.
     """
 
-    # Never None here; for mypy.
-    running_mean: torch.Tensor
-    running_var: torch.Tensor
-    num_batches_tracked: torch.Tensor
-    momentum: float
-
     def __init__(
         self,
         num_features: int,
@@ -89,9 +121,6 @@ class SubBatchNorm(nn.BatchNorm3d):
     ) -> None:
         super().__init__(num_features, eps, momentum)
         self.clips, self.stacked = clips, stacked
-
-    def _check_input_dim(self, x: torch.Tensor) -> None:
-        """Accept any rank; called by the parent."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise (N * stacked, C, ...), keeping the shape."""
@@ -108,7 +137,7 @@ class SubBatchNorm(nn.BatchNorm3d):
         variances = torch.zeros_like(means)
         normalized = [
             # A momentum of 1 leaves the group's own statistics in these rows.
-            F.batch_norm(group, mean, var, self.weight, self.bias, True, 1.0, self.eps)
+            _normalize(group, self, mean, var, 1.0)
             for group, mean, var in zip(groups, means, variances, strict=True)
         ]
         # Variance of the whole batch: mean within groups plus variance between their means.
@@ -138,7 +167,7 @@ def get_norm(norm: Norm, out_channels: int) -> nn.Module | None:
         return None
     if callable(norm):
         return norm(out_channels)
-    norms = {"BN": nn.BatchNorm3d, "SyncBN": nn.SyncBatchNorm, "FrozenBN": FrozenBatchNorm3d}
+    norms = {"BN": BatchNorm3d, "SyncBN": nn.SyncBatchNorm, "FrozenBN": FrozenBatchNorm3d}
     if norm not in norms:
         raise ValueError(f"norm is '{norm}'; it can be {', '.join(norms)} or ''")
     return norms[norm](out_channels)

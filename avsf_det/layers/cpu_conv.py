@@ -1,8 +1,9 @@
 """3-D convolution and pooling in forms that are faster on a CPU, equal up to rounding.
 
-Eager PyTorch runs many 3-D kernels slowly on a CPU; where the kernel has an axis of length 1 or few
-outputs, a 2-D convolution or a matrix product of a reshaped tensor is faster (docs/performance.md
-has the times). :func:`choose_form` decides for :class:`avsf_det.layers.Conv3d`.
+Eager PyTorch runs many 3-D kernels slowly on a CPU; where the kernel has an axis of length 1, a 2-D
+convolution or a matrix product of a reshaped tensor is faster, and the gradient of some weights is
+faster tap by tap (docs/performance.md has the times). :func:`choose_form` decides for
+:class:`avsf_det.layers.Conv3d`.
 """
 
 from collections.abc import Callable
@@ -15,8 +16,7 @@ from torch import nn
 Form = Callable[[torch.Tensor, nn.Conv3d], torch.Tensor]
 
 _MAX_FRAME_CHANNELS = 4  # of frames, as opposed to maps
-# Output channels of a thin convolution, at most: one or two vector registers of the CPU's kernels.
-_MAX_THIN_CHANNELS = 16
+_MIN_TAPWISE_CHANNELS = 256  # of maps; with fewer, PyTorch's own weight gradient is faster
 
 
 def is_channels_last(x: torch.Tensor) -> bool:
@@ -32,14 +32,9 @@ def is_eager_cpu(x: torch.Tensor) -> bool:
 def lay_out(conv: nn.Conv3d, x: torch.Tensor) -> torch.Tensor:
     """Return ``x`` in the memory format that is best for ``conv`` and all layers after it.
 
-    Frames are copied channels last for inference and in 16 bits; later maps keep the format.
-    Float32 training stays contiguous for the sake of its batch norms: channels last, PyTorch sums
-    all N * T * H * W values of a channel in one float32, with 20 to 700 times the rounding.
+    Frames are copied channels last; later maps keep the format.
     """
-    is_stem = conv.in_channels <= _MAX_FRAME_CHANNELS and conv.kernel_size[1:] != (1, 1)
-    if is_stem and (not torch.is_grad_enabled() or _is_half(x)):
-        return x.contiguous(memory_format=torch.channels_last_3d)
-    return x
+    return x.contiguous(memory_format=torch.channels_last_3d) if _is_stem(conv) else x
 
 
 def choose_form(conv: nn.Conv3d, x: torch.Tensor) -> Form | None:
@@ -48,18 +43,27 @@ def choose_form(conv: nn.Conv3d, x: torch.Tensor) -> Form | None:
     ``benchmark.py model --layers`` measures all forms. With AVX2 and AVX-512 the same ones win.
     """
     is_learned = torch.is_grad_enabled() and conv.weight.requires_grad
+    if _is_stem(conv):
+        if _is_half(x) and is_folded(conv):
+            return conv_folded
+        if is_learned and is_tapwise(conv, x):
+            return conv_tapwise
     if is_temporal(conv):
-        if is_channels_last(x) and is_learned and not _is_half(x):
-            return None  # its maps are contiguous for the batch norm, see lay_out
+        is_wide = conv.in_channels >= _MIN_TAPWISE_CHANNELS
+        if is_learned and is_wide and is_channels_last(x) and is_tapwise(conv, x):
+            return conv_tapwise
         if conv.kernel_size[0] > 1 or not is_channels_last(x):
             return conv_temporal
         if conv.stride != (1, 1, 1):
             return conv_spatial if is_spatial(conv) else None
         # 1 x 1 x 1, channels last: in bfloat16 the 3-D form needs no copies.
         return None if _is_half(x) or conv.groups > 1 else conv_pointwise
-    if is_spatial(conv):
-        return conv_spatial
-    return conv_thin if is_thin(conv) and is_learned else None
+    return conv_spatial if is_spatial(conv) else None
+
+
+def _is_stem(conv: nn.Conv3d) -> bool:
+    """Return whether ``conv`` takes frames, not maps."""
+    return conv.in_channels <= _MAX_FRAME_CHANNELS and conv.kernel_size[1:] != (1, 1)
 
 
 def _is_half(x: torch.Tensor) -> bool:
@@ -80,7 +84,7 @@ def conv_spatial(x: torch.Tensor, conv: nn.Conv3d) -> torch.Tensor:
     """Convolve (N, C_in, T, H, W) by 1 x k x k: its frames are a batch of images."""
     frames = x.transpose(1, 2).flatten(0, 1)  # (N * T, C_in, H, W)
     maps = F.conv2d(
-        frames, conv.weight[:, :, 0], conv.bias, groups=conv.groups, **_spatial_options(conv)
+        frames, conv.weight.squeeze(2), conv.bias, groups=conv.groups, **_spatial_options(conv)
     )
     return maps.unflatten(0, x.shape[:1] + x.shape[2:3]).transpose(1, 2)
 
@@ -104,48 +108,137 @@ def conv_pointwise(x: torch.Tensor, conv: nn.Conv3d) -> torch.Tensor:
 def conv_temporal(x: torch.Tensor, conv: nn.Conv3d) -> torch.Tensor:
     """Convolve (N, C_in, T, H, W) by t x 1 x 1: a clip is an image of T rows and H * W columns."""
     x = x[..., :: conv.stride[1], :: conv.stride[2]]
-    # H and W are flattened with C behind them: otherwise, the strides of a single clip channels
-    # last become such that PyTorch takes it for contiguous.
-    image = x.permute(0, 2, 3, 4, 1).flatten(2, 3).permute(0, 3, 1, 2)  # (N, C_in, T, H * W)
-    padding: Any = conv.padding
     maps = F.conv2d(
-        image,
-        conv.weight[..., 0],
+        _as_image(x),
+        conv.weight.squeeze(4),
         conv.bias,
         stride=(conv.stride[0], 1),
-        padding=(padding[0], 0),
+        padding=(int(conv.padding[0]), 0),
         dilation=(conv.dilation[0], 1),
         groups=conv.groups,
     )
-    return maps.permute(0, 2, 3, 1).unflatten(2, x.shape[3:]).permute(0, 4, 1, 2, 3)
+    return _from_image(maps, x.shape[3:])
 
 
-def is_thin(conv: nn.Conv3d) -> bool:
-    """Return whether :func:`conv_thin` computes ``conv``: few outputs, number of frames kept."""
-    return (
-        conv.kernel_size[1:] != (1, 1)
-        and conv.out_channels <= _MAX_THIN_CHANNELS
-        and conv.padding[0] == conv.kernel_size[0] // 2
-        and conv.stride[0] == conv.dilation[0] == conv.groups == 1
-    )
+def _as_image(x: torch.Tensor) -> torch.Tensor:
+    """View (N, C, T, H, W) as (N, C, T, H * W)."""
+    # H and W are flattened with C behind them: otherwise, the strides of a single clip channels
+    # last become such that PyTorch takes it for contiguous.
+    return x.permute(0, 2, 3, 4, 1).flatten(2, 3).permute(0, 3, 1, 2)
 
 
-def conv_thin(x: torch.Tensor, conv: nn.Conv3d) -> torch.Tensor:
-    """Convolve (N, C_in, T, H, W) by t x k x k with few output channels, for training.
+def _from_image(maps: torch.Tensor, size: torch.Size) -> torch.Tensor:
+    """View (N, C, T, H * W) as (N, C, T, H, W) of ``size`` (H, W)."""
+    return maps.permute(0, 2, 3, 1).unflatten(2, size).permute(0, 4, 1, 2, 3)
 
-    A frame and its neighbours in time are stacked to an image with t * C_in channels: the gradient
-    of the 3-D form is slow.
+
+def conv_tapwise(x: torch.Tensor, conv: nn.Conv3d) -> torch.Tensor:
+    """Convolve (N, C_in, T, H, W) by t x k x k; the weight's gradient is computed tap by tap.
+
+    PyTorch's gradient takes 1.5 to 7 times as long for few frames of wide maps, and with AVX2 for
+    frames of few channels.
     """
-    taps, num_frames = conv.kernel_size[0], x.shape[2]
-    padded = F.pad(x.permute(0, 2, 3, 4, 1), (0,) * 6 + (taps // 2,) * 2)  # (N, T + t - 1, H, W, C)
-    frames = torch.cat([padded[:, tap : tap + num_frames] for tap in range(taps)], dim=4)
-    maps = F.conv2d(
-        frames.flatten(0, 1).permute(0, 3, 1, 2),  # (N * T, t * C_in, H, W), channels last
-        conv.weight.transpose(1, 2).flatten(1, 2),  # (C_out, t * C_in, k, k)
-        conv.bias,
-        **_spatial_options(conv),
+    if conv.kernel_size[1:] != (1, 1):
+        return _Tapwise.apply(x, conv.weight, conv.stride, conv.padding)
+    padding = (conv.padding[0], 0)
+    maps = _Tapwise.apply(_as_image(x), conv.weight.squeeze(4), (1, 1), padding)
+    return _from_image(maps, x.shape[3:])
+
+
+def is_tapwise(conv: nn.Conv3d, x: torch.Tensor) -> bool:
+    """Return whether :func:`conv_tapwise` computes ``conv``: it keeps the T frames, T >= t > 1."""
+    taps = conv.kernel_size[0]
+    return (
+        x.shape[2] >= taps > 1
+        and taps % 2 == 1
+        and conv.padding[0] == taps // 2
+        and conv.dilation == (1, 1, 1)
+        and (conv.stride == (1, 1, 1) if is_temporal(conv) else conv.stride[0] == 1)
+        and conv.groups == 1
+        and conv.bias is None
     )
-    return maps.unflatten(0, (-1, num_frames)).transpose(1, 2)
+
+
+class _Tapwise(torch.autograd.Function):
+    """Convolution over time and one or two further axes that keeps the number of frames.
+
+    The weights of one tap see the maps and the frames that are a number of frames later: their
+    gradient is that of a 2-D convolution, or a matrix product.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        stride: tuple[int, ...],
+        padding: tuple[int, ...],
+    ) -> torch.Tensor:
+        """Convolve (N, C_in, T, ...), in the number format of autocast."""
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+        x, weight = x.to(dtype), weight.to(dtype)
+        ctx.save_for_backward(x, weight)
+        ctx.options = stride, padding, (1,) * len(stride), False, (0,) * len(stride), 1
+        return torch.convolution(x, weight, None, *ctx.options)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Return the gradients of the input and of the weight, in the format of the output."""
+        (grad,), (x, weight) = grads, ctx.saved_tensors
+        gradient = torch.ops.aten.convolution_backward
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            grad_x = gradient(grad, x, weight, None, *ctx.options, [True, False, False])[0]
+        stride, padding, *_ = ctx.options
+        options = stride[1:], padding[1:], (1, 1), False, (0, 0), 1, [False, True, False]
+        taps, num_frames = weight.shape[2], x.shape[2]
+        tap_grads = []
+        for shift in range(-(taps // 2), taps // 2 + 1):  # frames that a tap sees later
+            maps = grad[:, :, max(-shift, 0) : num_frames - max(shift, 0)]
+            frames = x[:, :, max(shift, 0) : num_frames + min(shift, 0)]
+            if len(stride) == 2:
+                rows, columns = (y.movedim(1, -1).flatten(0, -2) for y in (maps, frames))
+                tap_grads.append(rows.t() @ columns)  # (C_out, C_in)
+            else:
+                images, inputs = (y.transpose(1, 2).flatten(0, 1) for y in (maps, frames))
+                tap_grads.append(gradient(images, inputs, weight[:, :, 0], None, *options)[1])
+        # Channels last, as the weight of such a model lies in memory.
+        stacked = torch.stack([tap.movedim(1, -1) for tap in tap_grads], dim=1).movedim(-1, 1)
+        return grad_x, stacked.view_as(weight), None, None
+
+
+def conv_folded(x: torch.Tensor, conv: nn.Conv3d) -> torch.Tensor:
+    """Convolve (N, C_in, T, H, W) by t x k x k, stride 2: 2 x 2 pixels become 4 * C_in channels.
+
+    More channels fill the registers of the CPU's 16-bit kernels, and there are fewer pixels.
+    """
+    pad, height, width = int(conv.padding[1]), *x.shape[3:]
+    if torch.is_autocast_enabled("cpu"):
+        x = x.to(torch.get_autocast_dtype("cpu"))  # before it is copied
+    # The kernel gets a first row and column of zeros, so that it covers whole blocks of 2 x 2.
+    sides = (0, 0, pad + 1, pad - 1 + width % 2, pad + 1, pad - 1 + height % 2)
+    pixels = F.pad(x.permute(0, 2, 3, 4, 1), sides)  # (N, T, H', W', C_in)
+    pixels = pixels.unflatten(3, (-1, 2)).unflatten(
+        2, (-1, 2)
+    )  # (N, T, H' / 2, 2, W' / 2, 2, C_in)
+    pixels = pixels.transpose(3, 4).flatten(4)  # (N, T, H' / 2, W' / 2, 4 * C_in)
+    weight = F.pad(conv.weight, (1, 0, 1, 0)).unflatten(4, (-1, 2)).unflatten(3, (-1, 2))
+    weight = weight.permute(0, 4, 6, 1, 2, 3, 5).flatten(1, 3)  # (C_out, 4 * C_in, t, k', k')
+    x = pixels.permute(0, 4, 1, 2, 3)
+    return F.conv3d(x, weight, conv.bias, (conv.stride[0], 1, 1), (int(conv.padding[0]), 0, 0))
+
+
+def is_folded(conv: nn.Conv3d) -> bool:
+    """Return whether :func:`conv_folded` computes ``conv``: 7 x 7 (or 3 x 3), stride 2."""
+    side = conv.kernel_size[1]
+    return (
+        conv.kernel_size[2] == side
+        and side % 4 == 3
+        and conv.padding[1:] == (side // 2,) * 2
+        and conv.stride[1:] == (2, 2)
+        and conv.dilation == (1, 1, 1)
+        and conv.groups == 1
+    )
 
 
 def _spatial_options(conv: nn.Conv3d) -> dict[str, Any]:

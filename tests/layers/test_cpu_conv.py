@@ -6,24 +6,25 @@ import torch.nn.functional as F
 from torch import nn
 
 from avsf_det.layers import Conv3d, is_channels_last, max_pool3d
-from avsf_det.layers.cpu_conv import choose_form, conv_temporal
+from avsf_det.layers.cpu_conv import choose_form, conv_folded, conv_temporal, is_folded
 
-# Options, and whether another form than 3-D runs: contiguous, and channels last (with a gradient).
+WIDE = {"in_channels": 256}
+# Options, and whether another form than 3-D runs: contiguous, and channels last.
 CONVS = [
     ({"kernel_size": (1, 3, 3), "padding": (0, 1, 1), "stride": (1, 2, 2)}, True, True),
     ({"kernel_size": (1, 3, 3), "padding": (0, 2, 2), "dilation": (1, 2, 2)}, True, True),
     ({"kernel_size": (1, 3, 3), "groups": 3, "out_channels": 6}, True, True),
-    ({"kernel_size": (3, 1, 1), "padding": (1, 0, 0), "bias": False}, True, False),
-    ({"kernel_size": (5, 1, 1), "padding": (2, 0, 0), "stride": (4, 1, 1)}, True, False),
-    ({"kernel_size": (3, 1, 1), "padding": (2, 0, 0), "dilation": (2, 1, 1)}, True, False),
-    ({"kernel_size": (1, 1, 1), "stride": (1, 2, 2), "out_channels": 40}, True, False),
-    ({"kernel_size": (5, 7, 7), "padding": (2, 3, 3), "stride": (1, 2, 2)}, True, True),
-    ({"kernel_size": (3, 3, 3), "padding": (1, 1, 1), "bias": False}, True, True),
-    ({"kernel_size": (5, 7, 7), "padding": (2, 3, 3), "out_channels": 40}, False, False),
+    ({"kernel_size": (3, 1, 1), "padding": (1, 0, 0), "bias": False}, True, True),
+    ({"kernel_size": (3, 1, 1), "padding": (1, 0, 0), "bias": False, **WIDE}, True, True),
+    ({"kernel_size": (5, 1, 1), "padding": (2, 0, 0), "stride": (4, 1, 1)}, True, True),
+    ({"kernel_size": (3, 1, 1), "padding": (2, 0, 0), "dilation": (2, 1, 1)}, True, True),
+    ({"kernel_size": (1, 1, 1), "stride": (1, 2, 2), "out_channels": 40}, True, True),
+    ({"kernel_size": (5, 7, 7), "padding": (2, 3, 3), "stride": (1, 2, 2)}, False, False),
+    ({"kernel_size": (5, 7, 7), "padding": (2, 3, 3), "bias": False}, True, True),
     ({"kernel_size": (3, 3, 3), "padding": (0, 1, 1)}, False, False),
     ({"kernel_size": (1, 3, 3), "padding": (0, 1, 1), "stride": (2, 1, 1)}, False, False),
     ({"kernel_size": (1, 1, 1), "padding": (0, 1, 1)}, True, True),
-    ({"kernel_size": (1, 1, 1), "bias": False}, True, False),
+    ({"kernel_size": (1, 1, 1), "bias": False}, True, True),
 ]
 FORMATS = (torch.contiguous_format, torch.channels_last_3d)
 
@@ -33,9 +34,9 @@ FORMATS = (torch.contiguous_format, torch.channels_last_3d)
 def test_faster_forms_give_the_same(monkeypatch, options, memory_format):
     torch.manual_seed(0)
     options, *in_2d = options
-    conv = Conv3d(3, **{"out_channels": 2, **options}).double()
-    x = torch.randn(2, 3, 6, 9, 11, dtype=torch.float64).contiguous(memory_format=memory_format)
-    x.requires_grad_()
+    conv = Conv3d(**{"in_channels": 3, "out_channels": 2, **options}).double()
+    x = torch.randn(2, conv.in_channels, 6, 9, 11, dtype=torch.float64)
+    x = x.contiguous(memory_format=memory_format).requires_grad_()
     in_3d = []
     plain = nn.Conv3d.forward
     monkeypatch.setattr(nn.Conv3d, "forward", lambda *args: in_3d.append(1) or plain(*args))
@@ -55,8 +56,31 @@ def test_faster_forms_give_the_same(monkeypatch, options, memory_format):
         torch.testing.assert_close(conv(x), expected)
 
 
-def test_maps_of_one_clip_stay_channels_last():
-    """Frames become so in the stem, for inference; a copy in each layer would be slow."""
+@pytest.mark.parametrize("size", [(9, 12), (10, 11)])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel_size": (5, 7, 7), "padding": (2, 3, 3), "stride": (1, 2, 2), "bias": False},
+        {"kernel_size": (3, 3, 3), "padding": (0, 1, 1), "stride": (2, 2, 2)},
+    ],
+)
+def test_folded_pixels_give_the_same(options, size):
+    """The form of stems in 16 bits."""
+    torch.manual_seed(0)
+    conv = Conv3d(3, 8, **options)
+    x = torch.randn(2, 3, 6, *size)
+    assert is_folded(conv) and choose_form(conv, x.bfloat16()) is conv_folded
+    conv, x = conv.double(), x.double()
+    result, expected = conv_folded(x, conv), nn.Conv3d.forward(conv, x)
+    torch.testing.assert_close(result, expected)
+    direction = torch.randn_like(expected)
+    ours, theirs = (torch.autograd.grad(y, conv.weight, direction) for y in (result, expected))
+    torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_maps_of_one_clip_stay_channels_last(learned):
+    """Frames become so in the stem; a copy in each layer would be slow."""
     stem, *convs = (
         Conv3d(3, 8, (5, 7, 7), stride=(1, 2, 2), padding=(2, 3, 3)),
         Conv3d(8, 16, (3, 1, 1), padding=(1, 0, 0)),
@@ -66,7 +90,7 @@ def test_maps_of_one_clip_stay_channels_last():
         Conv3d(32, 64, (5, 1, 1), stride=(4, 1, 1), padding=(2, 0, 0)),
     )
     frames = torch.randn(1, 3, 8, 32, 32)
-    with torch.no_grad():
+    with torch.set_grad_enabled(learned):
         x = stem(frames)
         for conv in convs:
             assert is_channels_last(x)

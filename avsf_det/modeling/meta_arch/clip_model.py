@@ -110,7 +110,8 @@ class ClipModel(nn.Module):
             "audio_mean": cfg.MODEL.AUDIO_MEAN,
             "audio_std": cfg.MODEL.AUDIO_STD,
             "autocast_dtype": cfg.MODEL.AUTOCAST_DTYPE,
-            "channels_last": cfg.MODEL.CHANNELS_LAST,
+            # The stem lays out frames so on a CPU, where kernels that lie otherwise are copied.
+            "channels_last": cfg.MODEL.CHANNELS_LAST or cfg.MODEL.DEVICE == "cpu",
         }
 
     def fractions(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:

@@ -90,7 +90,7 @@ def _calls(
         None: conv.stride[0] <= conv.kernel_size[0],
         conv_spatial: is_spatial(conv),
         conv_temporal: is_temporal(conv),
-        conv_pointwise: conv.kernel_size == conv.stride == (1, 1, 1) and conv.groups == 1,
+        conv_pointwise: conv.kernel_size == (1, 1, 1) and conv.groups == 1,
         conv_tapwise: is_tapwise(conv, torch.empty(shape, device="meta")),
         conv_folded: is_folded(conv),
     }

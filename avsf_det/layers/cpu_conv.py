@@ -54,10 +54,9 @@ def choose_form(conv: nn.Conv3d, x: torch.Tensor) -> Form | None:
             return conv_tapwise
         if conv.kernel_size[0] > 1 or not is_channels_last(x):
             return conv_temporal
-        if conv.stride != (1, 1, 1):
-            return conv_spatial if is_spatial(conv) else None
-        # 1 x 1 x 1, channels last: in bfloat16 the 3-D form needs no copies.
-        return None if _is_half(x) or conv.groups > 1 else conv_pointwise
+        # 1 x 1 x 1, channels last: without strides, the 3-D form needs no copies in 16 bits.
+        is_fast = conv.groups > 1 or (_is_half(x) and conv.stride == (1, 1, 1))
+        return None if is_fast else conv_pointwise
     return conv_spatial if is_spatial(conv) else None
 
 
@@ -100,9 +99,11 @@ def is_temporal(conv: nn.Conv3d) -> bool:
 
 
 def conv_pointwise(x: torch.Tensor, conv: nn.Conv3d) -> torch.Tensor:
-    """Convolve (N, C_in, T, H, W) by 1 x 1 x 1, as a product; copies none channels last."""
-    rows = F.linear(x.permute(0, 2, 3, 4, 1), conv.weight.flatten(1), conv.bias)
-    return rows.permute(0, 4, 1, 2, 3)
+    """Convolve (N, C_in, T, H, W) by 1 x 1 x 1, as a product; copies only for strides."""
+    frames, rows, columns = conv.stride
+    x = x[:, :, ::frames, ::rows, ::columns].permute(0, 2, 3, 4, 1)
+    maps = F.linear(x.contiguous(), conv.weight.flatten(1), conv.bias)
+    return maps.permute(0, 4, 1, 2, 3)
 
 
 def conv_temporal(x: torch.Tensor, conv: nn.Conv3d) -> torch.Tensor:

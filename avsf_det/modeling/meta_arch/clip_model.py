@@ -163,7 +163,9 @@ class ClipModel(nn.Module):
             raw = [x["frames"] for x in batched_inputs]
             sizes = [tuple(x.shape[-2:]) for x in raw]
             if len(set(sizes)) == 1:
-                frames = self._normalize_frames(self._stack(raw))  # (N, 3, T, H, W)
+                # Bytes are the cheapest to lay out otherwise.
+                frames = self._stack(raw).contiguous(memory_format=self.memory_format)
+                frames = self._normalize_frames(frames)  # (N, 3, T, H, W)
             else:
                 # Normalised before padding, so that padding is the mean colour.
                 frames = _pad([self._normalize_frames(self._stack([x]))[0] for x in raw])
@@ -188,7 +190,7 @@ class ClipModel(nn.Module):
         return {name: (audio - self.audio_mean) / self.audio_std, f"has_{name}": has}
 
     def _normalize_frames(self, frames: torch.Tensor) -> torch.Tensor:
-        return (frames - self.pixel_mean) / self.pixel_std
+        return (frames - self.pixel_mean).div_(self.pixel_std)
 
     def _stack(self, tensors: list[torch.Tensor]) -> torch.Tensor:
         """Stack tensors of one shape, and move them to the device without waiting for it."""

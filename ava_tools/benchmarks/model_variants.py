@@ -133,7 +133,7 @@ class Bench:
         """Return inference with config options, by default with folded batch norms."""
         model = self.build(*options)
         if fold:
-            fold_batch_norms(model.model)
+            fold_batch_norms(model.model, model.model.autocast_dtype)
 
         @torch.no_grad()
         def scores() -> torch.Tensor:

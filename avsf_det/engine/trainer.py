@@ -86,7 +86,7 @@ class Trainer(DefaultTrainer):
         # A copy, because the training goes on with the norms. It is not compiled: each video can
         # have another size, for which cuDNN's search for the fastest kernels is off, too.
         folded: Any = copy.deepcopy(model).eval()
-        fold_batch_norms(folded)
+        fold_batch_norms(folded, folded.autocast_dtype)
         searches, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
         try:
             return super().test(cfg, folded, evaluators)

@@ -186,11 +186,16 @@ def freeze(module: nn.Module) -> None:
     FrozenBatchNorm3d.convert_frozen_batchnorm(module)
 
 
-def fold_batch_norms(module: nn.Module) -> None:
+def fold_batch_norms(module: nn.Module, dtype: torch.dtype | None = None) -> None:
     """Multiply batch norms into the convolutions before them, in place, for inference.
 
     This covers the norms of :class:`Conv3d` and of Detectron2's ``Conv2d``. Results are equal up to
     rounding.
+
+    Args:
+        module: model or part of one.
+        dtype: number format of the autocast that ``module`` runs in. Folded convolutions keep their
+            weights in it, with equal results: autocast would convert them in each call.
 
     Raises:
         ValueError: ``module`` is in training mode.
@@ -208,3 +213,5 @@ def fold_batch_norms(module: nn.Module) -> None:
                 conv.weight, conv.bias, mean, variance, norm.eps, norm.weight, norm.bias
             )
             conv.norm = None
+            if dtype is not None:
+                conv.to(dtype)

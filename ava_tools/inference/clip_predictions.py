@@ -62,7 +62,7 @@ class ClipScorer:
         cfg = copy_for_inference(cfg)
         cfg.TEST.VIEWS.TEMPORAL = 1
         self.classes = load_names(cfg, class_files)
-        self._model: Any = build_trained_model(cfg)[0]
+        self._model, _ = build_trained_model(cfg)
         # As the evaluation does, for equal scores.
         fold_batch_norms(self._model, self._model.autocast_dtype)
         source = SequentialReader(build_clip_augmentations(cfg, is_train=False))

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from avsf_det.checkpoint import LoadReport
+    from avsf_det.modeling.meta_arch import ClipModel
 
 _KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+(=.*)?")  # SOLVER.MAX_ITER, SOLVER.MAX_ITER=4
 
@@ -252,7 +253,7 @@ def _check_weights(cfg: CfgNode) -> None:
 
 def build_trained_model(
     cfg: CfgNode, *, required: str | None = "model", min_matched: float | None = None
-) -> tuple[nn.Module, LoadReport]:
+) -> tuple[ClipModel, LoadReport]:
     """Build the model of a config in eval mode, with its weights; see :func:`load_weights`."""
     from detectron2.modeling import build_model
 

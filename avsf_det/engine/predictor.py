@@ -151,7 +151,7 @@ class ClipPredictor:
             )
         cfg = copy_for_inference(cfg)
         self.class_ids, self.class_names = load_action_names(cfg, label_map)
-        self.model: Any = build_trained_model(cfg)[0]
+        self.model, _ = build_trained_model(cfg)
         # As the evaluation does, for equal scores.
         fold_batch_norms(self.model, self.model.autocast_dtype)
         self._augmentations = build_clip_augmentations(cfg, is_train=False)

@@ -289,9 +289,12 @@ class SequentialReader:
         clip = np.stack(video.get_transformed_frames_played_at(seconds), axis=1)
         return clip.transpose(1, 2, 3, 0), self._transforms
 
-    def _transform_frame(self, frame: np.ndarray) -> np.ndarray:
+    def _transform_frame(self, frame: np.ndarray, out: np.ndarray | None) -> np.ndarray:
         """Transform a frame (H, W, 3) to (3, h, w)."""
-        return self._transforms.apply_image(frame[None])[0].transpose(2, 0, 1)
+        frame = self._transforms.apply_image(frame[None])[0]
+        out = np.empty((3, *frame.shape[:2]), np.uint8) if out is None else out
+        cv2.split(frame, list(out))  # writes into these planes
+        return out
 
 
 def _draw_transforms(

@@ -272,7 +272,10 @@ class SequentialAudioReader(AudioReader):
         except VideoDecodeError:  # what spoils a block need not spoil the request
             return read(start, stop, sample_rate)
         self._rate = sample_rate
-        return torch.cat(list(self._blocks.values()))[first - touched.start * size :][:count]
+        blocks = self._blocks.items()
+        return torch.cat(
+            [b[max(first - i * size, 0) : first + count - i * size] for i, b in blocks]
+        )
 
     def _read_chunk(self, index: int) -> Iterator[ChunkItem]:
         if index not in self._chunks:

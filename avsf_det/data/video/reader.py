@@ -186,6 +186,11 @@ def frames_on_screen(
         shown = frame
 
 
+def can_skip_frames(file: MediaFile) -> bool:
+    """Return whether the decoder can skip non-reference frames: of progressive H.264."""
+    return file.video.codec_context.name == "h264" and not file.first_frame.interlaced
+
+
 def _select_needed(file: MediaFile, packets: Packets, limits: Sequence[int]) -> Packets:
     """Yield the packets that the frames at ascending times (pts) depend on, then a flush packet.
 
@@ -203,8 +208,7 @@ def _select_needed(file: MediaFile, packets: Packets, limits: Sequence[int]) -> 
             if late:
                 break
     times: list[Any] = [packet.pts for packet in read]
-    progressive_h264 = stream.codec_context.name == "h264" and not file.first_frame.interlaced
-    if progressive_h264 and None not in times:
+    if can_skip_frames(file) and None not in times:
         ascending = sorted(times)
         shown = {ascending[max(bisect(ascending, limit) - 1, 0)] for limit in limits if times}
         # Packets behind the last requested one in decoding order serve no requested frame.

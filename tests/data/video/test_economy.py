@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avsf_det.data.video import MediaFile, VideoReader
+from avsf_det.data.video import MediaFile, SequentialVideoReader, VideoReader
 from avsf_det.data.video.cut import cut_video
 from avsf_det.data.video.reader import decode_needed, make_converter
 from tests.media import read_number, write_video
@@ -51,6 +51,26 @@ def test_frames_that_are_left_out_change_no_other(tmp_path: Path, name: str):
             assert np.array_equal(reader.get_frames_played_at(seconds), expected)
             fewer += len(every) - len(decoded(reader, seconds, all_of_them=False))
         assert fewer > 10
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_frames_that_no_request_needs_are_skipped(tmp_path: Path, name: str):
+    write_video(tmp_path / name, num_frames=90, bframes=3, **KINDS[name])
+    pts = []
+    with VideoReader(tmp_path / name) as reader, SequentialVideoReader(tmp_path / name) as other:
+        decode = other.file.decode
+        other.file.decode = lambda *args, **kw: (
+            pts.append(item[0]) or item for item in decode(*args, **kw)
+        )
+        num_decoded = []
+        for start in [0.4, 0.8, 1.2, 1.6, 1.6 + 1 / 30, 2.0]:  # at 1.63 s, skipped ones are needed
+            seconds = [start + i / 15 for i in range(12)]
+            expected = reader.get_frames_played_at(seconds)
+            assert np.array_equal(other.get_frames_played_at(seconds), expected)
+            num_decoded.append(len(pts))
+    if name in ("pyramid.mp4", "pyramid.mkv", "open_gop.mp4"):
+        assert num_decoded[3] < 0.85 * 30 * 2.4
+        assert num_decoded[4] > num_decoded[3] + 20
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from avsf_det.data.video import SequentialVideoReader, VideoDecodeError, VideoReader, audio_reader
+from avsf_det.data.video.sequential import copy_frame
 from tests.data.video.test_reader import KINDS
 from tests.media import tone, write_video
 
@@ -84,13 +85,13 @@ def test_each_frame_is_decoded_and_converted_once(tmp_path: Path, rate: int):
         expected = [reader.get_frames_played_at(window(s))[:, ::4, ::4] for s in seconds]
     converted, sought = [], []
 
-    def transform(image: np.ndarray) -> np.ndarray:
+    def transform(image: np.ndarray, out: np.ndarray | None) -> np.ndarray:
         converted.append(image)
-        return image[::4, ::4]
+        return copy_frame(image[::4, ::4], out)
 
     with SequentialVideoReader(path, transform=transform) as sequential:
-        decode_from = sequential.file.decode_from
-        sequential.file.decode_from = lambda *args: sought.append(args) or decode_from(*args)
+        decode = sequential.file.decode
+        sequential.file.decode = lambda *args, **kw: sought.append(args) or decode(*args, **kw)
         for second, frames in zip(seconds, expected, strict=True):
             assert np.array_equal(sequential.get_frames_played_at(window(second)), frames)
     shown = {max(0, round(t * 30)) for second in seconds for t in window(second)}
@@ -160,7 +161,7 @@ def test_audio_of_blocks_is_that_of_the_request(tmp_path: Path, rate: int):
 
 def test_transformed_frames_are_those_of_the_frames(tmp_path: Path):
     write_video(tmp_path / "a.mp4", num_frames=60)
-    transform = {"transform": lambda image: image[::2, :9]}
+    transform = {"transform": lambda image, out: copy_frame(image[::2, :9], out)}
     with (
         SequentialVideoReader(tmp_path / "a.mp4", **transform) as sequential,
         VideoReader(tmp_path / "a.mp4") as reader,

@@ -29,7 +29,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from avsf_det.structures import AVSFError
 from avsf_det.structures.addresses import is_address
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from avsf_det.checkpoint import LoadReport
-    from avsf_det.modeling.meta_arch import ClipModel
 
 _KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+(=.*)?")  # SOLVER.MAX_ITER, SOLVER.MAX_ITER=4
 
@@ -253,7 +252,7 @@ def _check_weights(cfg: CfgNode) -> None:
 
 def build_trained_model(
     cfg: CfgNode, *, required: str | None = "model", min_matched: float | None = None
-) -> tuple[ClipModel, LoadReport]:
+) -> tuple[Any, LoadReport]:
     """Build the model of a config in eval mode, with its weights; see :func:`load_weights`."""
     from detectron2.modeling import build_model
 

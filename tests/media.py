@@ -1,7 +1,10 @@
 """Tiny video files, written on the fly: frames carry their number, audio its time."""
 
+import functools
 import math
+import pickle
 import struct
+import tempfile
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -55,7 +58,30 @@ def clicks(times: Sequence[float], duration: float, rate: int) -> np.ndarray:
     return sound
 
 
-def write_video(
+def write_video(path: Path | object, **options) -> None:
+    """Write frames numbered 0, 1, ... and an audio track; see ``encode_video``.
+
+    Encoding takes longer than most tests: a process does it once for each suffix and options.
+
+    Args:
+        path: file name, whose suffix says the format; or an object to write to.
+        **options: arguments of ``encode_video``.
+    """
+    if isinstance(path, Path):
+        path.write_bytes(_encoded(path.suffix, pickle.dumps(options)))
+    else:
+        encode_video(path, **options)
+
+
+@functools.lru_cache(maxsize=500)
+def _encoded(suffix: str, options: bytes) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"video{suffix}"
+        encode_video(path, **pickle.loads(options))
+        return path.read_bytes()
+
+
+def encode_video(
     path: Path | object,
     *,
     num_frames: int = 30,
@@ -79,7 +105,7 @@ def write_video(
     container: str | None = None,
     container_options: dict[str, str] | None = None,
 ) -> None:
-    """Write frames numbered 0, 1, ... and an audio track.
+    """Encode frames numbered 0, 1, ... and an audio track.
 
     Args:
         path: file name, whose suffix says the format; or an object to write to.

@@ -39,7 +39,27 @@ def analyze_model(cfg: CfgNode, crop_size: tuple[int, int] | None = None) -> dic
         two for "slow", "fast", "audio", the laterals "f2s" and "a2fs", and "head", where they
         exist. For an audiovisual model also "added_by_audio": the two, less those of its SlowFast.
     """
-    model: Any = build_without_data(cfg)  # Any: submodules are found by name
+    result = count_pathways(build_without_data(cfg), cfg, crop_size)
+    if {"fast", "audio"} <= result["by_pathway"].keys():
+        visual = cfg.clone()
+        visual.defrost()
+        visual.MODEL.BACKBONE.NAME = "build_slowfast_backbone"
+        visual.MODEL.AVSYNC.ENABLED = False  # has no audio to compare with
+        without = count_pathways(build_without_data(visual), visual, crop_size)
+        result["added_by_audio"] = {key: result[key] - without[key] for key in TOTALS}
+    return result
+
+
+def count_pathways(
+    model: Any, cfg: CfgNode, crop_size: tuple[int, int] | None = None
+) -> dict[str, Any]:
+    """Return what ``analyze_model`` does, without the comparison, and remove the model's AVS head.
+
+    Args:
+        model: model of the config, by ``build_without_data``.
+        cfg: config of the model.
+        crop_size: (height, width) of the frames in pixels, as for ``analyze_model``.
+    """
     model.avsync_head = None
     size = cfg.INPUT.MIN_SIZE_TEST
     is_detector = cfg.MODEL.META_ARCHITECTURE == "ActionDetector"
@@ -63,19 +83,11 @@ def analyze_model(cfg: CfgNode, crop_size: tuple[int, int] | None = None) -> dic
         "gflops": sum(layer.weight.numel() for layer in head) / 1e9,
         "params": sum(count_params(layer) for layer in head),
     }
-    result: dict[str, Any] = {
+    return {
         "gflops": sum(part["gflops"] for part in parts.values()),
         "params": count_params(model),
         "by_pathway": parts,
     }
-    if {"fast", "audio"} <= parts.keys():
-        visual = cfg.clone()
-        visual.defrost()
-        visual.MODEL.BACKBONE.NAME = "build_slowfast_backbone"
-        visual.MODEL.AVSYNC.ENABLED = False  # has no audio to compare with
-        without = analyze_model(visual, crop_size)
-        result["added_by_audio"] = {key: result[key] - without[key] for key in TOTALS}
-    return result
 
 
 def count_macs(model: nn.Module, *inputs: object) -> dict[str, int]:
@@ -83,7 +95,7 @@ def count_macs(model: nn.Module, *inputs: object) -> dict[str, int]:
     norms: list[Any] = [module for module in model.modules() if isinstance(module, NORMS)]
     for norm in norms:  # They do not count, but take most of the time on the meta device.
         norm.forward = lambda x: x
-    with FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(*inputs)
     for norm in norms:
         del norm.forward

@@ -16,7 +16,7 @@ OPEN = {"A->F->S", "Audio-only", "AVSF SSL, parameters"}
 
 
 def test_all_published_figures(capsys, monkeypatch):
-    # 40 models are built, of tensors without values; drawing these would take half of the time.
+    # 27 models are built, of tensors without values; drawing these would take half of the time.
     monkeypatch.setattr(torch.Tensor, "normal_", lambda x, *args, **kwargs: x)
     main(["--paper", "--json"])
     rows = json.loads(capsys.readouterr().out)["rows"]  # one line of JSON and nothing else

@@ -17,7 +17,7 @@ from .mini import write_mini
 from .test_end_to_end import run
 
 pytestmark = [
-    pytest.mark.xdist_group("clip_recipes"),  # its datasets are made once
+    pytest.mark.xdist_group("commands"),
     pytest.mark.usefixtures("few_blocks"),
 ]
 

@@ -20,7 +20,6 @@ from ..export.files import check_files
 from ..media import tone, write_video
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "onnx_example.py"
-pytestmark = pytest.mark.xdist_group("onnx_example")  # the file is exported once
 BOX = [0.25, 0.2, 0.7, 0.9]
 
 

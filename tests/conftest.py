@@ -12,7 +12,8 @@ import pytest
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a file in one process, which makes the fixtures of the module once.
 
-    Tests with a group of their own stay in it: "commands" are those that start ``commands.py``.
+    Some files are together: "commands" start ``commands.py``, "onnx" import its packages, and
+    "long" are of few tests that take long. pytest-xdist starts groups of many tests first.
     """
     for item in items:
         if item.get_closest_marker("xdist_group") is None:

@@ -19,6 +19,7 @@ from ..engine import actions
 from ..export.files import check_files
 from ..media import tone, write_video
 
+pytestmark = pytest.mark.xdist_group("onnx")
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "onnx_example.py"
 BOX = [0.25, 0.2, 0.7, 0.9]
 

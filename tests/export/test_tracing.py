@@ -18,7 +18,7 @@ from avsf_det.layers import fold_batch_norms
 from ..modeling.builders import NUM_FRAMES, NUM_MELS, NUM_TIME_STEPS, SIZE, make_cfg, randomize
 from .files import check_files
 
-pytestmark = pytest.mark.usefixtures("few_blocks")
+pytestmark = [pytest.mark.usefixtures("few_blocks"), pytest.mark.xdist_group("onnx")]
 
 
 def build(cfg) -> TensorModel:

@@ -42,20 +42,25 @@ class Done:
 
 
 def run_script(
-    script: str, *arguments: str, environment: Mapping[str, str], few_blocks: bool = False
+    script: str,
+    *arguments: str,
+    environment: Mapping[str, str],
+    folder: Path = ROOT,
+    few_blocks: bool = False,
 ) -> Done:
-    """Run a script of the repository, as ``python script arguments`` in its root.
+    """Run a script of the repository, as ``python script arguments`` or ``python -m script ...``.
 
     Args:
-        script: path of the script below the root.
+        script: path of the script below the root, or name of a module.
         *arguments: the command line after the script.
         environment: all environment variables of the command.
+        folder: working directory.
         few_blocks: give ResNets of depth 50 four residual blocks, as the fixture of that name.
     """
     server = start_server()
-    with tempfile.TemporaryDirectory() as folder:
-        outputs = [f"{folder}/stdout", f"{folder}/stderr"]
-        request = [script, arguments, dict(environment), outputs, few_blocks]
+    with tempfile.TemporaryDirectory() as temporary:
+        outputs = [f"{temporary}/stdout", f"{temporary}/stderr"]
+        request = [script, arguments, dict(environment), str(folder), outputs, few_blocks]
         print(json.dumps(request), file=server.stdin, flush=True)
         returncode = int(server.stdout.readline())
         return Done(returncode, *(Path(path).read_text() for path in outputs))
@@ -81,7 +86,12 @@ def serve() -> None:
 
 
 def run(
-    script: str, arguments: list[str], environment: dict, outputs: list[str], few_blocks: bool
+    script: str,
+    arguments: list[str],
+    environment: dict,
+    folder: str,
+    outputs: list[str],
+    few_blocks: bool,
 ) -> None:
     """Run a script in this process, as the interpreter would."""
     for descriptor, path in enumerate(["/dev/null", *outputs]):
@@ -90,14 +100,18 @@ def run(
         os.close(opened)
     os.environ.clear()
     os.environ.update(environment)
-    os.chdir(ROOT)
+    os.chdir(folder)
     sys.argv = [script, *arguments]
-    sys.path[0] = str((ROOT / script).parent)
+    is_file = script.endswith(".py")
+    sys.path[0] = str((ROOT / script).parent if is_file else ROOT)
     if few_blocks:
         from avsf_det.modeling.backbone.resnet3d import BLOCKS_PER_STAGE
 
         BLOCKS_PER_STAGE[50] = (1, 1, 1, 1)
-    runpy.run_path(script, run_name="__main__")
+    if is_file:
+        runpy.run_path(str(ROOT / script), run_name="__main__")
+    else:
+        runpy.run_module(script, run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,18 @@ import pytest
 # others reads this file too, and would begin with seconds of imports that it does not need.
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file in one process, which makes the fixtures of the module once.
+
+    Some files are together: "commands" start ``commands.py``, "onnx" import its packages, and
+    "long" are of few tests that take long. pytest-xdist starts groups of many tests first.
+    """
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
+
+
 @pytest.fixture(autouse=True)
 def loggers_keep_no_stream() -> Iterator[None]:
     """Detectron2's loggers write to the stream that was there first, which pytest then closes."""

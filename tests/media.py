@@ -1,13 +1,18 @@
 """Tiny video files, written on the fly: frames carry their number, audio its time."""
 
+import functools
+import itertools
 import math
+import pickle
 import struct
+import tempfile
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 # A frame's number is painted as 2 rows of 6 black or white blocks in its upper half.
 BIT_ROWS, BIT_COLUMNS = 2, 6
@@ -31,12 +36,14 @@ def read_number(image: np.ndarray) -> int:
     )
 
 
-def _blocks(height: int, width: int):
+@functools.cache
+def _blocks(height: int, width: int) -> list[tuple[slice, slice, int]]:
     edges_y = np.linspace(0, height / 2, BIT_ROWS + 1).round().astype(int)
     edges_x = np.linspace(0, width, BIT_COLUMNS + 1).round().astype(int)
-    for bit in range(BIT_ROWS * BIT_COLUMNS):
-        y, x = divmod(bit, BIT_COLUMNS)
-        yield slice(edges_y[y], edges_y[y + 1]), slice(edges_x[x], edges_x[x + 1]), bit
+    return [
+        (slice(edges_y[y], edges_y[y + 1]), slice(edges_x[x], edges_x[x + 1]), bit)
+        for bit, (y, x) in enumerate(itertools.product(range(BIT_ROWS), range(BIT_COLUMNS)))
+    ]
 
 
 def tone(hertz: float, duration: float, rate: int, amplitude: float = 0.5) -> np.ndarray:
@@ -55,7 +62,30 @@ def clicks(times: Sequence[float], duration: float, rate: int) -> np.ndarray:
     return sound
 
 
-def write_video(
+def write_video(path: Path | object, **options) -> None:
+    """Write frames numbered 0, 1, ... and an audio track; see ``encode_video``.
+
+    Encoding takes longer than most tests: a process does it once for each suffix and options.
+
+    Args:
+        path: file name, whose suffix says the format; or an object to write to.
+        **options: arguments of ``encode_video``.
+    """
+    if isinstance(path, Path):
+        path.write_bytes(_encoded(path.suffix, pickle.dumps(options)))
+    else:
+        encode_video(path, **options)
+
+
+@functools.lru_cache(maxsize=500)
+def _encoded(suffix: str, options: bytes) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"video{suffix}"
+        encode_video(path, **pickle.loads(options))
+        return path.read_bytes()
+
+
+def encode_video(
     path: Path | object,
     *,
     num_frames: int = 30,
@@ -79,7 +109,7 @@ def write_video(
     container: str | None = None,
     container_options: dict[str, str] | None = None,
 ) -> None:
-    """Write frames numbered 0, 1, ... and an audio track.
+    """Encode frames numbered 0, 1, ... and an audio track.
 
     Args:
         path: file name, whose suffix says the format; or an object to write to.
@@ -112,6 +142,8 @@ def write_video(
             layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(sound)]
             audio = output.add_stream(sound_codec, rate=sound_rate, layout=layout)
             audio.bit_rate = 192000
+            if sound_codec == "aac":
+                audio.options = {"aac_coder": "fast"}
         packets = list(_encode_frames(video, times, size))
         if audio is not None:
             packets += _encode_sound(audio, sound, sound_rate, sound_start, sound_frame_lengths)
@@ -124,9 +156,10 @@ def write_video(
 
 def _encode_frames(stream: av.VideoStream, times: Sequence[float], size: tuple[int, int]):
     time_base = stream.codec_context.time_base
+    reformatter = VideoReformatter()  # one for all frames: its tables take most of the time
     for number, time in enumerate(times):
         frame = av.VideoFrame.from_ndarray(paint_number(number, *size), format="rgb24")
-        frame = frame.reformat(format=stream.pix_fmt)
+        frame = reformatter.reformat(frame, format=stream.pix_fmt)
         frame.time_base = time_base
         frame.pts = round(time / time_base)
         frame.pict_type = 0

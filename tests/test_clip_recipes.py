@@ -17,7 +17,7 @@ from .mini import write_mini
 from .test_end_to_end import run
 
 pytestmark = [
-    pytest.mark.xdist_group("clip_recipes"),  # its datasets are made once
+    pytest.mark.xdist_group("commands"),
     pytest.mark.usefixtures("few_blocks"),
 ]
 
@@ -37,7 +37,7 @@ def datasets(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("datasets")
     for name, (num_train, num_val) in SIZES.items():
         plan = partial(plan_ava, num_shots=1) if name == "ava" else PLANS[name]
-        write_mini(root / f"{name}_mini", plan(num_train, num_val, seed=0), num_rendered=3)
+        write_mini(root / f"{name}_mini", plan(num_train, num_val, seed=0), num_rendered=2)
     return root
 
 

@@ -1,5 +1,6 @@
 """Every config file merges, and its model builds and runs one tiny step."""
 
+import functools
 import math
 from pathlib import Path
 
@@ -23,10 +24,16 @@ TINY = [
 ]
 
 
-def load(path: Path, *options):
+@functools.cache
+def read(path: Path):
     cfg = get_cfg()
     add_avsf_config(cfg)
     cfg.merge_from_file(str(path))
+    return cfg
+
+
+def load(path: Path, *options):
+    cfg = read(path).clone()
     cfg.merge_from_list(list(options))
     return cfg
 

@@ -12,7 +12,7 @@ from avsf_det.data import VideoReader
 from .commands import ROOT, Done, run_script
 from .mini import write_mini
 
-pytestmark = pytest.mark.xdist_group("end_to_end")  # its dataset is made once
+pytestmark = pytest.mark.xdist_group("commands")
 
 OPTIONS = [
     *("MODEL.SLOWFAST.WIDTH", "8", "MODEL.AUDIO.FUSION_WIDTH", "4", "INPUT.MIN_SIZE_TEST", "64"),

@@ -12,6 +12,7 @@ from avsf_det import add_avsf_config
 from avsf_det.data import KeyframeMapper
 from avsf_det.modeling.backbone.resnet3d import BLOCKS_PER_STAGE
 
+pytestmark = pytest.mark.xdist_group("long")
 ROOT = Path(__file__).resolve().parents[1]
 CLIP = ROOT.parent / "shared" / "data" / "video" / "v_ZNVhz7ctTq0.mp4"
 

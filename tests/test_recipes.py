@@ -1,5 +1,6 @@
 """The recipes of clips, with and without labels, have the published numbers, also when scaled."""
 
+import functools
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,10 +138,16 @@ RECIPES = [
 ]
 
 
-def load(path: Path | str, *options) -> CfgNode:
+@functools.cache
+def read(path: Path) -> CfgNode:
     cfg = get_cfg()
     add_avsf_config(cfg)
-    cfg.merge_from_file(str(CONFIGS / path))
+    cfg.merge_from_file(str(path))
+    return cfg
+
+
+def load(path: Path | str, *options) -> CfgNode:
+    cfg = read(CONFIGS / path).clone()
     cfg.merge_from_list(list(options))
     return cfg
 
@@ -246,6 +253,7 @@ def test_scaling_keeps_rate_per_clip_and_epochs(recipe, processes):
     assert rates(cfg, points) == pytest.approx(expected, rel=1e-6)
 
 
+@functools.cache
 def backbone_shapes(config: str) -> dict[str, torch.Size]:
     """Return the shapes of a backbone's tensors in a checkpoint, except counters."""
     backbone = build_without_data(load(config, "MODEL.SLOWFAST.WIDTH", 8)).backbone

@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.xdist_group("long")
 ROOT = Path(__file__).resolve().parents[1]
 # torch and Detectron2 register models and datasets; these are for what may be done afterwards.
 OCCASIONAL = {
@@ -49,10 +52,24 @@ def test_help_of_every_tool_shows_an_example_and_loads_neither_torch_nor_detectr
     assert "avsf_det" in loaded["train_net.py"]
 
 
-def test_training_loads_no_module_for_later_and_registers_datasets(tmp_path: Path):
+def find_configs(has_pkg_resources: bool) -> str:
+    """Return code that finds a config of Detectron2's zoo, which would import pkg_resources."""
+    # A None in sys.modules is how Python marks a module that cannot be imported.
+    hide = "" if has_pkg_resources else "sys.modules['pkg_resources'] = None\n"
+    return (
+        f"import os, sys\n{hide}"
+        "from avsf_det.utils.detectron2_zoo import import_detectron2_model_zoo\n"
+        "path = import_detectron2_model_zoo().get_config_file('Base-RCNN-FPN.yaml')\n"
+        "assert os.path.isfile(path) and path.endswith('/Base-RCNN-FPN.yaml')\n"
+        f"assert {has_pkg_resources} or sys.modules.get('pkg_resources') is None\n"
+    )
+
+
+def test_imports_register_datasets_and_load_no_module_for_later(tmp_path: Path):
     """Detectron2 runs the module of its variable while it is imported, whoever imports it first.
 
-    Each code runs in a fork of a process that has imported torch alone.
+    Detectron2's model zoo is imported with and without pkg_resources. Each code runs in a fork of a
+    process that has imported torch alone.
     """
     module = tmp_path / "register.py"
     module.write_text(
@@ -72,6 +89,8 @@ def test_training_loads_no_module_for_later_and_registers_datasets(tmp_path: Pat
         f"import avsf_det.engine.train\n{registered}",
         "import avsf_det.data.checks, avsf_det.engine.launch, avsf_det.engine.trainer, sys\n"
         f"assert not {OCCASIONAL} & set(sys.modules)\n{registered}",
+        find_configs(has_pkg_resources=True),
+        find_configs(has_pkg_resources=False),
     ]
     fork = (
         "import multiprocessing, sys, torch, torchvision\n"

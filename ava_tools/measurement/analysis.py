@@ -11,10 +11,21 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 TOTALS = ("gflops", "params")
+FILLS = (torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.fill_, torch.Tensor.zero_)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+class NoFills(TorchFunctionMode):
+    """Skip initial values, which tensors without data cannot hold: half of the time to build."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        return args[0] if func in FILLS else func(*args, **(kwargs or {}))
 
 
 def build_without_data(cfg: CfgNode) -> nn.Module:
@@ -22,7 +33,7 @@ def build_without_data(cfg: CfgNode) -> nn.Module:
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.DEVICE = "meta"
-    with torch.device("meta"):
+    with torch.device("meta"), NoFills():
         return build_model(cfg).eval()
 
 
@@ -39,7 +50,27 @@ def analyze_model(cfg: CfgNode, crop_size: tuple[int, int] | None = None) -> dic
         two for "slow", "fast", "audio", the laterals "f2s" and "a2fs", and "head", where they
         exist. For an audiovisual model also "added_by_audio": the two, less those of its SlowFast.
     """
-    model: Any = build_without_data(cfg)  # Any: submodules are found by name
+    result = count_pathways(build_without_data(cfg), cfg, crop_size)
+    if {"fast", "audio"} <= result["by_pathway"].keys():
+        visual = cfg.clone()
+        visual.defrost()
+        visual.MODEL.BACKBONE.NAME = "build_slowfast_backbone"
+        visual.MODEL.AVSYNC.ENABLED = False  # has no audio to compare with
+        without = count_pathways(build_without_data(visual), visual, crop_size)
+        result["added_by_audio"] = {key: result[key] - without[key] for key in TOTALS}
+    return result
+
+
+def count_pathways(
+    model: Any, cfg: CfgNode, crop_size: tuple[int, int] | None = None
+) -> dict[str, Any]:
+    """Return what ``analyze_model`` does, without the comparison, and remove the model's AVS head.
+
+    Args:
+        model: model of the config, by ``build_without_data``.
+        cfg: config of the model.
+        crop_size: (height, width) of the frames in pixels, as for ``analyze_model``.
+    """
     model.avsync_head = None
     size = cfg.INPUT.MIN_SIZE_TEST
     is_detector = cfg.MODEL.META_ARCHITECTURE == "ActionDetector"
@@ -63,19 +94,11 @@ def analyze_model(cfg: CfgNode, crop_size: tuple[int, int] | None = None) -> dic
         "gflops": sum(layer.weight.numel() for layer in head) / 1e9,
         "params": sum(count_params(layer) for layer in head),
     }
-    result: dict[str, Any] = {
+    return {
         "gflops": sum(part["gflops"] for part in parts.values()),
         "params": count_params(model),
         "by_pathway": parts,
     }
-    if {"fast", "audio"} <= parts.keys():
-        visual = cfg.clone()
-        visual.defrost()
-        visual.MODEL.BACKBONE.NAME = "build_slowfast_backbone"
-        visual.MODEL.AVSYNC.ENABLED = False  # has no audio to compare with
-        without = analyze_model(visual, crop_size)
-        result["added_by_audio"] = {key: result[key] - without[key] for key in TOTALS}
-    return result
 
 
 def count_macs(model: nn.Module, *inputs: object) -> dict[str, int]:
@@ -83,7 +106,7 @@ def count_macs(model: nn.Module, *inputs: object) -> dict[str, int]:
     norms: list[Any] = [module for module in model.modules() if isinstance(module, NORMS)]
     for norm in norms:  # They do not count, but take most of the time on the meta device.
         norm.forward = lambda x: x
-    with FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(*inputs)
     for norm in norms:
         del norm.forward

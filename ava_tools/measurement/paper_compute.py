@@ -7,10 +7,10 @@ from detectron2.config import CfgNode
 
 from ava_tools.measurement.analysis import (
     NORMS,
-    analyze_model,
     build_without_data,
     count_macs,
     count_params,
+    count_pathways,
 )
 from avsf_det import model_zoo
 from avsf_det.engine.defaults import load_config
@@ -56,14 +56,12 @@ CLASSIFIER = (
 TOLERANCE = 0.005  # relative
 
 
-def synchronisation_gflops(cfg: CfgNode) -> float:
-    """Return the GFLOPs of the laterals after res5 that feed the AVS loss.
+def synchronisation_gflops(head: Any, cfg: CfgNode) -> float:
+    """Return the GFLOPs of the laterals after res5, in the AVS head, that feed the AVS loss.
 
     The paper's Kinetics and Charades figures contain them (39.78 against 39.60); no model for
     inference has them.
     """
-    cfg.merge_from_list(["MODEL.AVSYNC.ENABLED", True, "MODEL.AVSYNC.RES5_LATERALS", True])
-    head: Any = build_without_data(cfg).avsync_head
     fast, audio = head.f2s.conv.in_channels, head.a2fs.conv1.in_channels
     size, time_steps = cfg.INPUT.MIN_SIZE_TEST // 32, cfg.INPUT.AUDIO.NUM_FRAMES // 8
     with torch.device("meta"):
@@ -90,9 +88,12 @@ def reproduce_paper() -> list[dict]:
     rows = []
     for name, published, config, note in PAPER_GFLOPS:
         cfg = load_config(model_zoo.get_config_file(f"{config}.yaml"))
-        ours = analyze_model(cfg)["gflops"]
-        if note.startswith(AVS):
-            ours += synchronisation_gflops(cfg)
+        has_head = note.startswith(AVS)
+        if has_head:
+            cfg.merge_from_list(["MODEL.AVSYNC.ENABLED", True, "MODEL.AVSYNC.RES5_LATERALS", True])
+        model = build_without_data(cfg)
+        head_gflops = synchronisation_gflops(model.avsync_head, cfg) if has_head else 0.0
+        ours = count_pathways(model, cfg)["gflops"] + head_gflops
         rows.append((name, published, ours, "GFLOPs", config, note))
     for name, published, config, note in PAPER_PARAMS:
         cfg = load_config(model_zoo.get_config_file(f"{config}.yaml"), CLASSIFIER)

@@ -6,6 +6,7 @@ from detectron2.modeling import build_model
 from ava_tools import export_model as tool
 from ava_tools.inference import checked_export
 
+pytestmark = pytest.mark.xdist_group("onnx")
 CONFIG = "configs/mini/avsf_kinetics_mini.yaml"
 # The Audio pathway alone, which is quick to export.
 TINY = ("MODEL.SLOWFAST.WIDTH", "8", "MODEL.BACKBONE.NAME", "build_audio_backbone")

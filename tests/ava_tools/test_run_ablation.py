@@ -22,6 +22,7 @@ from avsf_det.evaluation import ClipScores, write_scores
 from ..commands import run_script
 from ..media import tone, write_video
 
+pytestmark = pytest.mark.xdist_group("commands")
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / "configs" / "mini" / "avsf_kinetics_mini.yaml")
 NAMES = ["wave", "sing", "talk"]

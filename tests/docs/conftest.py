@@ -1,10 +1,9 @@
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from ..commands import run_script
 from ..media import tone, write_video
 from .blocks import NOTEBOOK, PAGES, ROOT
 
@@ -26,12 +25,7 @@ def reader(tmp_path_factory) -> Path:
         "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.docs.reader", *map(str, [*PAGES, NOTEBOOK])],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    pages = map(str, [*PAGES, NOTEBOOK])
+    done = run_script("tests.docs.reader", *pages, environment=environment, folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder

@@ -4,7 +4,7 @@ import pytest
 
 from .blocks import ROOT, files_of
 
-pytestmark = pytest.mark.xdist_group("docs")
+pytestmark = pytest.mark.xdist_group("commands")
 PAGE = ROOT / "docs" / "correct_and_retrain.md"
 
 

@@ -8,7 +8,7 @@ from avsf_det.data import VideoReader
 
 from .blocks import ROOT, blocks_of, commands_of, files_of
 
-pytestmark = pytest.mark.xdist_group("docs")
+pytestmark = pytest.mark.xdist_group("commands")
 PAGE = ROOT / "docs" / "custom_dataset.md"
 
 

@@ -11,20 +11,22 @@ import onnx
 import pytest
 
 from ava_tools import export_model
+from ava_tools.inference.checked_export import load_tensor_model
 from avsf_det.engine.predictor import ClipPredictor
 from avsf_det.modeling.backbone.resnet3d import BLOCKS_PER_STAGE
 
 from ..engine import actions
+from ..export.files import check_files
 from ..media import tone, write_video
 
+pytestmark = pytest.mark.xdist_group("onnx")
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "onnx_example.py"
-pytestmark = pytest.mark.xdist_group("onnx_example")  # the file is exported once
 BOX = [0.25, 0.2, 0.7, 0.9]
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """Folder with tiny.yaml, its weights and model.onnx."""
+    """Folder with tiny.yaml, its weights and model.onnx; the config, a predictor and a model."""
     folder = tmp_path_factory.mktemp("onnx")
     actions.make_dataset(folder)
     with pytest.MonkeyPatch.context() as patch:
@@ -33,12 +35,12 @@ def exported(tmp_path_factory):
         (folder / "tiny.yaml").write_text(cfg.dump())
         paths = ["--config-file", str(folder / "tiny.yaml"), "--output", str(folder / "model.onnx")]
         assert export_model.main(paths) == 0
-        yield folder, ClipPredictor(cfg)
+        yield folder, cfg, ClipPredictor(cfg), load_tensor_model(cfg)
     actions.forget()
 
 
 def test_the_file_says_what_it_takes(exported):
-    folder, _ = exported
+    folder, *_ = exported
     model = onnx.load(folder / "model.onnx")
     metadata = {p.key: json.loads(p.value) for p in model.metadata_props}
     assert metadata["classes"] == {"action": ["sit", "run", "sing"]}
@@ -50,13 +52,19 @@ def test_the_file_says_what_it_takes(exported):
     assert axes == ["clips", 3, 8, "height", "width"]
 
 
+def test_the_file_gives_the_scores_of_the_model(exported):
+    folder, cfg, _, model = exported
+    assert model.input_names == ("frames", "audio", "has_audio", "boxes")
+    check_files(model, cfg, [folder / "model.onnx"], (61, 103))
+
+
 @pytest.mark.parametrize(
     ("size", "sound", "second"),
     [((96, 170), 48000, 1.5), ((150, 72), 44100, 0.2), ((48, 96), None, 2.9)],
     ids=["wide", "upright at the start", "silent at the end"],
 )
 def test_scores_of_the_example_are_ours(exported, tmp_path, size, sound, second):
-    folder, predictor = exported
+    folder, _, predictor, _ = exported
     path = tmp_path / "a.mp4"
     audio = None if sound is None else tone(700, 3, sound)
     write_video(path, num_frames=30, fps=10, size=size, sound=audio, sound_rate=sound or 48000)

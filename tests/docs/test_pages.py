@@ -14,7 +14,7 @@ from avsf_det.engine.defaults import load_config
 
 from .blocks import NEEDS, PAGES, ROOT, Block, blocks_of, commands_of
 
-pytestmark = pytest.mark.xdist_group("docs")  # the reader reads once
+pytestmark = pytest.mark.xdist_group("commands")  # the reader reads once
 by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
 

@@ -7,7 +7,7 @@ import pytest
 from . import actions
 from .training import MAX_ITER, RaiseAt, differences, make_training, read_state, run
 
-pytestmark = pytest.mark.usefixtures("few_blocks")
+pytestmark = [pytest.mark.usefixtures("few_blocks"), pytest.mark.xdist_group("long")]
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from ..ranks import run_two
 from . import actions
 from .training import differences, make_training
 
-pytestmark = pytest.mark.usefixtures("few_blocks")
+pytestmark = [pytest.mark.usefixtures("few_blocks"), pytest.mark.xdist_group("long")]
 
 
 @pytest.fixture(scope="module")

@@ -82,7 +82,6 @@ def build(cfg) -> nn.Module:
     return MODELS[key]
 
 
-@pytest.mark.xdist_group("public_weights")
 @pytest.mark.parametrize("row", ROWS)
 def test_the_publishers_file_fills_the_model(row):
     cfg = load_config(row, ["MODEL.SLOWFAST.WIDTH", 8, "MODEL.DEVICE", "cpu"])

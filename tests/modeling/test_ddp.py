@@ -11,10 +11,7 @@ from detectron2.utils.events import EventStorage
 from .builders import make_cfg, randomize
 from .test_clip_classifier import make_clips
 
-pytestmark = [
-    pytest.mark.xdist_group("ddp"),  # its processes are started once
-    pytest.mark.usefixtures("few_blocks"),
-]
+pytestmark = pytest.mark.usefixtures("few_blocks")
 KEPT, DROPPED = 1, 0  # seeds whose first draw is above and below the rate
 CASES = ((KEPT, KEPT), (DROPPED, DROPPED), (DROPPED, KEPT))  # seeds of the two processes
 SETTINGS = (("a_fs",), ("a_f_s",), ("a_fs", True), ("a_fs", False, True))  # arguments of make_model

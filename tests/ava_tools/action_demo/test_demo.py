@@ -218,4 +218,4 @@ def test_memory_does_not_grow_with_the_video(predictor, tmp_path, monkeypatch):
         return most
 
     peak(4)
-    assert peak(72) < 1.2 * peak(36)
+    assert peak(48) < 1.2 * peak(24)

@@ -62,7 +62,8 @@ def _add_backbone(cfg: CfgNode) -> None:
     # on and on processors with instructions for it (AVX512_BF16, AMX), and far slower on others.
     # "float16" is for inference; to train in it use SOLVER.AMP.ENABLED, which scales gradients.
     cfg.MODEL.AUTOCAST_DTYPE = ""
-    # Store frames as (N, T, H, W, C) in memory: faster with 16 bits, hardly or not with 32.
+    # Store frames as (N, T, H, W, C) in memory: faster on GPUs with 16 bits, hardly or not with 32.
+    # On a CPU they are stored so in any case.
     cfg.MODEL.CHANNELS_LAST = False
     # torch.compile of the backbone. It takes a minute or more per size of frames, so it is for
     # long trainings with one crop size; their evaluations are not compiled.

@@ -30,7 +30,9 @@ def write_safetensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for _, x in ordered:
-            # As bytes: NumPy has no bfloat16. (..., itemsize); values are little-endian.
-            values = x.detach().cpu().contiguous().reshape(-1, 1).view(torch.uint8)
+            # As bytes: NumPy has no bfloat16. (..., itemsize); values are little-endian. The view
+            # needs strides of 1, as of a new tensor; weights may lie channels last.
+            values = torch.empty(x.numel(), 1, dtype=x.dtype).copy_(x.detach().reshape(-1, 1))
+            values = values.view(torch.uint8)
             values = values if sys.byteorder == "little" else values.flip(1)
             file.write(values.numpy().tobytes())

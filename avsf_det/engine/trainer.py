@@ -86,7 +86,9 @@ class Trainer(DefaultTrainer):
         # A copy, because the training goes on with the norms. It is not compiled: each video can
         # have another size, for which cuDNN's search for the fastest kernels is off, too.
         folded: Any = copy.deepcopy(model).eval()
-        fold_batch_norms(folded, folded.autocast_dtype)
+        fold_batch_norms(
+            folded, getattr(folded, "autocast_dtype", None)
+        )  # a person detector has none
         searches, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
         try:
             return super().test(cfg, folded, evaluators)

@@ -52,11 +52,11 @@ def choose_form(conv: nn.Conv3d, x: torch.Tensor) -> Form | None:
         is_wide = conv.in_channels >= _MIN_TAPWISE_CHANNELS
         if is_learned and is_wide and is_channels_last(x) and is_tapwise(conv, x):
             return conv_tapwise
-        if conv.kernel_size[0] > 1 or not is_channels_last(x):
+        if conv.kernel_size[0] > 1 or conv.padding[0] != 0 or not is_channels_last(x):
             return conv_temporal
         # 1 x 1 x 1, channels last: without strides, the 3-D form needs no copies in 16 bits.
-        is_fast = conv.groups > 1 or (_is_half(x) and conv.stride == (1, 1, 1))
-        return None if is_fast else conv_pointwise
+        is_fast_in_3d = conv.groups > 1 or (_is_half(x) and conv.stride == (1, 1, 1))
+        return None if is_fast_in_3d else conv_pointwise
     return conv_spatial if is_spatial(conv) else None
 
 

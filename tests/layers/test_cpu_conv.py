@@ -25,6 +25,7 @@ CONVS = [
     ({"kernel_size": (1, 3, 3), "padding": (0, 1, 1), "stride": (2, 1, 1)}, False, False),
     ({"kernel_size": (1, 1, 1), "padding": (0, 1, 1)}, True, True),
     ({"kernel_size": (1, 1, 1), "bias": False}, True, True),
+    ({"kernel_size": (1, 1, 1), "padding": (1, 0, 0)}, True, True),
 ]
 FORMATS = (torch.contiguous_format, torch.channels_last_3d)
 

@@ -70,7 +70,7 @@ def _normalize(
 
 
 class BatchNorm3d(nn.BatchNorm3d):
-    """PyTorch's batch norm, with exact sums on a CPU too (:mod:`avsf_det.layers.cpu_norm`)."""
+    """PyTorch's batch norm, which adds up large maps in parts (:mod:`avsf_det.layers.cpu_norm`)."""
 
     # Never None here; for mypy.
     running_mean: torch.Tensor

@@ -219,10 +219,8 @@ def conv_folded(x: torch.Tensor, conv: nn.Conv3d) -> torch.Tensor:
     # The kernel gets a first row and column of zeros, so that it covers whole blocks of 2 x 2.
     sides = (0, 0, pad + 1, pad - 1 + width % 2, pad + 1, pad - 1 + height % 2)
     pixels = F.pad(x.permute(0, 2, 3, 4, 1), sides)  # (N, T, H', W', C_in)
-    pixels = pixels.unflatten(3, (-1, 2)).unflatten(
-        2, (-1, 2)
-    )  # (N, T, H' / 2, 2, W' / 2, 2, C_in)
-    pixels = pixels.transpose(3, 4).flatten(4)  # (N, T, H' / 2, W' / 2, 4 * C_in)
+    blocks = pixels.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))  # (N, T, h, 2, w, 2, C_in)
+    pixels = blocks.transpose(3, 4).flatten(4)  # (N, T, h, w, 4 * C_in)
     weight = F.pad(conv.weight, (1, 0, 1, 0)).unflatten(4, (-1, 2)).unflatten(3, (-1, 2))
     weight = weight.permute(0, 4, 6, 1, 2, 3, 5).flatten(1, 3)  # (C_out, 4 * C_in, t, k', k')
     x = pixels.permute(0, 4, 1, 2, 3)

@@ -13,7 +13,7 @@ from .cpu_conv import is_channels_last, is_eager_cpu
 
 _MIN_POSITIONS = 1 << 14  # with fewer, PyTorch rounds little, and the sums cost less than the calls
 _MAX_CHANNELS = 1024  # of all groups together
-_MIN_FAST_CHANNELS = 64  # from here on, PyTorch's own gradient is exact enough, and faster
+_MIN_FAST_CHANNELS = 64  # from here on, PyTorch's own gradient is faster, and less inexact
 
 
 def is_partwise(x: torch.Tensor, weight: torch.Tensor) -> bool:
@@ -59,7 +59,7 @@ class PartwiseBatchNorm(torch.autograd.Function):
         sums = gradient(_split(grad, parts), _split(x, parts), *options)[1:]
         grad_weight, grad_bias = totals = torch.stack(sums).view(2, parts, -1).sum(1)
         # weight * rstd * (grad - mean(grad) - normalised x * mean(grad * normalised x))
-        slope, offset = totals / (-x.numel() // len(weight))
+        slope, offset = totals / -(x.numel() // len(weight))
         y = torch.native_batch_norm(x, slope, offset, mean, variance, False, 0.0, eps)[0].add_(grad)
         zero = torch.zeros_like(mean)
         scale = (weight * rstd, zero, zero, zero + (1 - eps))

@@ -6,7 +6,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from avsf_det.layers import Conv3d, is_channels_last, max_pool3d
-from avsf_det.layers.cpu_conv import choose_form, conv_folded, conv_temporal, is_folded
+from avsf_det.layers.cpu_conv import (
+    choose_form,
+    conv_folded,
+    conv_tapwise,
+    conv_temporal,
+    is_folded,
+)
 
 WIDE = {"in_channels": 256}
 # Options, and whether another form than 3-D runs: contiguous, and channels last.
@@ -55,6 +61,24 @@ def test_faster_forms_give_the_same(monkeypatch, options, memory_format):
         torch.testing.assert_close(ours, theirs)
     with torch.no_grad():
         torch.testing.assert_close(conv(x), expected)
+
+
+def test_tapwise_gradients_in_16_bits():
+    torch.manual_seed(0)
+    conv = Conv3d(256, 8, (3, 1, 1), padding=(1, 0, 0), bias=False)
+    x = torch.randn(2, 256, 4, 5, 5).to(memory_format=torch.channels_last_3d).requires_grad_()
+    assert choose_form(conv, x) is conv_tapwise
+    with torch.autocast("cpu", torch.bfloat16):
+        result = conv(x)
+    assert result.dtype == torch.bfloat16
+    y, weight = (z.detach().double().requires_grad_() for z in (x, conv.weight))
+    expected = F.conv3d(y, weight, padding=(1, 0, 0))
+    direction = torch.randn_like(expected)
+    ours = torch.autograd.grad(result, [x, conv.weight], direction.bfloat16())
+    theirs = torch.autograd.grad(expected, [y, weight], direction)
+    for found, exact in zip((result, *ours), (expected, *theirs), strict=True):
+        # 8 bits of mantissa in the two factors and in the sum.
+        assert (found - exact).abs().max() < 0.02 * exact.abs().max()
 
 
 @pytest.mark.parametrize("size", [(9, 12), (10, 11)])

@@ -61,15 +61,18 @@ class TimedReader(VideoReader):
             super().__init__(path)
         self.make_converter = self._make_converter
 
-    def get_frames_played_at(
+    def iterate_frames_played_at(
         self,
         seconds: Sequence[float],
         size: tuple[int, int] | None = None,
         window: tuple[int, int, int, int] | None = None,
-    ) -> np.ndarray:
-        """Return the frame on screen at each second."""
-        with self.stopwatch.stage("frames"):
-            return super().get_frames_played_at(seconds, size, window)
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield the frame on screen at each second."""
+        frames = super().iterate_frames_played_at(seconds, size, window)
+        for _ in seconds:
+            with self.stopwatch.stage("frames"):
+                item = next(frames)
+            yield item
 
     def get_samples_played_in_range(
         self, start: float, stop: float, sample_rate: int

@@ -251,12 +251,19 @@ class ReaderPerClip:
             VideoDecodeError: a frame cannot be decoded.
         """
         transforms = _draw_transforms(self.augmentations, video)
-        crop = transforms[0]
-        if not isinstance(crop, T.CropTransform):
-            return transforms.apply_image(video.get_frames_played_at(seconds)), transforms
-        window = (crop.x0, crop.y0, crop.x0 + crop.w, crop.y0 + crop.h)
-        clip = video.get_frames_played_at(seconds, window=window)
-        return T.TransformList(transforms.transforms[1:]).apply_image(clip), transforms
+        steps, window = transforms.transforms, None
+        if isinstance(crop := transforms[0], T.CropTransform):
+            steps, window = steps[1:], (crop.x0, crop.y0, crop.x0 + crop.w, crop.y0 + crop.h)
+        # A frame at a time, as long as it is in the processor's cache. Colours need the whole clip.
+        moves = T.TransformList([step for step in steps if not isinstance(step, T.ColorTransform)])
+        colors = T.TransformList([step for step in steps if isinstance(step, T.ColorTransform)])
+        planes = np.empty(0, np.uint8)
+        for i, frame in video.iterate_frames_played_at(seconds, window=window):
+            frame = moves.apply_image(frame[None])[0]
+            if not len(planes):
+                planes = np.empty((3, len(seconds), *frame.shape[:2]), np.uint8)
+            cv2.split(frame, list(planes[:, i]))  # writes into these planes
+        return colors.apply_image(planes.transpose(1, 2, 3, 0)), transforms
 
 
 class SequentialReader:

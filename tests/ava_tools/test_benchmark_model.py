@@ -15,6 +15,7 @@ from ava_tools.benchmarks.model_variants import (
     matmul_rates,
 )
 from avsf_det import add_avsf_config
+from avsf_det.modeling.backbone.resnet3d import BLOCKS_PER_STAGE
 
 pytestmark = pytest.mark.usefixtures("few_blocks")
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -91,8 +92,9 @@ def test_growth_is_drawn(tmp_path, monkeypatch):
     assert plot.read_text().startswith("<?xml")
 
 
-def test_the_peer_is_the_same_network():
+def test_the_peer_is_the_same_network(monkeypatch):
     pytest.importorskip("pytorchvideo", reason="needs pip install -e '.[benchmark]'")
+    monkeypatch.setitem(BLOCKS_PER_STAGE, 50, (3, 4, 6, 3))  # all of them
     cfg = read_config("Kinetics/slowfast_r50_4x16.yaml")
     cfg.INPUT.CLIP.NUM_FRAMES = 8
     bench = Bench(cfg, crop=32, clips=1, boxes=0)

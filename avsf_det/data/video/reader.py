@@ -98,15 +98,28 @@ class VideoReader:
         """
         height, width = size if size and not window else (self.height, self.width)
         x0, y0, x1, y1 = window or (0, 0, width, height)
+        images = np.empty((0, y1 - y0, x1 - x0, 3), np.uint8)
+        for i, image in self.iterate_frames_played_at(seconds, size, window):
+            if not len(images):  # the images may have a shape of their own
+                images = np.empty((len(seconds), *image.shape), image.dtype)
+            images[i] = image
+        return images
+
+    def iterate_frames_played_at(
+        self,
+        seconds: Sequence[float],
+        size: tuple[int, int] | None = None,
+        window: Window | None = None,
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (index of the second, frame uint8 (H, W, 3)) of each second, in ascending order.
+
+        They are those of :meth:`get_frames_played_at`.
+        """
+        height, width = size if size and not window else (self.height, self.width)
         limits = [self.file.clock.pts_played_at(second) for second in seconds]
         order = sorted(range(len(limits)), key=limits.__getitem__)
         ascending = self._images([limits[i] for i in order], height, width, window)
-        images = np.empty((0, y1 - y0, x1 - x0, 3), np.uint8)
-        for row, image in zip(order, ascending, strict=True):
-            if not len(images):  # the images may have a shape of their own
-                images = np.empty((len(order), *image.shape), image.dtype)
-            images[row] = image
-        return images
+        return zip(order, ascending, strict=True)
 
     def _images(
         self, limits: Sequence[int], height: int, width: int, window: Window | None = None

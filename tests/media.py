@@ -105,6 +105,7 @@ def encode_video(
     sound_rate: int = 48000,
     sound_start: float = 0.0,
     sound_codec: str = "aac",
+    sound_options: dict[str, str] | None = None,
     sound_frame_lengths: Sequence[int] | None = None,
     container: str | None = None,
     container_options: dict[str, str] | None = None,
@@ -142,8 +143,8 @@ def encode_video(
             layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(sound)]
             audio = output.add_stream(sound_codec, rate=sound_rate, layout=layout)
             audio.bit_rate = 192000
-            if sound_codec == "aac":
-                audio.options = {"aac_coder": "fast"}
+            audio.options = {"aac_coder": "fast"} if sound_codec == "aac" else {}
+            audio.options |= sound_options or {}
         packets = list(_encode_frames(video, times, size))
         if audio is not None:
             packets += _encode_sound(audio, sound, sound_rate, sound_start, sound_frame_lengths)

@@ -13,10 +13,10 @@ import torch
 from .container import MediaFile
 from .open_file import DecodedItem, VideoDecodeError
 
-# Audio is decoded in chunks aligned to multiples of 8 s, each with a newly opened decoder. AAC
-# noise substitution is pseudo-random and depends on the decoder's history, so only this makes
-# overlapping windows bit-equal.
-_CHUNK_SEC = 8
+# Audio is decoded in chunks, each with a new decoder, aligned to multiples of 8 s, or of 2 s where
+# that costs little. AAC noise substitution is pseudo-random and depends on the decoder's history,
+# so only this makes overlapping windows bit-equal.
+_CHUNK_SEC, _SHORT_CHUNK_SEC = 8, 2
 # Audio decoded before a chunk, for codecs whose packets depend on earlier ones. Packets are
 # shorter.
 _PREROLL_SEC = Fraction(1, 2)
@@ -25,8 +25,8 @@ _MIN_GAP_SEC = Fraction(1, 20)
 # Audio around a window that the resampling filter sees.
 _CONTEXT_SEC = Fraction(1, 10)
 # Seconds of audio that SequentialAudioReader resamples at once. Such a block, with the context that
-# its resampling needs, touches as many chunks.
-_BLOCK_SEC, _MAX_CHUNKS = 8, 3
+# its resampling needs, touches at most as many chunks.
+_BLOCK_SEC, _MAX_CHUNKS = 8, 6
 # Samples lie in -1..1. Float tracks may exceed that; the power of such a sample overflows.
 _MAX_AMPLITUDE = 1e6
 # With more planes, PyAV also reads pointers behind the last one.
@@ -87,17 +87,21 @@ def is_finite(samples: np.ndarray) -> bool:
     return samples.max(initial=0) < _MAX_AMPLITUDE and samples.min(initial=0) > -_MAX_AMPLITUDE
 
 
+def chunk_sec(file: MediaFile) -> int:
+    """Return the length of the chunks that the audio of a file is decoded in, in seconds."""
+    return _SHORT_CHUNK_SEC if file.renews_audio_decoder else _CHUNK_SEC
+
+
 def decode_chunk(file: MediaFile, index: int) -> Iterator[ChunkItem]:
     """Decode the audio frames that start in a chunk; the result never depends on earlier reads.
 
     Chunk 0 holds the frames before second 0, too. The last item yielded is (pts of the first frame
     after the chunk, or inf, None).
     """
-    if not file.audio_decoder_is_new:
-        file.reopen()
-    ticks = 1 / file.time_base("audio")
-    begin = math.ceil((file.zero + index * _CHUNK_SEC) * ticks)
-    end = math.ceil((file.zero + (index + 1) * _CHUNK_SEC) * ticks)
+    file.renew_audio_decoder()
+    ticks, length = 1 / file.time_base("audio"), chunk_sec(file)
+    begin = math.ceil((file.zero + index * length) * ticks)
+    end = math.ceil((file.zero + (index + 1) * length) * ticks)
     decoded = file.decode_from("audio", begin - math.ceil(_PREROLL_SEC * ticks))
     for pts, frame in at_one_rate(file, decoded):
         if pts >= end:
@@ -215,7 +219,8 @@ class AudioReader:
 
     def _frames_from(self, second: Fraction) -> Iterator[tuple[int, MonoFrame | VideoDecodeError]]:
         """Decode from the start of the chunk that holds a second on."""
-        index = max(0, second // _CHUNK_SEC)
+        length = chunk_sec(self.file)
+        index = max(0, second // length)
         following: float = 0
         while following < math.inf:
             for pts, frame in self._read_chunk(index):
@@ -225,7 +230,7 @@ class AudioReader:
                     yield int(pts), frame
             if following < math.inf:  # timestamps may leave a gap of many chunks
                 seconds = int(following) * self.file.time_base("audio") - self.file.zero
-                index = max(index + 1, seconds // _CHUNK_SEC)
+                index = max(index + 1, seconds // length)
 
     def _read_chunk(self, index: int) -> Iterator[ChunkItem]:
         return decode_chunk(self.file, index)

@@ -110,15 +110,6 @@ def test_losses_and_gradients(architecture, options, tolerance):
     assert relative_difference(ours, theirs) < tolerance
 
 
-def test_compiled():
-    """One model, because compilation takes a minute."""
-    plain, compiled = make_pair("ActionDetector", *FROZEN, "MODEL.COMPILE", True)
-    (expected, norm), (losses, compiled_norm) = train(plain), train(compiled)
-    for name, loss in losses.items():
-        assert torch.allclose(loss.cpu(), expected[name], rtol=1e-3)
-    assert torch.allclose(compiled_norm.cpu(), norm, rtol=1e-2)
-
-
 @pytest.mark.parametrize("options", [(), SUBBN])
 def test_statistics_of_batch_norms(options):
     plain, moved = make_pair("ClipClassifier", *options)
@@ -229,3 +220,12 @@ def test_nccl(tmp_path):
         dist.destroy_process_group()
     assert torch.allclose(found, expected, rtol=1e-3)
     assert value.tolist() == [1, 1, 1]
+
+
+def test_compiled():
+    """One model, and the last test, because compilation takes a minute."""
+    plain, compiled = make_pair("ActionDetector", *FROZEN, "MODEL.COMPILE", True)
+    (expected, norm), (losses, compiled_norm) = train(plain), train(compiled)
+    for name, loss in losses.items():
+        assert torch.allclose(loss.cpu(), expected[name], rtol=1e-3)
+    assert torch.allclose(compiled_norm.cpu(), norm, rtol=1e-2)

@@ -147,8 +147,13 @@ def test_roi_align():
 
 
 def test_training_resumes(folder):
-    """With precise batch norm, DropPathway and the synchronisation loss."""
-    options = ("MODEL.DEVICE", DEVICE, "OUTPUT_DIR")
+    """With precise batch norm, DropPathway and the synchronisation loss.
+
+    A gradient's sums by atomic additions depend on their order. At a usual learning rate a few
+    iterations amplify that to differences of half a weight; at this one to 4e-6, while other clips
+    or draws change buffers by their own size.
+    """
+    options = ("MODEL.DEVICE", DEVICE, "SOLVER.BASE_LR", 1e-4, "OUTPUT_DIR")
     whole = make_training(folder, *options, str(folder / "whole"))
     run(whole)
     broken = make_training(folder, *options, str(folder / "broken"))
@@ -157,10 +162,9 @@ def test_training_resumes(folder):
     run(broken, resume=True)
     ours, theirs = read_state(broken), read_state(whole)
     assert ours["iteration"] == theirs["iteration"] == MAX_ITER - 1
-    # Sums by atomic additions depend on their order, so not each bit is equal.
     for name, expected in theirs["model"].items():
         if expected.is_floating_point():
-            assert relative_difference(ours["model"][name].cpu(), expected.cpu()) < 0.05, name
+            assert relative_difference(ours["model"][name].cpu(), expected.cpu()) < 1e-3, name
 
 
 def test_mixed_precision_training(folder):

@@ -110,15 +110,6 @@ def test_losses_and_gradients(architecture, options, tolerance):
     assert relative_difference(ours, theirs) < tolerance
 
 
-def test_compiled():
-    """One model, because compilation takes a minute."""
-    plain, compiled = make_pair("ActionDetector", *FROZEN, "MODEL.COMPILE", True)
-    (expected, norm), (losses, compiled_norm) = train(plain), train(compiled)
-    for name, loss in losses.items():
-        assert torch.allclose(loss.cpu(), expected[name], rtol=1e-3)
-    assert torch.allclose(compiled_norm.cpu(), norm, rtol=1e-2)
-
-
 @pytest.mark.parametrize("options", [(), SUBBN])
 def test_statistics_of_batch_norms(options):
     plain, moved = make_pair("ClipClassifier", *options)
@@ -156,8 +147,13 @@ def test_roi_align():
 
 
 def test_training_resumes(folder):
-    """With precise batch norm, DropPathway and the synchronisation loss."""
-    options = ("MODEL.DEVICE", DEVICE, "OUTPUT_DIR")
+    """With precise batch norm, DropPathway and the synchronisation loss.
+
+    A gradient's sums by atomic additions depend on their order. At a usual learning rate a few
+    iterations amplify that to differences of half a weight; at this one to 4e-6, while other clips
+    or draws change buffers by their own size.
+    """
+    options = ("MODEL.DEVICE", DEVICE, "SOLVER.BASE_LR", 1e-4, "OUTPUT_DIR")
     whole = make_training(folder, *options, str(folder / "whole"))
     run(whole)
     broken = make_training(folder, *options, str(folder / "broken"))
@@ -166,10 +162,9 @@ def test_training_resumes(folder):
     run(broken, resume=True)
     ours, theirs = read_state(broken), read_state(whole)
     assert ours["iteration"] == theirs["iteration"] == MAX_ITER - 1
-    # Sums by atomic additions depend on their order, so not each bit is equal.
     for name, expected in theirs["model"].items():
         if expected.is_floating_point():
-            assert relative_difference(ours["model"][name].cpu(), expected.cpu()) < 0.05, name
+            assert relative_difference(ours["model"][name].cpu(), expected.cpu()) < 1e-3, name
 
 
 def test_mixed_precision_training(folder):
@@ -229,3 +224,12 @@ def test_nccl(tmp_path):
         dist.destroy_process_group()
     assert torch.allclose(found, expected, rtol=1e-3)
     assert value.tolist() == [1, 1, 1]
+
+
+def test_compiled():
+    """One model, and the last test, because compilation takes a minute."""
+    plain, compiled = make_pair("ActionDetector", *FROZEN, "MODEL.COMPILE", True)
+    (expected, norm), (losses, compiled_norm) = train(plain), train(compiled)
+    for name, loss in losses.items():
+        assert torch.allclose(loss.cpu(), expected[name], rtol=1e-3)
+    assert torch.allclose(compiled_norm.cpu(), norm, rtol=1e-2)

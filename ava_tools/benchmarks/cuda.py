@@ -4,11 +4,12 @@ Training steps (forward and backward) start from uint8 clips on the CPU, 224 x 2
 folded batch norms and frames of 256 x 256 on the GPU; detectors have 10 persons per clip.
 "fraction" is of the rate of a plain matrix product in the same number format; float32 is TF32.
 "largest" is the largest batch of 2^n clips that trains in bfloat16. Rows that do not fit into the
-time are left out, compiled ones first. Without a GPU, the CPU is measured.
+time are left out: those that tell least are measured last. Without a GPU, the CPU is measured.
 """
 
 import argparse
 import gc
+import sys
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -76,38 +77,42 @@ def run(args: argparse.Namespace) -> int:
     rates = ", ".join(f"{2e-12 * x:.1f} {name_of(dtype)}" for dtype, x in train.rates.items())
     title += f". Matrix products: {rates} TFLOP/s"
     print(title, flush=True)
-    lines, skipped = [], 0
+    lines: list[list[str]] = []
+    skipped, table = 0, ""
     for row in list_rows(benches):
         if time.monotonic() > deadline:
             skipped += 1
-            continue
-        cells = measure_row(row, *benches[row.config], args.repeats)
-        lines.append([row.config.removesuffix(".yaml"), row.name, *cells])
-        print(*lines[-1], sep=" | ", flush=True)
-    lines.sort(key=lambda line: args.configs.index(f"{line[0]}.yaml"))  # keeps the order of rows
-    table = f"{title}\n\n{format_table(['config', 'format', *COLUMNS], lines)}\n"
-    table += f"\n{skipped} rows did not fit into {args.seconds} seconds.\n" if skipped else ""
+        else:
+            cells = measure_row(row, *benches[row.config], args.repeats)
+            lines.append([row.config.removesuffix(".yaml"), row.name, *cells])
+            print(*lines[-1], sep=" | ", flush=True)
+            lines.sort(key=lambda line: args.configs.index(f"{line[0]}.yaml"))  # keeps their order
+        table = f"{title}\n\n{format_table(['config', 'format', *COLUMNS], lines)}\n"
+        table += f"\n{skipped} rows did not fit into {args.seconds} seconds.\n" if skipped else ""
+        if args.output:  # after each row: what ends the process early loses none before
+            with atomic_path(args.output) as temporary:
+                Path(temporary).write_text(table, encoding="utf-8")
     print(f"\n{table}", flush=True)
-    if args.output:
-        with atomic_path(args.output) as temporary:
-            Path(temporary).write_text(table, encoding="utf-8")
     return 0
 
 
 def list_rows(benches: dict[str, tuple[Bench, Bench]]) -> Iterator[Row]:
-    """Yield the rows, the slow compiled ones at the end."""
-    for config, (train, _) in benches.items():
-        for dtype in train.rates:
-            name, options = name_of(dtype), autocast_options(dtype)
+    """Yield the rows, those that tell most first; compiling takes minutes."""
+    train, _ = next(iter(benches.values()))
+    steps = [(torch.bfloat16, False), (torch.float32, False), (torch.bfloat16, True)]
+    steps += [(torch.float16, False), (torch.float16, True), (torch.float32, True)]
+    for dtype, is_compiled in steps:
+        if dtype not in train.rates or (is_compiled and train.device.type != "cuda"):
+            continue
+        name, options = name_of(dtype), autocast_options(dtype)
+        for config, (bench, _) in benches.items():
+            if is_compiled:
+                yield Row(config, f"{name}, channels last, compiled", options + COMPILED)
+                continue
             yield Row(config, name, options)
             yield Row(config, f"{name}, channels last", options + CHANNELS_LAST)
-            if dtype != torch.float16 and train.peer():
+            if dtype != torch.float16 and bench.peer():
                 yield Row(config, f"{PEER} {name}", (), dtype)
-    for dtype in (torch.bfloat16, torch.float16, torch.float32):
-        for config, (train, _) in benches.items():
-            if train.device.type == "cuda" and dtype in train.rates:
-                name = f"{name_of(dtype)}, channels last, compiled"
-                yield Row(config, name, autocast_options(dtype) + COMPILED)
 
 
 def measure_row(row: Row, train: Bench, test: Bench, repeats: int) -> list[str]:
@@ -118,7 +123,8 @@ def measure_row(row: Row, train: Bench, test: Bench, repeats: int) -> list[str]:
         torch.backends.cudnn.benchmark = is_train
         try:
             cells += measure(bench, build_variant(row, bench, is_train), 1 + 2 * is_train, repeats)
-        except RuntimeError as error:
+        except Exception as error:  # a compiler raises many kinds
+            print(f"{row.config}, {row.name}: {error!r}", file=sys.stderr, flush=True)
             cells += [" ".join(str(error).split())[:60], "", ""]
         free_memory()
     torch.backends.cudnn.benchmark = False
@@ -162,7 +168,7 @@ def find_largest_batch(bench: Bench, options: tuple) -> int:
         bench.resize(clips)
         try:
             bench.training(options).call()
-        except torch.OutOfMemoryError:
+        except RuntimeError:  # torch.OutOfMemoryError, or cuDNN's for the same reason
             break
         finally:
             free_memory()

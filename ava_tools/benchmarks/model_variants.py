@@ -102,7 +102,8 @@ class Bench:
         self.cfg, self.crop, self.clips = cfg, crop, clips
         self.device = torch.device(cfg.MODEL.DEVICE)
         self.weights: dict[str, torch.Tensor] = {}
-        self.weights = self.build().model.state_dict()
+        # On the CPU, so that the peak memory of a row is of its model alone.
+        self.weights = {name: x.cpu() for name, x in self.build().model.state_dict().items()}
         self.batch = self._make_batch(boxes * clips)
         self.macs = analyze_model(cfg, (crop, crop))["gflops"] * 1e9 * clips
         self.rates = matmul_rates(self.device)

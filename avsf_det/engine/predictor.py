@@ -245,7 +245,8 @@ class ClipPredictor:
         sha = hashlib.sha256(self._cfg.dump().encode())
         for name, tensor in self.model.state_dict().items():
             sha.update(name.encode())
-            sha.update(tensor.cpu().contiguous().numpy().tobytes())
+            # As bytes, because NumPy has no bfloat16.
+            sha.update(tensor.cpu().flatten().view(torch.uint8).numpy().tobytes())
         return sha.hexdigest()[:16]
 
     def _predict(

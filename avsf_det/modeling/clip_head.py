@@ -15,6 +15,7 @@ from detectron2.layers import ShapeSpec
 from torch import nn
 
 from ..layers import AudioVisualLinear
+from ..utils.transfer import to_device
 
 LOSSES = ("softmax", "sigmoid")
 
@@ -126,7 +127,7 @@ class ClipHead(nn.Module):
         criterion = F.binary_cross_entropy_with_logits if self.multi_label else F.cross_entropy
         losses = {}
         for task, x in logits.items():
-            target = torch.stack([clip[task] for clip in labels]).to(x.device)
+            target = to_device(torch.stack([clip[task] for clip in labels]), x.device)
             losses[f"loss_{task}"] = criterion(x.mean(dim=1), target)  # P = 1 in training
         return losses
 

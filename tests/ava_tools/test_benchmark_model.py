@@ -5,7 +5,7 @@ import torch
 from detectron2.config import get_cfg
 
 from ava_tools.benchmark import main
-from ava_tools.benchmarks import model, model_variants
+from ava_tools.benchmarks import cuda, model, model_variants
 from ava_tools.benchmarks.model_variants import (
     MATRIX,
     PEER,
@@ -121,9 +121,44 @@ def test_table_of_a_gpu_on_a_cpu(tmp_path, capsys, rates):
     assert text in capsys.readouterr().out
     rows = [line.split("|") for line in text.splitlines() if "mini/avsf_mini" in line]
     names = [row[2].strip() for row in rows]
-    assert names[:2] == ["float32", "float32, channels last"]
-    assert {"bfloat16", "bfloat16, channels last"} <= set(names)
+    assert names[:2] == ["bfloat16", "bfloat16, channels last"]
+    assert {"float32", "float32, channels last"} <= set(names)
     assert all(float(row[3]) > 0 and float(row[6]) > 0 for row in rows)
+
+
+def test_rows_of_a_table_outlive_an_interruption(tmp_path, monkeypatch):
+    rows = iter([["1"] * 7, ["2"] * 7])
+    monkeypatch.setattr(cuda, "measure_row", lambda *args: next(rows))  # the third raises
+    table = tmp_path / "table.md"
+    options = ("--crop", "32", "--clips", "1", "--output", str(table))
+    with pytest.raises(StopIteration):
+        main(["cuda", "--configs", "mini/avsf_mini.yaml", "mini/slowfast_mini.yaml", *options])
+    assert [line.split("|")[3].strip() for line in table.read_text().splitlines()[-2:]] == [
+        "1",
+        "2",
+    ]
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])  # the latter of cuDNN
+def test_the_largest_batch_is_the_last_that_fits(monkeypatch, error):
+    class SmallBench(Bench):
+        def __init__(self):
+            self.clips = 1
+
+        def resize(self, clips):
+            self.clips = clips
+
+        def training(self, options=()):
+            return model_variants.Variant(torch.float32, self.step)
+
+        def step(self):
+            if self.clips > 32:
+                raise error("too little memory")
+
+    monkeypatch.setattr(cuda, "free_memory", lambda: None)
+    bench = SmallBench()
+    assert cuda.find_largest_batch(bench, ()) == 32
+    assert bench.clips == 1
 
 
 def test_float16_trains_with_scaled_losses():

@@ -40,12 +40,17 @@ def make_cfg(*, audio: bool = False, **slowfast) -> CfgNode:
 def randomize(model: nn.Module) -> nn.Module:
     """Give norms random values; those that start at zero would hide half of the network."""
     generator = torch.Generator().manual_seed(0)
+
+    def fill(x: torch.Tensor, low: float, high: float) -> None:
+        # Drawn on the CPU: equal for models on any device.
+        x.detach().copy_(torch.empty(x.shape).uniform_(low, high, generator=generator))
+
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.weight.data.uniform_(0.3, 0.7, generator=generator)
-            module.bias.data.uniform_(-0.1, 0.1, generator=generator)
-            module.running_mean.uniform_(-0.1, 0.1, generator=generator)
-            module.running_var.uniform_(0.5, 1.5, generator=generator)
+            fill(module.weight, 0.3, 0.7)
+            fill(module.bias, -0.1, 0.1)
+            fill(module.running_mean, -0.1, 0.1)
+            fill(module.running_var, 0.5, 1.5)
     return model
 
 

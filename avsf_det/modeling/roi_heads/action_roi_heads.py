@@ -16,6 +16,7 @@ from detectron2.structures import Boxes, ImageList, Instances
 from torch import nn
 
 from ...layers import AudioVisualLinear
+from ...utils.transfer import to_device
 
 
 @ROI_HEADS_REGISTRY.register()
@@ -110,9 +111,7 @@ class ActionROIHeads(ROIHeads):
             assert targets is not None
             # Boxes are matched where they lie, on the CPU: sizes depend on data, for which a GPU
             # would have to wait.
-            labelled = self.label_and_sample_proposals(proposals, targets)
-            device = features[self.in_features[0]].device
-            proposals = [x.to(device) for x in labelled]
+            proposals = self.label_and_sample_proposals(proposals, targets)
         assert proposals is not None
         logits = self.predict(features, [x.proposal_boxes for x in proposals])
         if self.training:
@@ -177,7 +176,8 @@ class ActionROIHeads(ROIHeads):
         """Return the features (R, C) float32 of boxes: channels of Slow, Fast, Audio."""
         # (R, 5); Detectron2's conversion makes a GPU wait for the numbers of boxes.
         rois = [F.pad(x.tensor, (1, 0), value=float(i)) for i, x in enumerate(boxes)]
-        return self.roi_features(features, cat(rois))
+        device = features[self.in_features[0]].device
+        return self.roi_features(features, to_device(cat(rois), device))
 
     def roi_features(self, features: dict[str, torch.Tensor], rois: torch.Tensor) -> torch.Tensor:
         """Return the features (R, C) of ``rois`` (R, 5): index of the clip, x1, y1, x2, y2."""
@@ -198,7 +198,7 @@ class ActionROIHeads(ROIHeads):
             logits: (R, K) logits.
             proposals: labelled proposals of N clips, with "gt_actions".
         """
-        targets = cat([x.gt_actions for x in proposals])
+        targets = to_device(cat([x.gt_actions for x in proposals]), logits.device)
         # A sum divided by at least 1: the mean of no boxes would be NaN.
         loss = F.binary_cross_entropy_with_logits(logits, targets, reduction="sum")
         return loss / max(logits.numel(), 1)

@@ -145,6 +145,8 @@ class SubBatchNorm(BatchNorm3d):
         self.running_mean.lerp_(means.mean(0), self.momentum)
         total = variances.mean(0) + means.var(0, unbiased=False)
         self.running_var.lerp_(total, self.momentum)
+        if stacked == 1:  # a further axis would lose channels last
+            return torch.cat(normalized)
         stacks = [y.unflatten(0, (stacked, self.clips)) for y in normalized]
         return torch.cat(stacks, dim=1).flatten(0, 1)
 

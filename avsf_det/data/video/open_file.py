@@ -94,18 +94,14 @@ class OpenFile:
             raise self.error("video", "the file has no video stream that can be decoded")
         # The decoder's own rate follows the frames, which may change on the way.
         self._audio_decoder = codec = self.audio.codec_context if self.audio else None
+        # A new one takes a twentieth of the time of opening the file. It needs to know nothing but
+        # the extradata. The profile may be another one after the first frame.
+        self.renews_audio_decoder = codec and (codec.name, codec.profile) == ("aac", "LC")
         rate = codec.sample_rate if codec else 0
         self.sample_rate = rate or self.sample_rate
         self.video.codec_context.thread_type = "AUTO"
         self.video.codec_context.thread_count = self.threads
         self.times.start(self.container.format.name, self.video, self.audio)
-
-    @property
-    def renews_audio_decoder(self) -> bool:
-        """Whether ``renew_audio_decoder`` takes a twentieth of the time of opening the file."""
-        codec = self.stream("audio").codec_context
-        # Its decoder needs to know nothing else that the file states.
-        return (codec.name, codec.profile) == ("aac", "LC")
 
     def renew_audio_decoder(self) -> None:
         """Replace the audio decoder, unless it has decoded nothing, by one without a history."""

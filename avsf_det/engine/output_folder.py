@@ -41,6 +41,28 @@ def check_output_folder(folder: str) -> None:
         )
 
 
+def check_resumed_batch(cfg: CfgNode) -> None:
+    """Check that a resumed recipe is scaled to as many processes as before.
+
+    An iteration would mean other clips otherwise, and the learning rate would be that of the
+    checkpoint, for another batch. Numbers that are not scaled are somebody's decision.
+
+    Raises:
+        ConfigError: the batch differs.
+    """
+    file = Path(cfg.OUTPUT_DIR, "config.yaml")
+    if not (cfg.SOLVER.REFERENCE_WORLD_SIZE and _checkpoints(cfg.OUTPUT_DIR) and file.exists()):
+        return
+    # By pattern: a run that was killed may have left a part of the file.
+    found = re.search(r"^  IMS_PER_BATCH: (\d+)$", file.read_text(), re.MULTILINE)
+    if found and int(found[1]) != (batch := cfg.SOLVER.IMS_PER_BATCH):
+        raise ConfigError(
+            f"{file} has SOLVER.IMS_PER_BATCH {found[1]}, this run would go on with {batch}. Start "
+            f"as many processes as before, or keep the numbers: --config-file {file} "
+            "SOLVER.REFERENCE_WORLD_SIZE 0"
+        )
+
+
 def evaluation_folder(cfg: CfgNode, options: Sequence[object]) -> str:
     """Return the folder of an evaluation: OUTPUT_DIR, or one in it if that holds a model.
 

@@ -44,7 +44,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
 
     from .config_checks import check_clip, check_training
     from .machine import check_shared_memory
-    from .output_folder import check_output_folder, evaluation_folder
+    from .output_folder import check_output_folder, check_resumed_batch, evaluation_folder
     from .screen_log import set_up_training_log
 
     notes: list[str] = []  # logged below, once there is a logger
@@ -62,6 +62,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
         check_training(cfg, processes)
         if not (args.resume or args.overwrite):
             check_output_folder(cfg.OUTPUT_DIR)
+        if args.resume and comm.is_main_process():  # which writes config.yaml below
+            check_resumed_batch(cfg)
         notes += check_shared_memory(cfg, comm.get_local_size())
     cfg.freeze()
     if args.config_file:  # Detectron2 logs the text of the file, and knows no names

@@ -5,6 +5,7 @@ from detectron2.config import get_cfg
 
 from avsf_det.engine.output_folder import (
     check_output_folder,
+    check_resumed_batch,
     evaluation_folder,
     remove_checkpoints,
     trained_folder,
@@ -29,6 +30,18 @@ def test_a_training_into_the_folder_of_a_model_is_refused(tmp_path, name):
         check_output_folder(str(tmp_path))
     remove_checkpoints(str(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["log.txt"]
+
+
+def test_a_recipe_scaled_to_other_processes_is_not_resumed(cfg, tmp_path):
+    cfg.SOLVER.REFERENCE_WORLD_SIZE = 8
+    (tmp_path / "config.yaml").write_text(cfg.dump())
+    cfg.SOLVER.REFERENCE_WORLD_SIZE, cfg.SOLVER.IMS_PER_BATCH = 4, cfg.SOLVER.IMS_PER_BATCH // 2
+    check_resumed_batch(cfg)  # there is no checkpoint
+    (tmp_path / "model_0000019.pth").touch()
+    with pytest.raises(ConfigError, match=r"IMS_PER_BATCH 16, .* with 8. .*WORLD_SIZE 0"):
+        check_resumed_batch(cfg)
+    cfg.SOLVER.REFERENCE_WORLD_SIZE = 0  # the batch is somebody's decision
+    check_resumed_batch(cfg)
 
 
 def test_an_evaluation_uses_a_folder_without_a_model_as_it_is(cfg):

@@ -59,7 +59,10 @@ def _openvino(program: torch.export.ExportedProgram, dtype: torch.dtype, batch: 
 def _onnx_runtime(path: Path, batch: dict) -> Variant:
     import onnxruntime  # an extra
 
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    # Its threads would wait busily for a while, on the cores of what is timed next.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     arrays = {name: x.numpy() for name, x in batch.items()}
 
     def scores() -> torch.Tensor:

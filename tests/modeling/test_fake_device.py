@@ -17,6 +17,10 @@ from avsf_det.modeling.backbone.resnet3d import BLOCKS_PER_STAGE
 
 from .builders import NUM_FRAMES, NUM_MELS, NUM_TIME_STEPS, make_cfg, make_inputs
 
+pytestmark = pytest.mark.skipif(
+    tuple(map(int, torch.__version__.split(".")[:2])) < (2, 11),
+    reason="fake tensors of PyTorch before 2.11 ask for a GPU",
+)
 ARCHITECTURES = ("ActionDetector", "ClipClassifier", "AVPretrainer")
 # Formats of training; the last is that of SOLVER.AMP.ENABLED, whose trainer turns autocast on.
 FORMATS = {

@@ -83,7 +83,9 @@ def test_checked_videos_equal_those_of_one_process(videos, tmp_path, capfd):
     rows = (tmp_path / "one.csv").read_bytes().splitlines(keepends=True)
     (tmp_path / "two.csv.rank1").write_bytes(b"".join(rows[:2]) + rows[2][:-1])  # of a killed run
     assert run_two(lambda rank: run("two.csv"), tmp_path) == [1, 1]
-    assert capfd.readouterr().out == one.out
+    printed = capfd.readouterr().out
+    assert printed.endswith(one.out)  # PyTorch before 2.11 reports its connections before
+    assert printed.count(one.out.splitlines()[0]) == 1
     assert (tmp_path / "two.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
     assert not (tmp_path / "two.csv.rank1").exists()
 

@@ -145,8 +145,7 @@ def test_class_names_in_a_frame():
     persons.pred_boxes = Boxes(tensor([[100.0, 200, 300, 400]]))
     persons.action_scores = tensor([[0.9]])
     frame = np.zeros((480, 640, 3), np.uint8)
-    pictures = {
-        draw_clip_frame(frame, persons, [name]).tobytes()
-        for name in (*NAMES.values(), CHINESE[0], CHINESE[1])
-    }
-    assert len(pictures) == len(NAMES) + 2
+    # With OpenCV 4, Chinese needs a font of the system.
+    names = [*NAMES.values(), *(CHINESE if hasattr(cv2, "FontFace") else "")]
+    pictures = {draw_clip_frame(frame, persons, [name]).tobytes() for name in names}
+    assert len(pictures) == len(names)

@@ -32,6 +32,17 @@ def loggers_keep_no_stream() -> Iterator[None]:
     setup_logger.cache_clear()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def forks_can_train() -> None:
+    """The first backward pass starts threads for a GPU, also for a fake one seen before it.
+
+    After that, no forked process can train (``ranks.py``).
+    """
+    import torch
+
+    torch.ones(1, requires_grad=True).backward()
+
+
 @pytest.fixture(autouse=True)
 def threads_are_restored() -> Iterator[None]:
     """Benchmarks set the number of threads of the whole process."""

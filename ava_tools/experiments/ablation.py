@@ -20,6 +20,7 @@ TRAIN_NET = Path(__file__).resolve().parents[2] / "train_net.py"
 Results = dict[tuple[str, str], dict[str, float]]
 Variants = dict[str, tuple[str, ...]]
 AVS_ON = ("MODEL.AVSYNC.ENABLED", "True", "INPUT.AUDIO.NEGATIVES", "True")
+AVS_OFF = ("MODEL.AVSYNC.ENABLED", "False", "INPUT.AUDIO.NEGATIVES", "False")
 GRAFT = (  # audio on the SlowFast of MODEL.WEIGHTS, which is an option of all variants
     *("MODEL.SLOWFAST.FUSION_STAGES", "['pool1', 'res2', 'res3', 'res4']"),
     *("MODEL.WEIGHTS_MIN_MATCHED", "0.5", "MODEL.AUDIO.LATERAL_GAIN"),
@@ -31,10 +32,7 @@ ABLATIONS: dict[str, tuple[Variants, Variants]] = {
         {},
     ),
     "avs": (  # AVS beside the loss of a classifier, as in Table 5d of the paper
-        {
-            f"avs_{on}": ("MODEL.AVSYNC.ENABLED", on, "INPUT.AUDIO.NEGATIVES", on)
-            for on in ("True", "False")
-        },
+        {"avs_True": AVS_ON, "avs_False": AVS_OFF},
         {},
     ),
     "avs_levels": (  # levels of the loss, Table 5d
@@ -64,10 +62,14 @@ ABLATIONS: dict[str, tuple[Variants, Variants]] = {
                 *("MODEL.SLOWFAST.FUSION_STAGES", "[]"),
             ),
             "slowfast": (
+                *AVS_OFF,  # a single modality has nothing to synchronise
                 *("MODEL.BACKBONE.NAME", "build_slowfast_backbone"),
                 *("MODEL.SLOWFAST.FUSION_STAGES", "['pool1', 'res2', 'res3', 'res4']"),
             ),
-            "audio": ("MODEL.BACKBONE.NAME", "build_audio_backbone", "INPUT.FRAMES", "False"),
+            "audio": (
+                *AVS_OFF,
+                *("MODEL.BACKBONE.NAME", "build_audio_backbone", "INPUT.FRAMES", "False"),
+            ),
         },
         {"late": ("slowfast", "audio")},
     ),

@@ -16,7 +16,9 @@ from detectron2.modeling import build_backbone
 
 from ava_tools import run_ablation as tool
 from ava_tools.experiments import ablation, training_runs
+from ava_tools.measurement.analysis import build_without_data
 from avsf_det import add_avsf_config
+from avsf_det.engine.defaults import load_config
 from avsf_det.evaluation import ClipScores, write_scores
 
 from ..commands import run_script
@@ -132,7 +134,7 @@ def test_table_has_every_seed_mean_and_spread(tmp_path, commands, capsys, monkey
     assert (tmp_path / "fusion" / "table.md").read_text() in printed
     cells = [[cell.strip() for cell in line.split("|")[2:-1]] for line in printed.splitlines()]
     assert ["late", "68.75", "8.84", "75.00", "62.50"] in cells
-    assert "- audio: MODEL.BACKBONE.NAME build_audio_backbone INPUT.FRAMES False" in printed
+    assert "MODEL.BACKBONE.NAME build_audio_backbone INPUT.FRAMES False" in printed
     assert "- late: mean scores of slowfast, audio" in printed
 
 
@@ -234,6 +236,16 @@ def test_variants_are_the_models_of_their_names():
         for connection in ("a_fs", "a_f_s")
     ]
     assert all(pathways == hierarchical for _, pathways in misaligned)
+
+
+@pytest.mark.parametrize("variant", ablation.ABLATIONS["fusion"][0])
+def test_fusion_varies_the_recipe_of_the_paper(variant):
+    """It has the synchronisation loss, which models of one modality cannot have."""
+    options = (*ablation.ABLATIONS["fusion"][0][variant], "MODEL.SLOWFAST.WIDTH", "8")
+    cfg = load_config(str(ROOT / "configs" / "Kinetics" / "avsf_r50_4x16.yaml"), options)
+    has_both = variant in ("hierarchical", "pool5")
+    assert (build_without_data(cfg).avsync_head is not None) == has_both
+    assert cfg.INPUT.AUDIO.NEGATIVES == has_both
 
 
 def write_clips(folder: Path) -> None:

@@ -95,10 +95,12 @@ def test_buffers_are_those_of_precise_bn_averaged_over_the_processes(folder):
 
 
 def test_precise_bn_keeps_the_audio_if_asked(folder):
-    cfg = make_training(folder, "TEST.PRECISE_BN.NUM_ITER", 4)
+    precise_bn = ("TEST.PRECISE_BN.NUM_ITER", 4, "TEST.PRECISE_BN.KEEP_AUDIO", True)
+    cfg = make_training(folder, *precise_bn)
     trainer = Trainer(cfg)
     trainer.iter = 1
     (hook,) = (h for h in trainer._hooks if isinstance(h, ResumablePreciseBN))
+    assert hook.keep_audio
     found = []
     trainer.model.train()
     for hook.keep_audio in (False, True, True):

@@ -101,7 +101,8 @@ class ActionDemo:
         Raises:
             VideoDecodeError: the file cannot be read, or is damaged; frames and scores before the
                 damage are kept.
-            PredictorError: ``output`` is the input, or the log there is of another run.
+            PredictorError: ``output`` is the input, or the log there is of another run, or a file
+                is there that no log belongs to.
         """
         path, output = str(path), Path(output)
         scores, table = output.with_suffix(".jsonl"), output.with_suffix(".csv")
@@ -110,10 +111,14 @@ class ActionDemo:
         wanted = [output] * self.draw + [table, scores] * self.keep_scores
         if all(file.exists() for file in wanted):
             return f"{wanted[0]}: is there already (delete it to make it again)"
+        log_path = scores if scores.exists() else output.with_suffix(".part.jsonl")
+        if not log_path.exists() and (there := [file for file in wanted if file.exists()]):
+            raise PredictorError(
+                f"{there[0]}: is there, without {scores.name}. Delete it, or choose another output"
+            )
         with SequentialVideoReader(path) as reader:
             duration, has_audio = reader.duration, reader.has_audio
         seconds = self._keyframes(path, duration, boxes)
-        log_path = scores if scores.exists() else output.with_suffix(".part.jsonl")
         run_id = self._run_id(path, boxes)
         with PredictionLog(log_path, name_of(path), run_id, self.predictor.class_names) as log:
             damage = self._score(path, log, seconds, boxes)

@@ -146,12 +146,12 @@ def _size(file: str | None) -> str:
 
 def _read(output: str) -> list[dict]:
     """Return the complete rows of a log."""
-    with open(output, encoding="utf-8", newline="") as file:
-        # A killed run, or a process that goes on writing, may leave half a row at the end.
-        reader = csv.DictReader(line for line in file if line.endswith("\n"))
-        if tuple(reader.fieldnames or ()) not in ((), COLUMNS):
+    # A killed run, or a process that goes on writing, may leave half a row at the end.
+    with open(output, encoding="utf-8", errors="replace", newline="") as file:
+        header = file.readline()
+        if header and header.rstrip("\r\n") != ",".join(COLUMNS):
             raise AnnotationError(f"{output}: is another file; choose another --output")
-        return list(reader)
+        return list(csv.DictReader((line for line in file if line.endswith("\n")), COLUMNS))
 
 
 def _write(output: str, rows: Iterable[dict]) -> None:

@@ -13,6 +13,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
 
 from avsf_det.structures import ConfigError
+from avsf_det.structures.addresses import is_address
 
 from .config_file import shorten
 
@@ -81,6 +82,7 @@ WEIGHT = _number(0)
 POSITIVE = _number(0, above=True)
 ODD = Rule("an odd whole number, 1 or more", lambda x: isinstance(x, int) and x > 0 and x % 2 == 1)
 TEXT = Rule("text", lambda x: isinstance(x, str) and x != "")
+FOLDER = Rule("a local folder", lambda x: TEXT.holds(x) and not is_address(x))
 NAMES = _each(Rule("a name", TEXT.holds))
 ASCENDING = Rule(
     "whole numbers in ascending order",
@@ -117,7 +119,8 @@ SHARED = {
     """,
     OPTIONAL_WEIGHT: "SOLVER.WEIGHT_DECAY_NORM SOLVER.WEIGHT_DECAY_BIAS",
     POSITIVE: "MODEL.AUDIO_STD SOLVER.CLIP_GRADIENTS.CLIP_VALUE",
-    TEXT: "OUTPUT_DIR MODEL.PERSON_DETECTOR.CONFIG_FILE",
+    TEXT: "MODEL.PERSON_DETECTOR.CONFIG_FILE",
+    FOLDER: "OUTPUT_DIR",
     NAMES: """
         MODEL.CLIP_HEAD.TASKS DATASETS.TRAIN DATASETS.TEST DATASETS.PROPOSAL_FILES_TRAIN
         DATASETS.PROPOSAL_FILES_TEST

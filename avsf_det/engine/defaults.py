@@ -31,7 +31,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
-from avsf_det.structures import AVSFError
+from avsf_det.structures import AVSFError, ConfigError
 from avsf_det.structures.addresses import is_address
 from avsf_det.structures.errors import one_line
 
@@ -326,6 +326,8 @@ def run_command(
     """
     write_utf8(sys.stdout, sys.stderr)
     try:
+        if is_address(output := getattr(args, "output", "")):
+            raise ConfigError(f"--output {output}: is an address; give a local path")
         return run(args) or 0
     # Errors that the user can act on. All others are bugs, and keep their traceback.
     except (AVSFError, OSError) as error:

@@ -25,7 +25,7 @@ def run(folder, *options: str) -> tuple[int, dict[str, dict]]:
     code = check_videos.main(["--videos", str(folder), "--output", str(output), *options])
     if not output.exists():
         return code, {}
-    with open(output, newline="") as file:
+    with open(output, newline="", errors="replace") as file:
         return code, {row["video"]: row for row in csv.DictReader(file)}
 
 
@@ -108,9 +108,11 @@ def test_bad_input_is_a_line_and_2(videos, tmp_path, capsys):
     assert run(tmp_path / "none")[0] == 2
     assert "none: cannot be read" in capsys.readouterr().err
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "check.csv").write_text("video_id,1\n")
-    assert run(videos)[0] == 2
-    assert "check.csv: is another file" in capsys.readouterr().err
+    for other in (b"video_id,1\n", b"one line without an end", b"\xff\n"):
+        (tmp_path / "out" / "check.csv").write_bytes(other)
+        assert run(videos)[0] == 2
+        assert "check.csv: is another file" in capsys.readouterr().err
+        assert (tmp_path / "out" / "check.csv").read_bytes() == other
 
 
 def test_names_of_any_bytes_and_links_that_lead_nowhere(videos, capsys):

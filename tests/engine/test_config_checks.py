@@ -68,7 +68,7 @@ BAD_VALUES = {
     "TEST.AUDIO_MODE": "loud",
     "TEST.AVA_PROTOCOL": "coco",
     "SEED": -7,
-    "OUTPUT_DIR": "",
+    "OUTPUT_DIR": "s3://bucket/run",
 }
 
 

@@ -80,6 +80,12 @@ def test_an_interrupted_tool_ends_without_traceback(capsys):
     assert capsys.readouterr().err == "interrupted\n"
 
 
+def test_results_are_not_written_to_an_address(capsys):
+    args = argparse.Namespace(output="s3://bucket/boxes.csv")
+    assert run_command(lambda args: 0, args) == 1
+    assert "--output s3://bucket/boxes.csv: is an address; give a local" in capsys.readouterr().err
+
+
 def test_exit_codes_of_tools():
     assert run_command(lambda args: args.code, argparse.Namespace(code=3)) == 3
     assert run_command(lambda args: None, argparse.Namespace()) == 0

@@ -96,6 +96,15 @@ def test_scores_are_kept_if_asked_for_and_drawn_from_again(predictor, video, tmp
         ActionDemo(predictor, interval=0.5).run(video, output)
 
 
+def test_files_of_the_user_are_kept(predictor, video, tmp_path):
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("a,0001,0.25,0.25,0.75,0.75\n")
+    with pytest.raises(PredictorError, match=r"boxes.csv: is there, without boxes.jsonl. Delete"):
+        ActionDemo(predictor, draw=False).run(video, tmp_path / "boxes.mp4", {1.0: PERSON})
+    assert boxes.read_text() == "a,0001,0.25,0.25,0.75,0.75\n"
+    assert [*tmp_path.iterdir()] == [boxes]
+
+
 @pytest.mark.parametrize("killed_in", ["scores", "frames"])
 def test_a_killed_run_goes_on_to_the_same_result(
     predictor, video, tmp_path, monkeypatch, killed_in

@@ -66,6 +66,13 @@ def test_a_video_of_http_is_read_by_ranges(tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
+def test_a_short_video_of_http_has_all_its_frames(tmp_path):
+    write_video(tmp_path / "a.mp4", num_frames=400, gop=20)  # libav reads to the end, and goes back
+    with serve(tmp_path) as (address, _), VideoReader(f"{address}/a.mp4") as reader:
+        frames = reader.get_frames_played_at([i / 30 for i in range(9)])
+        assert [read_number(frame) for frame in frames] == [*range(9)]
+
+
 def test_a_server_that_does_not_answer_ends_in_an_error(monkeypatch):
     monkeypatch.setattr(open_file, "TIMEOUT_SEC", 0.3)
     monkeypatch.setattr(addresses, "TIMEOUT_SEC", 0.3)

@@ -289,11 +289,15 @@ def open_input(path: str) -> av.container.InputContainer:
     if exists and (kind := _KINDS.get(stat.S_IFMT(os.stat(source).st_mode))):
         raise OSError(None, f"it is {kind}, not a file")
     is_remote = source.startswith(HTTP) and not exists
-    protocols = "http,https,tcp,tls" if is_remote else "file"
+    options = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
+    if is_remote:
+        # libav reuses connections. Without asking to keep them, the server may have closed one, and
+        # libav silently drops the first packets of the file.
+        options |= {"protocol_whitelist": "http,https,tcp,tls", "multiple_requests": "1"}
     try:
         return av.open(
             source if is_remote else libav_path(source),
-            options={"format_whitelist": ",".join(FORMATS), "protocol_whitelist": protocols},
+            options=options,
             timeout=TIMEOUT_SEC if is_remote else None,
             **_METADATA,
         )

@@ -121,7 +121,8 @@ def _note_geometry(file: MediaFile) -> dict[str, str]:
         aspect = f"{first.pixel_aspect.numerator}:{first.pixel_aspect.denominator}"
         notes["pixels"] = f"width to height {aspect}, shown as {first.width}x{first.height}"
     elif not 0.5 < stated < 2:
-        notes["pixels"] = f"stated width to height {stated}, taken as square"
+        aspect = f"{stated.numerator}:{stated.denominator}"
+        notes["pixels"] = f"stated width to height {aspect}, taken as square"
     if first.quarter_turns or first.mirrored:
         turned = f"turned by {90 * first.quarter_turns} degrees"
         notes["orientation"] = turned + first.mirrored * ", mirrored"

@@ -190,7 +190,7 @@ def test_what_readers_make_up_for_is_noted(tmp_path):
         "orientation": "turned by 90 degrees, mirrored",
     }
     write_video(tmp_path / "b.mp4", pixel_aspect=Fraction(12), **options)
-    expected = {"pixels": "stated width to height 12, taken as square"}
+    expected = {"pixels": "stated width to height 12:1, taken as square"}
     assert check_video(str(tmp_path / "b.mp4")).notes == expected
     data = b""
     for i, size in enumerate([(48, 96), (96, 64)]):

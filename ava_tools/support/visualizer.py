@@ -77,7 +77,7 @@ def draw_logmel(
         (height, width, 3) uint8 RGB; time to the right, low frequencies at the bottom.
     """
     loudness = (np.asarray(logmel, np.float32).T[::-1] - QUIET) / (LOUD - QUIET)
-    gray = np.rint(255 * loudness.clip(0, 1)).astype(np.uint8)
+    gray: np.ndarray = np.rint(255 * loudness.clip(0, 1)).astype(np.uint8)
     gray = cv2.resize(gray, (width, height), interpolation=cv2.INTER_LINEAR)
     strip = cv2.cvtColor(cv2.applyColorMap(gray, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
     if playhead is not None:

@@ -29,7 +29,7 @@ _CONTEXT_SEC = Fraction(1, 10)
 _BLOCK_SEC, _MAX_CHUNKS = 8, 6
 # Samples lie in -1..1. Float tracks may exceed that; the power of such a sample overflows.
 _MAX_AMPLITUDE = 1e6
-# With more planes, PyAV also reads pointers behind the last one.
+# Of a frame with more, PyAV 18 also reads pointers behind the last plane, and PyAV 19 none at all.
 _MAX_PLANES = 8
 NOT_FINITE = "holds NaN, infinity or samples beyond 1,000,000"
 
@@ -47,11 +47,12 @@ class MonoFrame:
         """Mean of the channels, float32 (samples,) in -1..1."""
         frame = self._frame
         count = frame.layout.nb_channels
-        if frame.format.name != "fltp" and frame.format.is_planar and count > _MAX_PLANES:
-            (frame,) = av.AudioResampler("fltp").resample(frame)
+        if frame.format.is_planar and count > _MAX_PLANES:
+            (frame,) = av.AudioResampler("flt").resample(frame)
         if frame.format.name == "fltp":  # most codecs; ten times faster than the general way
-            planes = frame.planes[:count]  # PyAV finds more planes where channels exceed 8
-            channels = [np.frombuffer(memoryview(p), np.float32, self.samples) for p in planes]
+            channels = [
+                np.frombuffer(memoryview(plane), np.float32, self.samples) for plane in frame.planes
+            ]
             return functools.reduce(np.add, channels) / np.float32(count)
         samples: np.ndarray = frame.to_ndarray()
         if not frame.format.is_planar:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import av
 
 from .open_file import DecodedItem, Kind, OpenFile, Select, VideoDecodeError, demux, source_of
-from .times import Clock, Timeline, packet_time
+from .times import Clock, Timeline, as_fraction, packet_time
 
 # Formats whose duration of the video stream is that of another stream, or a guess.
 _DURATION_IS_GUESSED = ("asf", "asf_o", "flv")
@@ -86,7 +86,7 @@ class MediaFile(OpenFile, AbstractContextManager["MediaFile"]):
         self.clock = Clock(
             first_pts=self.first_frame.pts,
             tick=self.time_base("video"),
-            frame_rate=Fraction(guess),
+            frame_rate=as_fraction(guess),
             container_start=None if start is None else Fraction(start, av.time_base),
         )
         self.zero = self.clock.zero  # second 0 on the container's clock, in seconds
@@ -268,7 +268,8 @@ def _find_video_end(file: OpenFile, first_pts: int) -> int:
 def describe_frame(pts: int, frame: av.VideoFrame, stream: av.VideoStream) -> FirstFrame:
     """Return the facts of a frame that a stream's decoder has just returned."""
     # What the container says, else what the codec does.
-    aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)
+    stated = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+    aspect = as_fraction(stated or Fraction(1))
     is_possible = 1 / Fraction(_MAX_PIXEL_ASPECT) <= aspect <= _MAX_PIXEL_ASPECT
     if not is_possible or abs(aspect - 1) < _MIN_DISTORTION:
         aspect = Fraction(1)

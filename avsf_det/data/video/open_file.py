@@ -12,7 +12,7 @@ import av
 from ...structures import AVSFError
 from ...structures.addresses import HTTP, TIMEOUT_SEC, is_address, local_path
 from .formats import FORMATS, printable
-from .times import FrameTimes, PacketTimes, packet_time
+from .times import FrameTimes, PacketTimes, as_fraction, packet_time
 
 Kind = Literal["video", "audio"]
 Packets = Iterator[av.Packet]
@@ -122,8 +122,7 @@ class OpenFile:
 
     def time_base(self, kind: Kind) -> Fraction:
         """Return the duration of a tick of a stream, in seconds."""
-        time_base: Any = self.stream(kind).time_base
-        return time_base
+        return as_fraction(self.stream(kind).time_base)
 
     def packets(self, kind: Kind) -> Packets:
         """Yield all packets from the current position on; an error message blames ``kind``."""
@@ -248,7 +247,7 @@ class OpenFile:
     def end_reached(self) -> Fraction:
         """Latest end of a packet that was read, in seconds of the container's clock."""
         streams = self.container.streams
-        ends = [Fraction(streams[i].time_base or 0) * end for i, end in self.packet_ends.items()]
+        ends = [as_fraction(streams[i].time_base or 0) * end for i, end in self.packet_ends.items()]
         return max([Fraction(0), *ends])
 
     def error(

@@ -24,6 +24,11 @@ _BACKWARD_SEC, _FORWARD_SEC = Fraction(1, 10), 10
 _OVERLAP_SEC = Fraction(1, 2)
 
 
+def as_fraction(number: Any) -> Fraction:
+    """Return a rational number of PyAV, which has a type of its own from version 19 on."""
+    return Fraction(number.numerator, number.denominator)
+
+
 class Clock:
     """Relation between seconds, pts of the video stream and the container's clock.
 

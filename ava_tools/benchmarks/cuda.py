@@ -11,6 +11,7 @@ import argparse
 import gc
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -123,8 +124,11 @@ def measure_row(row: Row, train: Bench, test: Bench, repeats: int) -> list[str]:
         torch.backends.cudnn.benchmark = is_train
         try:
             cells += measure(bench, build_variant(row, bench, is_train), 1 + 2 * is_train, repeats)
-        except Exception as error:  # a compiler raises many kinds
-            print(f"{row.config}, {row.name}: {error!r}", file=sys.stderr, flush=True)
+        # Errors of compilers have no common base, and must not cost the rows that follow. Each is
+        # shown whole here and in short in the table.
+        except Exception as error:
+            error_text = traceback.format_exc()
+            print(f"{row.config}, {row.name}: {error_text}", file=sys.stderr, flush=True)
             cells += [" ".join(str(error).split())[:60], "", ""]
         free_memory()
     torch.backends.cudnn.benchmark = False

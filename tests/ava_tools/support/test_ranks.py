@@ -84,7 +84,8 @@ def test_checked_videos_equal_those_of_one_process(videos, tmp_path, capfd):
     (tmp_path / "two.csv.rank1").write_bytes(b"".join(rows[:2]) + rows[2][:-1])  # of a killed run
     assert run_two(lambda rank: run("two.csv"), tmp_path) == [1, 1]
     printed = capfd.readouterr().out
-    assert printed.endswith(one.out)  # PyTorch before 2.11 reports its connections before
+    # PyTorch before 2.11 reports its connections before.
+    assert printed == one.out or ("[Gloo]" in printed and printed.endswith(one.out))
     assert printed.count(one.out.splitlines()[0]) == 1
     assert (tmp_path / "two.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
     assert not (tmp_path / "two.csv.rank1").exists()
